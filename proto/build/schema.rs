@@ -1,0 +1,88 @@
+//! JSON Schema of a request message, as validators of both protocol generations expect it.
+
+use protox::prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::{Map, Value, json};
+
+use crate::attributes::is_optional;
+use crate::options::{self, Options};
+
+/// The schema of `message`. An open one accepts members that it does not list.
+pub(crate) fn of(pool: &DescriptorPool, message: &MessageDescriptor, open: bool) -> Value {
+    match message.full_name() {
+        "verso.wire.v1.Json" => return json!({}),
+        "verso.wire.v1.NullableString" => return json!({"type": ["string", "null"]}),
+        _ => {}
+    }
+    if options::bare(pool, message) {
+        return message.fields().next().map_or_else(|| json!({}), |field| of_field(pool, &field, open));
+    }
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for field in message.fields() {
+        let rules = options::rules(pool, &field);
+        let schema = of_field(pool, &field, open);
+        if let Some(alias) = rules.as_ref().map(|rules| rules.text("alias")).filter(|alias| !alias.is_empty()) {
+            properties.insert(alias, schema.clone());
+        } else if is_required(&field, rules.as_ref()) {
+            required.push(field.json_name().to_owned());
+        }
+        properties.insert(field.json_name().to_owned(), schema);
+    }
+    let mut schema = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    if !open {
+        schema["additionalProperties"] = json!(false);
+    }
+    schema
+}
+
+fn is_required(field: &FieldDescriptor, rules: Option<&Options>) -> bool {
+    let asked_for = rules.is_some_and(|rules| rules.limit("min_items").is_some());
+    let omittable = rules.is_some_and(|rules| rules.flag("omittable"));
+    let plain = !is_optional(field) && !field.is_list() && !field.is_map();
+    (plain || asked_for) && !omittable
+}
+
+fn of_field(pool: &DescriptorPool, field: &FieldDescriptor, open: bool) -> Value {
+    let rules = options::rules(pool, field);
+    if field.is_map() {
+        let kind = field.kind();
+        let value = kind.as_message().map(MessageDescriptor::map_entry_value_field);
+        let items = value.map_or_else(|| json!({}), |value| of_kind(pool, &value.kind(), None, open));
+        return json!({"type": "object", "additionalProperties": items});
+    }
+    let mut schema = of_kind(pool, &field.kind(), rules.as_ref(), open);
+    if field.is_list() {
+        schema = json!({"type": "array", "items": schema});
+        limit(&mut schema, rules.as_ref(), &[("min_items", "minItems"), ("max_items", "maxItems")]);
+    }
+    if rules.is_some_and(|rules| rules.flag("nullable")) && schema.get("type").is_some() {
+        schema["type"] = json!([schema["type"], "null"]);
+    }
+    schema
+}
+
+fn of_kind(pool: &DescriptorPool, kind: &Kind, rules: Option<&Options>, open: bool) -> Value {
+    let mut schema = match kind {
+        Kind::String => json!({"type": "string"}),
+        Kind::Bool => json!({"type": "boolean"}),
+        Kind::Double | Kind::Float => json!({"type": "number"}),
+        Kind::Message(message) => return of(pool, message, open),
+        _ => json!({"type": "integer"}),
+    };
+    limit(&mut schema, rules, &[("min_len", "minLength"), ("max_len", "maxLength"), ("gte", "minimum"), ("lte", "maximum")]);
+    if let Some(values) = rules.map(|rules| rules.texts("one_of")).filter(|values| !values.is_empty()) {
+        schema = json!({"enum": values});
+    }
+    schema
+}
+
+fn limit(schema: &mut Value, rules: Option<&Options>, names: &[(&str, &str)]) {
+    for (rule, keyword) in names {
+        if let Some(number) = rules.and_then(|rules| rules.limit(rule)).and_then(|number| i64::try_from(number).ok()) {
+            schema[*keyword] = json!(number);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The method table, the event table, and what makes requests and events usable without knowing their names.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use protox::prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
+
+use crate::options::{self, Options, rust_path};
+use crate::schema;
+
+pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
+    let mut calls = String::new();
+    let mut table = String::new();
+    let mut sources = String::new();
+    let mut index = 0_usize;
+    for method in pool
+        .services()
+        .filter(|service| service.full_name().starts_with("verso."))
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+    {
+        if method.name() == "Subscribe" {
+            writeln!(sources, "{}", source(&method))?;
+            continue;
+        }
+        let options = options::of_method(pool, &method);
+        writeln!(table, "{},", row(pool, &method, options.as_ref())?)?;
+        writeln!(calls, "{}", call(&method, options.as_ref(), index))?;
+        index += 1;
+    }
+    let events = pool.all_messages().filter(|message| message.name() == "Event" && message.full_name().starts_with("verso."));
+    let (mut kinds, mut impls, mut first) = (String::new(), String::new(), 0);
+    for event in events {
+        first = event_type(pool, &event, first, &mut kinds, &mut impls)?;
+    }
+    Ok(format!(
+        "/// Every rpc but `Subscribe`, in the order of the files.\npub static METHODS: &[Method] = &[\n{table}];\n\
+         /// Every event, in the order of the files.\npub static EVENTS: &[EventKind] = &[\n{kinds}];\n\
+         /// The services that emit events.\npub static EVENT_SOURCES: &[EventSource] = &[\n{sources}];\n{calls}\n{impls}"
+    ))
+}
+
+fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Options>) -> Result<String, Box<dyn Error>> {
+    let text = |field: &str| options.map(|options| options.text(field)).unwrap_or_default();
+    let flag = |field: &str| options.is_some_and(|options| options.flag(field));
+    let number = |field: &str| options.map(|options| options.number(field)).unwrap_or_default();
+    let name = text("name");
+    let scope = options.and_then(|options| options.variant("scope")).unwrap_or_else(|| "Unspecified".to_owned());
+    if !name.is_empty() && scope == "ScopeUnspecified" {
+        return Err(format!("{}: a wire method needs a scope", method.full_name()).into());
+    }
+    let scope = if name.is_empty() { "Admin".to_owned() } else { scope };
+    let role = options.and_then(|options| options.variant("role")).unwrap_or_else(|| "Operator".to_owned());
+    let retry = match (flag("read_only"), flag("idempotent")) {
+        (true, _) => "ReadOnly",
+        (false, true) => "Keyed",
+        (false, false) => "Never",
+    };
+    let timeout_ms = if number("timeout_ms") == 0 { 10_000 } else { number("timeout_ms") };
+    let schema = schema::of(pool, &method.input(), flag("open"));
+    Ok(format!(
+        "Method {{ name: {name:?}, service: {service:?}, path: {path:?}, scope: Scope::{scope}, role: Role::{role}, retry: Retry::{retry}, \
+         streaming: {streaming}, since: {since}, listed: {listed}, timeout_ms: {timeout_ms}, dynamic_scope: {dynamic}, \
+         params_schema: {schema:?}, transcode: {transcode} }}",
+        service = method.parent_service().full_name(),
+        path = format!("/{}/{}", method.parent_service().full_name(), method.name()),
+        streaming = method.is_server_streaming(),
+        since = number("since").max(3),
+        listed = !name.is_empty() && !flag("unlisted"),
+        dynamic = dynamic_scope(options),
+        schema = schema.to_string(),
+        transcode = transcode(method, &name),
+    ))
+}
+
+/// Internal rpcs carry envelopes that need no JSON form.
+fn transcode(method: &MethodDescriptor, name: &str) -> String {
+    if name.is_empty() {
+        return "None".to_owned();
+    }
+    let (input, output) = (rust_path(method.input().full_name()), rust_path(method.output().full_name()));
+    format!("Some(Transcode {{ encode: encode::<{input}>, decode: decode::<{output}> }})")
+}
+
+fn dynamic_scope(options: Option<&Options>) -> String {
+    let Some(rule) = options.and_then(|options| options.message("dynamic_scope")) else { return "None".to_owned() };
+    format!(
+        "Some(DynamicScopeRule {{ field: {:?}, first_words: &{:?}, only_members: &{:?}, scope: Scope::{} }})",
+        rule.text("field"),
+        rule.texts("first_words"),
+        rule.texts("only_members"),
+        rule.variant("scope").unwrap_or_default(),
+    )
+}
+
+fn call(method: &MethodDescriptor, options: Option<&Options>, index: usize) -> String {
+    let wait = options.map(|options| options.text("wait_field")).filter(|field| !field.is_empty()).map_or_else(String::new, |field| {
+        format!("fn wait_ms(&self) -> Option<u64> {{ self.{field}.and_then(|wait| u64::try_from(wait).ok()) }}")
+    });
+    format!(
+        "impl Call for {} {{ type Response = {}; const METHOD: &'static Method = &METHODS[{index}]; {wait} }}",
+        rust_path(method.input().full_name()),
+        rust_path(method.output().full_name()),
+    )
+}
+
+fn source(method: &MethodDescriptor) -> String {
+    format!(
+        "EventSource {{ service: {:?}, path: {:?}, read: read_event::<{}> }},",
+        method.parent_service().full_name(),
+        format!("/{}/{}", method.parent_service().full_name(), method.name()),
+        rust_path(method.output().full_name()),
+    )
+}
+
+fn event_type(
+    pool: &DescriptorPool,
+    event: &MessageDescriptor,
+    first: usize,
+    kinds: &mut String,
+    impls: &mut String,
+) -> Result<usize, Box<dyn Error>> {
+    let path = rust_path(event.full_name());
+    let module = path.trim_end_matches("::Event").to_owned();
+    let (mut arms, mut froms, mut index) = (String::new(), String::new(), first);
+    for field in event.fields().filter(|field| field.containing_oneof().is_some()) {
+        let rule = options::event(pool, &field).ok_or_else(|| format!("{}: an event needs its rule", field.full_name()))?;
+        writeln!(
+            kinds,
+            "EventKind {{ name: {:?}, scope: Scope::{}, nodes: {}, drop_if_slow: {} }},",
+            field.json_name(),
+            rule.variant("scope").unwrap_or_default(),
+            rule.flag("nodes"),
+            rule.flag("drop_if_slow"),
+        )?;
+        let variant = options::camel(field.name());
+        let payload = field.kind().as_message().map(|message| rust_path(message.full_name())).unwrap_or_default();
+        writeln!(arms, "{module}::event::Event::{variant}(payload) => Ok(Some((&EVENTS[{index}], serde_json::to_string(payload)?))),")?;
+        writeln!(
+            froms,
+            "impl From<{payload}> for {path} {{ fn from(payload: {payload}) -> Self {{ \
+             Self {{ meta: None, event: Some({module}::event::Event::{variant}(payload)) }} }} }}"
+        )?;
+        index += 1;
+    }
+    write!(
+        impls,
+        "impl ServiceEvent for {path} {{\n\
+         fn meta(&self) -> Option<&crate::wire::v1::EventMeta> {{ self.meta.as_ref() }}\n\
+         fn meta_mut(&mut self) -> &mut crate::wire::v1::EventMeta {{ self.meta.get_or_insert_default() }}\n\
+         fn payload(&self) -> Result<Option<(&'static EventKind, String)>, serde_json::Error> {{\n\
+         match &self.event {{ None => Ok(None), Some(event) => match event {{ {arms} }} }} }} }}\n{froms}"
+    )?;
+    Ok(index)
+}

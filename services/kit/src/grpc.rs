@@ -1,0 +1,86 @@
+//! The gRPC side of a service: health, reflection, peer check, trace context, graceful stop.
+
+mod incoming;
+mod tracing_layer;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::{Response, Status};
+use tracing::info;
+
+use crate::service::{Context, Error};
+use incoming::Incoming;
+use tracing_layer::TracingLayer;
+
+/// What a handler answers.
+pub type Reply<T> = Result<Response<T>, Status>;
+
+/// How often an idle connection is probed.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a probe may take.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls that one connection may have in flight.
+const CONCURRENT_STREAMS_MAX: u32 = 4_096;
+
+/// How long calls in flight may go on after the shutdown began.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Wraps an answer.
+pub fn reply<T>(message: T) -> Reply<T> {
+    Ok(Response::new(message))
+}
+
+/// Serves `routes` on the service's own socket until `shutdown`. Health says SERVING from the first moment: call it when the
+/// service has recovered.
+pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToken) -> Result<(), Error> {
+    let incoming = Incoming::adopt(context.sockets.control()?)?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status(context.name, tonic_health::ServingStatus::Serving).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(verso_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(Error::Reflection)?;
+    info!(service = context.name, epoch = context.epoch, "serving");
+    let drained = async {
+        shutdown.cancelled().await;
+        health.set_service_status(context.name, tonic_health::ServingStatus::NotServing).await;
+    };
+    let serving = Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+        .layer(TracingLayer { service: context.name })
+        .add_routes(routes.add_service(health_service).add_service(reflection))
+        .serve_with_incoming_shutdown(incoming, drained);
+    let overdue = async {
+        shutdown.cancelled().await;
+        // Event streams never end by themselves.
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = serving => result.map_err(Error::Serve),
+        () = overdue => Ok(()),
+    }
+}
+
+/// Serves `routes` over a pipe within the process, for a service's own tests.
+#[cfg(feature = "testing")]
+#[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+pub fn in_memory(routes: Routes) -> tonic::transport::Channel {
+    let (client, server) = tokio::io::duplex(1 << 20);
+    tokio::spawn(async move {
+        let layered = Server::builder().layer(TracingLayer { service: "test" }).add_routes(routes);
+        layered.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(server))).await
+    });
+    let mut client = Some(client);
+    tonic::transport::Endpoint::from_static("http://verso.local").connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
+        let client = client.take().ok_or_else(|| std::io::Error::other("the pipe is closed"));
+        async move { client.map(hyper_util::rt::TokioIo::new) }
+    }))
+}

@@ -1,0 +1,18 @@
+//! What every Verso service needs and no service is about: start-up, configuration, gRPC server and client, events, tasks, telemetry.
+
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod events;
+pub mod files;
+pub mod grpc;
+pub mod peer;
+pub mod principal;
+pub mod resume;
+pub mod service;
+pub mod tasks;
+pub mod telemetry;
+pub mod trace;
+
+/// Ends a service when it is triggered: every loop and wait listens to it.
+pub use tokio_util::sync::CancellationToken;

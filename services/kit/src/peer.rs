@@ -1,0 +1,169 @@
+//! Calls to another service: one lazy connection that heals itself, a deadline on every call, repeats where the contract allows them.
+
+mod codec;
+mod retry;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use prost::Message as _;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status, Streaming};
+use verso_proto::methods::{Call, EventSource, Method};
+use verso_proto::wire::v1::{From as Position, Principal};
+
+use crate::trace::TraceContext;
+use crate::{principal, resume, trace};
+use codec::BytesCodec;
+pub use retry::{Backoff, broken_by_transport};
+
+/// The largest message between services, in bytes: above the largest frame of a client.
+pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+
+/// Flow-control window of one stream, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Flow-control window of a connection, in bytes.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How often an idle connection is probed. Without it, a silent partition would never be noticed.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a probe may take.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a call that says how long it waits gets on top of that, in milliseconds.
+const WAIT_GRACE_MS: u64 = 5_000;
+
+/// On whose behalf a call is made, and within which trace.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The client, if the call is a client's.
+    pub principal: Option<Principal>,
+    /// The trace to continue; none continues that of the rpc being served.
+    pub trace: Option<TraceContext>,
+}
+
+/// Another service. Clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    channel: Channel,
+}
+
+impl Peer {
+    /// A service that listens on the Unix socket at `path`. Connects when it is first called.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let connector = tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        Self { channel: endpoint().connect_with_connector_lazy(connector) }
+    }
+
+    /// A service behind a channel that exists already.
+    pub fn over(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// Returns the connection, for a generated client.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Makes one call. Repeats it while the service restarts, if the contract allows that, until its deadline.
+    pub async fn call<C: Call>(&self, request: C, caller: &Caller) -> Result<C::Response, Status> {
+        let wait_ms = request.wait_ms();
+        let answer = self.call_raw(C::METHOD, request.encode_to_vec().into(), wait_ms, caller).await?;
+        C::Response::decode(answer).map_err(|error| Status::internal(format!("could not decode the answer of {}: {error}", C::METHOD.path)))
+    }
+
+    /// Makes one call whose messages are already encoded.
+    pub async fn call_raw(&self, method: &'static Method, message: Bytes, wait_ms: Option<u64>, caller: &Caller) -> Result<Bytes, Status> {
+        let timeout_ms = wait_ms.map_or(u64::from(method.timeout_ms), |wait_ms| wait_ms.saturating_add(WAIT_GRACE_MS));
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        let mut backoff = Backoff::default();
+        loop {
+            let attempt = timeout_at(deadline, self.unary(method.path, message.clone(), caller)).await;
+            let status = match attempt {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(status)) => status,
+                Err(_) => return Err(Status::deadline_exceeded(format!("no answer within {timeout_ms} ms"))),
+            };
+            if !retry::allowed(method, &status) || !backoff.pause_until(deadline).await {
+                return Err(status);
+            }
+        }
+    }
+
+    /// Opens a streaming call whose messages are already encoded. `delivered` items of its answer have arrived before.
+    pub async fn open_raw(
+        &self,
+        method: &'static Method,
+        message: Bytes,
+        delivered: usize,
+        caller: &Caller,
+    ) -> Result<Streaming<Bytes>, Status> {
+        let mut request = self.request(message, caller);
+        if delivered > 0 {
+            resume::insert(request.metadata_mut(), delivered);
+        }
+        self.stream(method.path, request).await
+    }
+
+    /// Opens a service's event stream after `from`.
+    pub async fn events(&self, source: &'static EventSource, from: Option<Position>) -> Result<Streaming<Bytes>, Status> {
+        // Every package's `SubscribeRequest` has the position as its first field.
+        let subscribe = verso_proto::presence::v1::SubscribeRequest { from };
+        self.stream(source.path, Request::new(subscribe.encode_to_vec().into())).await
+    }
+
+    async fn unary(&self, path: &'static str, message: Bytes, caller: &Caller) -> Result<Bytes, Status> {
+        let mut client = self.ready().await?;
+        let request = self.request(message, caller);
+        client.unary(request, PathAndQuery::from_static(path), BytesCodec).await.map(tonic::Response::into_inner)
+    }
+
+    async fn stream(&self, path: &'static str, request: Request<Bytes>) -> Result<Streaming<Bytes>, Status> {
+        let mut client = self.ready().await?;
+        client.server_streaming(request, PathAndQuery::from_static(path), BytesCodec).await.map(tonic::Response::into_inner)
+    }
+
+    async fn ready(&self) -> Result<tonic::client::Grpc<Channel>, Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        client.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        Ok(client)
+    }
+
+    #[allow(clippy::unused_self, reason = "a request belongs to its peer")]
+    fn request(&self, message: Bytes, caller: &Caller) -> Request<Bytes> {
+        let mut request = Request::new(message);
+        trace::insert(request.metadata_mut(), caller.trace.unwrap_or_else(trace::current));
+        if let Some(asking) = &caller.principal {
+            principal::insert(request.metadata_mut(), asking);
+        }
+        request
+    }
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://verso.local")
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+}
+
+/// Whether the status says that time ran out.
+pub fn timed_out(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded && !crate::error::made_by_service(status)
+}

@@ -1,0 +1,150 @@
+//! What a service process is given: its name, folders, configuration, sockets and secrets.
+
+mod sockets;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{self, Env, File};
+use crate::files;
+use crate::peer::Peer;
+pub use sockets::Sockets;
+
+/// Why a service ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// A folder of the service cannot be made.
+    #[error("could not create {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The supervisor handed over no socket of that name.
+    #[error("no socket named {0} was handed over and it cannot be bound")]
+    Socket(&'static str),
+    /// A socket cannot be used.
+    #[error("could not use a socket")]
+    Io(#[from] io::Error),
+    /// The secrets that the supervisor handed over cannot be read.
+    #[error("could not read the secrets that the supervisor handed over")]
+    Secrets(#[source] io::Error),
+    /// The contract's own descriptors cannot be served.
+    #[error("could not build the reflection service")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The gRPC server broke.
+    #[error("could not serve gRPC")]
+    Serve(#[source] tonic::transport::Error),
+    /// The process that started this one is gone.
+    #[error("the supervisor is gone")]
+    Orphaned,
+}
+
+/// What a service process is given.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// `edge`, `presence`, `node`, `channel`, `agent` or `canvas`.
+    pub name: &'static str,
+    /// Holds all state of one gateway.
+    pub state_dir: PathBuf,
+    /// Holds the Unix sockets of all services.
+    pub run_dir: PathBuf,
+    /// The configuration at start.
+    pub config: Arc<File>,
+    /// The environment, secrets included.
+    pub env: Env,
+    /// The incarnation's number, minted by the supervisor: a higher one has replaced this one. 0 without a supervisor.
+    pub epoch: u64,
+    /// Names this incarnation in event streams.
+    pub incarnation: String,
+    /// The time.
+    pub clock: Clock,
+    /// The sockets that were handed over.
+    pub sockets: Sockets,
+}
+
+impl Context {
+    /// Reads what the process was given in its environment. The caller reads each process's environment once.
+    pub fn from_environment(name: &'static str) -> Result<Self, Error> {
+        let process = Env::process();
+        let env = match process.get("VERSO_SECRETS_FD").map(sockets::secrets).transpose().map_err(Error::Secrets)? {
+            Some(secrets) => process.with(secrets),
+            None => process,
+        };
+        let state_dir = state_dir(&env);
+        let config_path = env.get("VERSO_CONFIG_PATH").map_or_else(|| state_dir.join("verso.json"), PathBuf::from);
+        let run_dir = env.get("VERSO_RUN_DIR").map_or_else(|| state_dir.join("run"), PathBuf::from);
+        files::create_private_dir(&run_dir).map_err(|source| Error::Folder { path: run_dir.clone(), source })?;
+        let config = Arc::new(File::load(&config_path, &env)?);
+        let epoch = env.get("VERSO_EPOCH").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        let sockets = Sockets::inherited(&env, run_dir.join(format!("{name}.sock")))?;
+        let incarnation = uuid::Uuid::new_v4().to_string();
+        Ok(Self { name, state_dir, run_dir, config, env, epoch, incarnation, clock: Clock::system(), sockets })
+    }
+
+    /// A service alone in `state_dir`, with an empty configuration, for its own tests.
+    pub fn for_test(name: &'static str, state_dir: &Path) -> Self {
+        let run_dir = state_dir.join("run");
+        Self {
+            name,
+            state_dir: state_dir.to_owned(),
+            sockets: Sockets::bound_at(run_dir.join(format!("{name}.sock"))),
+            run_dir,
+            config: Arc::new(File::empty()),
+            env: Env::default(),
+            epoch: 1,
+            incarnation: uuid::Uuid::new_v4().to_string(),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Returns the service's own folder, `<state>/<name>`, which it alone writes. Creates it when it is missing.
+    pub fn folder(&self) -> Result<PathBuf, Error> {
+        let path = self.state_dir.join(self.name);
+        files::create_private_dir(&path).map_err(|source| Error::Folder { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// Returns another service of the same gateway.
+    pub fn peer(&self, service: &str) -> Peer {
+        Peer::unix(self.run_dir.join(format!("{service}.sock")))
+    }
+}
+
+/// Returns where state is kept: `VERSO_STATE_DIR`, else `~/.verso`.
+pub fn state_dir(env: &Env) -> PathBuf {
+    env.get("VERSO_STATE_DIR").map_or_else(|| Path::new(env.get("HOME").unwrap_or(".")).join(".verso"), PathBuf::from)
+}
+
+/// Makes sure that this process does not outlive the supervisor that started it.
+pub fn follow_supervisor(env: &Env) -> Result<(), Error> {
+    let Some(supervisor) = env.get("VERSO_SUPERVISOR_PID").and_then(|pid| pid.parse::<i32>().ok()) else { return Ok(()) };
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(io::Error::from)?;
+    // It may have gone before the signal was asked for.
+    let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    if parent.is_some_and(|parent| parent.get() == supervisor) { Ok(()) } else { Err(Error::Orphaned) }
+}
+
+/// Triggers `shutdown` on SIGTERM or SIGINT.
+#[allow(clippy::disallowed_methods, reason = "lives as long as the process")]
+pub fn stop_on_signals(shutdown: CancellationToken) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! W3C trace context: made at the edge, carried through every rpc, handed on to providers.
+
+use std::fmt;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// The metadata and HTTP header that carries a trace context.
+pub const HEADER: &str = "traceparent";
+
+/// `00-<trace id>-<span id>-<flags>`: anything longer is not ours to read, in bytes.
+const HEADER_BYTES: usize = 55;
+
+tokio::task_local! {
+    static CURRENT: TraceContext;
+}
+
+/// The trace that a piece of work belongs to, and the span above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    trace_id: u128,
+    span_id: u64,
+    sampled: bool,
+}
+
+impl TraceContext {
+    /// Begins a trace.
+    pub fn generate() -> Self {
+        Self { trace_id: rand::random::<u128>().max(1), span_id: rand::random::<u64>().max(1), sampled: true }
+    }
+
+    /// Reads a `traceparent` of version 00. A trace context that others sent never forces sampling.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != HEADER_BYTES || !text.is_ascii() {
+            return None;
+        }
+        let mut parts = text.split('-');
+        let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if version != "00" || trace_id.len() != 32 || span_id.len() != 16 || flags.len() != 2 || parts.next().is_some() {
+            return None;
+        }
+        let (trace_id, span_id) = (u128::from_str_radix(trace_id, 16).ok()?, u64::from_str_radix(span_id, 16).ok()?);
+        let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, sampled })
+    }
+
+    /// Returns a context of the same trace for work below this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { span_id: rand::random::<u64>().max(1), ..*self }
+    }
+
+    /// Makes `span` a part of this trace, and returns the context for the work below it.
+    #[must_use]
+    pub fn enter(&self, span: &tracing::Span) -> Self {
+        let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        let (trace_id, span_id) = (TraceId::from(self.trace_id), SpanId::from(self.span_id));
+        let remote = SpanContext::new(trace_id, span_id, flags, true, TraceState::default());
+        if span.is_disabled() || span.set_parent(opentelemetry::Context::new().with_remote_span_context(remote)).is_err() {
+            return self.child();
+        }
+        let context = span.context();
+        let own = context.span().span_context().clone();
+        if !own.is_valid() {
+            return self.child();
+        }
+        let span_id = u64::from_be_bytes(own.span_id().to_bytes());
+        Self { span_id, sampled: own.is_sampled(), ..*self }
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    }
+}
+
+/// Returns the trace context of the rpc that is being served; outside of one, a new trace.
+pub fn current() -> TraceContext {
+    CURRENT.try_with(|context| *context).unwrap_or_else(|_| TraceContext::generate())
+}
+
+/// Runs `work` as a part of `context`.
+pub async fn scope<F: Future>(context: TraceContext, work: F) -> F::Output {
+    CURRENT.scope(context, work).await
+}
+
+pub(crate) fn insert(metadata: &mut MetadataMap, context: TraceContext) {
+    if let Ok(value) = MetadataValue::try_from(context.to_string()) {
+        metadata.insert(HEADER, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        let context = TraceContext::generate();
+        assert_eq!(TraceContext::parse(&context.to_string()), Some(context));
+        assert_ne!(context.child().span_id, context.span_id);
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_trace_context() {
+        for text in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-zaf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(TraceContext::parse(text), None, "{text}");
+        }
+    }
+}
