@@ -45,12 +45,13 @@ pub enum Error {
     },
 }
 
-/// A configuration file, parsed, with `${VAR}` replaced from the environment.
+/// A configuration file, parsed. `${VAR}` is replaced when a section is read: a service needs only the variables of its own sections.
 #[derive(Debug, Clone)]
 pub struct File {
     path: PathBuf,
     exists: bool,
     value: Value,
+    env: Env,
 }
 
 impl File {
@@ -71,17 +72,16 @@ impl File {
 
     /// Parses `text` as if it had been read from `path`.
     pub fn parse(path: &Path, text: &str, env: &Env) -> Result<Self, Error> {
-        let mut value: Value = json5::from_str(text).map_err(|error| Error::Syntax { path: path.to_owned(), reason: error.to_string() })?;
+        let value: Value = json5::from_str(text).map_err(|error| Error::Syntax { path: path.to_owned(), reason: error.to_string() })?;
         if !value.is_object() {
             return Err(Error::Value { key: "<root>".to_owned(), reason: "must be an object".to_owned() });
         }
-        variables::replace(&mut value, env)?;
-        Ok(Self { path: path.to_owned(), exists: true, value })
+        Ok(Self { path: path.to_owned(), exists: true, value, env: env.clone() })
     }
 
     /// A configuration in which every key has its default.
     pub fn empty() -> Self {
-        Self { path: PathBuf::new(), exists: false, value: Value::Object(Map::new()) }
+        Self { path: PathBuf::new(), exists: false, value: Value::Object(Map::new()), env: Env::default() }
     }
 
     /// A configuration that was never a file.
@@ -92,14 +92,21 @@ impl File {
     /// Reads the part at `key`, a dotted path such as `gateway.auth`. A missing part is the default.
     pub fn section<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, Error> {
         let Some(value) = key.split('.').try_fold(&self.value, |value, name| value.get(name)) else { return Ok(T::default()) };
-        serde_path_to_error::deserialize(value).map_err(|error| {
+        let mut value = value.clone();
+        variables::replace(&mut value, &self.env, key)?;
+        serde_path_to_error::deserialize(&value).map_err(|error| {
             let inner = error.path().to_string();
             let key = if inner == "." { key.to_owned() } else { format!("{key}.{inner}") };
             Error::Value { key, reason: error.into_inner().to_string() }
         })
     }
 
-    /// Returns the whole configuration.
+    /// Says which variable of the whole file is not set.
+    pub fn check_variables(&self) -> Result<(), Error> {
+        variables::replace(&mut self.value.clone(), &self.env, "")
+    }
+
+    /// Returns the whole configuration, as it was written.
     pub fn value(&self) -> &Value {
         &self.value
     }
@@ -158,7 +165,10 @@ mod tests {
 
     #[test]
     fn refuses_a_missing_variable() {
-        assert_eq!(parse("{a: {b: ['${NOPE}']}}").unwrap_err().to_string(), "a.b[0]: environment variable NOPE is not set");
+        let file = parse("{gateway: {auth: {token: '${SECRET}'}}, a: {b: ['${NOPE}']}}").unwrap();
+        assert_eq!(file.check_variables().unwrap_err().to_string(), "a.b[0]: environment variable NOPE is not set");
+        assert_eq!(file.section::<Value>("a").unwrap_err().to_string(), "a.b[0]: environment variable NOPE is not set");
+        assert!(file.section::<Auth>("gateway.auth").is_ok(), "another section's variable does not matter");
     }
 
     #[test]

@@ -128,21 +128,25 @@ pub fn state_dir(env: &Env) -> PathBuf {
 pub fn follow_supervisor(env: &Env) -> Result<(), Error> {
     let Some(supervisor) = env.get("VERSO_SUPERVISOR_PID").and_then(|pid| pid.parse::<i32>().ok()) else { return Ok(()) };
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(io::Error::from)?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(io::Error::from)?;
     // It may have gone before the signal was asked for.
     let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
     if parent.is_some_and(|parent| parent.get() == supervisor) { Ok(()) } else { Err(Error::Orphaned) }
 }
 
-/// Triggers `shutdown` on SIGTERM or SIGINT.
+/// Triggers `shutdown` on SIGTERM or SIGINT. SIGHUP, which the supervisor passes on, does not end the process.
 #[allow(clippy::disallowed_methods, reason = "lives as long as the process")]
 pub fn stop_on_signals(shutdown: CancellationToken) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => tracing::info!("the configuration is read at start; restart the service to apply a change"),
+            }
         }
         shutdown.cancel();
     });

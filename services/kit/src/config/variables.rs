@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::{Env, Error};
 
 /// Replaces every `${NAME}` (upper-case letters, digits, `_`) in every string. `$${NAME}` stands for `${NAME}` itself.
-pub(super) fn replace(value: &mut Value, env: &Env) -> Result<(), Error> {
-    walk(value, env, &mut String::new())
+/// `path` is where the value stands in the file.
+pub(super) fn replace(value: &mut Value, env: &Env, path: &str) -> Result<(), Error> {
+    walk(value, env, &mut path.to_owned())
 }
 
 fn walk(value: &mut Value, env: &Env, path: &mut String) -> Result<(), Error> {

@@ -1,0 +1,166 @@
+//! The public port: accepting connections, telling WebSocket upgrades from HTTP requests, and stopping without losing anybody.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse as _;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tower::ServiceExt as _;
+use tracing::{info, warn};
+use verso_kit::CancellationToken;
+use verso_proto::edge::v1::Shutdown;
+use verso_protocol::close::Close;
+
+use crate::connection;
+use crate::gateway::Gateway;
+use crate::http::Asked;
+use crate::request_facts::Facts;
+
+/// How long a peer may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pause after a failed accept: somebody has to leave first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// From the end of accepting to the `shutdown` event: a successor accepts already, and what was accepted last gets its answer.
+const HAND_OVER: Duration = Duration::from_millis(250);
+
+/// How long clients may take to leave after the `shutdown` event.
+const LEAVE: Duration = Duration::from_millis(1500);
+
+/// When clients may expect the gateway back, in milliseconds.
+const RESTART_EXPECTED_MS: i64 = 1500;
+
+/// Serves the listeners until the shutdown, then sees the clients off.
+pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<std::net::TcpListener>, router: Router) -> io::Result<()> {
+    let shutdown = gateway.tasks.shutdown().clone();
+    let closing = CancellationToken::new();
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        info!(address = %listener.local_addr()?, "listening");
+        let door = Door { gateway: Arc::clone(&gateway), router: router.clone(), closing: closing.clone() };
+        gateway.tasks.spawn("accept", door.accept(listener, shutdown.clone()));
+    }
+    shutdown.cancelled().await;
+    gateway.drain();
+    tokio::time::sleep(HAND_OVER).await;
+    gateway.emit(Shutdown { reason: "gateway restarting".to_owned(), restart_expected_ms: Some(RESTART_EXPECTED_MS) });
+    gateway.connections.close_all(&Close::SERVICE_RESTART);
+    closing.cancel();
+    if tokio::time::timeout(LEAVE, gateway.tasks.clone().join()).await.is_err() {
+        warn!(connections = gateway.connections.count(), "some clients did not leave in time");
+    }
+    Ok(())
+}
+
+/// What every accepted connection needs.
+#[derive(Clone)]
+struct Door {
+    gateway: Arc<Gateway>,
+    router: Router,
+    /// Ends idle HTTP connections.
+    closing: CancellationToken,
+}
+
+impl Door {
+    async fn accept(self, listener: TcpListener, shutdown: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    // A frame must not wait for its successor.
+                    drop(stream.set_nodelay(true));
+                    let door = self.clone();
+                    self.gateway.tasks.spawn("connection", door.serve(stream, address));
+                }
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self, stream: TcpStream, address: SocketAddr) {
+        let closing = self.closing.clone();
+        let service = service_fn(move |request| {
+            let door = self.clone();
+            async move { Ok::<_, Infallible>(door.answer(request, address).await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            // A client that breaks its connection is no news.
+            _ = &mut serving => {}
+            () = closing.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                drop(serving.await);
+            }
+        }
+    }
+
+    async fn answer(self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
+        let facts = Facts::of(&self.gateway, &request, address);
+        if wants_upgrade(request.headers()) {
+            return self.upgrade(request, facts);
+        }
+        request.extensions_mut().insert(Asked { facts });
+        let routed = self.router.oneshot(request.map(Body::new)).await;
+        routed.unwrap_or_else(|never| match never {})
+    }
+
+    fn upgrade(self, mut request: Request<Incoming>, facts: Facts) -> Response<Body> {
+        let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+        let version = request.headers().get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+        let Some(key) = key.filter(|_| version && is_websocket(request.headers())) else {
+            return (StatusCode::BAD_REQUEST, [(CONNECTION, "close")], "Bad Request").into_response();
+        };
+        if self.gateway.is_draining() {
+            return (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], "The gateway is restarting").into_response();
+        }
+        let Some(waiting) = self.gateway.connections.admit(facts.client_ip, &self.gateway.limits) else {
+            return (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], "Too many unauthenticated sockets").into_response();
+        };
+        let upgraded = hyper::upgrade::on(&mut request);
+        let gateway = self.gateway;
+        gateway.tasks.clone().spawn("socket", async move {
+            let Ok(upgraded) = upgraded.await else { return };
+            if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
+                connection::run(gateway, parts.io.into_inner(), parts.read_buf, facts, waiting).await;
+            }
+        });
+        let accept = derive_accept_key(key.as_bytes());
+        let headers = [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, accept.as_str())];
+        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    }
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let connection = headers.get(CONNECTION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    upgrade && connection.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+}

@@ -1,0 +1,121 @@
+//! The `gateway` section of the configuration.
+
+use serde::Deserialize;
+use verso_kit::config::{Env, Error, File, Secret};
+use verso_protocol::auth::{ControlUiPolicy, Mode, ServerSecret};
+
+/// The port when nothing says otherwise.
+pub(crate) const PORT: u16 = 18_789;
+
+/// The `gateway` section, and what overrides it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Config {
+    /// The TCP port of the WebSocket protocol and HTTP. Default 18789.
+    pub port: Option<u16>,
+    /// Which addresses are listened on: `loopback` (default), `lan`, `tailnet`, `auto` or `custom`.
+    pub bind: Option<String>,
+    /// The address of `bind: "custom"`.
+    pub custom_bind_host: Option<String>,
+    /// How clients prove themselves.
+    pub auth: Auth,
+    /// Addresses and blocks of proxies whose forwarding headers count.
+    pub trusted_proxies: Vec<String>,
+    /// The browser client.
+    pub control_ui: ControlUi,
+    /// The HTTP APIs.
+    pub http: Http,
+}
+
+/// How clients prove themselves.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Auth {
+    /// `token` (default), `password` (default when there is a password) or `none`.
+    pub mode: Option<Mode>,
+    /// The shared token.
+    pub token: Option<Secret<String>>,
+    /// The shared password.
+    pub password: Option<Secret<String>>,
+}
+
+/// The browser client.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ControlUi {
+    /// Web origins from which browsers may connect; `*` allows all.
+    pub allowed_origins: Vec<String>,
+    /// What it may do without a device identity.
+    #[serde(flatten)]
+    pub policy: ControlUiPolicy,
+}
+
+/// The HTTP APIs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Http {
+    /// Which of them are served.
+    pub endpoints: Endpoints,
+}
+
+/// Which HTTP APIs are served.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Endpoints {
+    /// `/v1/chat/completions` and `/v1/models`.
+    pub chat_completions: Endpoint,
+}
+
+/// One HTTP API.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Whether it is served. Default true: callers need the gateway's secret anyway.
+    pub enabled: Option<bool>,
+}
+
+impl Endpoint {
+    /// Whether the API is served.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+}
+
+impl Config {
+    /// Reads the section; the file's secrets win over those of the environment.
+    pub fn load(file: &File, env: &Env) -> Result<Self, Error> {
+        let mut config: Self = file.section("gateway")?;
+        let from_env = |names: [&str; 2]| names.iter().find_map(|name| env.get(name)).map(|value| Secret::new(value.to_owned()));
+        let auth = &mut config.auth;
+        auth.token = auth.token.take().or_else(|| from_env(["VERSO_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN"]));
+        auth.password = auth.password.take().or_else(|| from_env(["VERSO_GATEWAY_PASSWORD", "OPENCLAW_GATEWAY_PASSWORD"]));
+        if let Some(mode) = env.get("VERSO_GATEWAY_AUTH") {
+            auth.mode =
+                Some(serde_json::from_value(mode.into()).map_err(|_| Error::Value {
+                    key: "gateway.auth.mode".to_owned(),
+                    reason: "must be token, password or none".to_owned(),
+                })?);
+        }
+        let port = env.get("VERSO_GATEWAY_PORT").and_then(|port| port.parse().ok()).filter(|port| *port > 0);
+        config.port = port.or(config.port);
+        Ok(config)
+    }
+}
+
+impl Auth {
+    /// Returns what clients must present.
+    pub fn mode(&self) -> Mode {
+        self.mode.unwrap_or(if self.password.is_some() { Mode::Password } else { Mode::Token })
+    }
+
+    /// Returns what presented secrets are compared with.
+    pub fn server_secret(&self) -> ServerSecret<'_> {
+        let mode = self.mode();
+        let secret = match mode {
+            Mode::Token => self.token.as_ref(),
+            Mode::Password => self.password.as_ref(),
+            Mode::None => None,
+        };
+        ServerSecret { mode, secret: secret.map(|secret| secret.expose().as_str()) }
+    }
+}

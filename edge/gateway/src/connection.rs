@@ -1,0 +1,258 @@
+//! One WebSocket connection: its handshake, then requests in and frames out, in one task.
+
+mod handshake;
+mod hello;
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Bytes, Utf8Bytes};
+use tracing::debug;
+use verso_proto::edge::v1::Challenge;
+use verso_protocol::ErrorShape;
+use verso_protocol::close::Close;
+use verso_protocol::frames::{Rejected, RequestFrame, event};
+
+use crate::connections::Waiting;
+use crate::dispatch::Asking;
+use crate::gateway::Gateway;
+use crate::metered::Metered;
+use crate::outlet::{Outgoing, Outlet};
+use crate::request_facts::Facts;
+
+/// Read and write buffer of one connection, in bytes: ten thousand idle connections must fit.
+const BUFFER_BYTES: usize = 4 << 10;
+
+/// Frames that are written before the socket is flushed.
+const BATCH_FRAMES: usize = 64;
+
+/// Room for frame headers and pings beside the payload before the handshake is done, in bytes.
+const PREAUTH_OVERHEAD_BYTES: usize = 1 << 10;
+
+type Socket = WebSocketStream<Metered<TcpStream>>;
+
+/// Runs an upgraded connection to its end.
+pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, facts: Facts, waiting: Waiting) {
+    let limits = &gateway.limits;
+    let metered = Metered::new(stream, early, limits.preauth_payload_bytes_max + PREAUTH_OVERHEAD_BYTES);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(Some(limits.payload_bytes_max))
+        .max_frame_size(Some(limits.payload_bytes_max));
+    let mut socket = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config)).await;
+    let deadline = Instant::now() + limits.handshake;
+    let conn_id = uuid::Uuid::new_v4().to_string();
+    let outlet = match timeout_at(deadline, greet(&gateway, &mut socket, &facts, conn_id)).await {
+        Ok(Ok(outlet)) => outlet,
+        Ok(Err(refusal)) => return refuse(&gateway, socket, refusal).await,
+        Err(_) => return close(&gateway, socket, &Close::NORMAL).await,
+    };
+    drop(waiting);
+    socket.get_mut().lift();
+    debug!(conn = outlet.conn_id, client = outlet.principal.client_id, "connected");
+    let ending = serve(&gateway, &mut socket, &outlet).await;
+    gateway.connections.remove(&outlet.conn_id);
+    handshake::leave(&gateway, &outlet.conn_id);
+    debug!(conn = outlet.conn_id, "disconnected");
+    if let Some(ending) = ending {
+        close(&gateway, socket, &ending).await;
+    }
+}
+
+/// Why a connection got no further than its handshake.
+#[derive(Debug)]
+struct Refusal {
+    /// The response to the request that failed.
+    response: Option<String>,
+    close: Close,
+}
+
+impl From<Close> for Refusal {
+    fn from(close: Close) -> Self {
+        Self { response: None, close }
+    }
+}
+
+/// The handshake: challenge, `connect`, `hello-ok`.
+async fn greet(gateway: &Arc<Gateway>, socket: &mut Socket, facts: &Facts, conn_id: String) -> Result<Arc<Outlet>, Refusal> {
+    let nonce = uuid::Uuid::new_v4().to_string();
+    let challenge = Challenge { nonce: nonce.clone(), ts_ms: gateway.context.clock.now_ms() };
+    let payload = serde_json::to_string(&challenge).unwrap_or_default();
+    let frame = event("connect.challenge", &payload, None, None);
+    socket.send(Message::text(frame)).await.map_err(|_| Close::NORMAL)?;
+    let text = loop {
+        match next_text(socket).await {
+            Incoming::Text(text) => break text,
+            Incoming::Pong => {}
+            Incoming::TooBig => return Err(Close::TOO_BIG.into()),
+            Incoming::End => return Err(Close::NORMAL.into()),
+        }
+    };
+    if text.len() > gateway.limits.preauth_payload_bytes_max {
+        return Err(Close::TOO_BIG.into());
+    }
+    handshake::connect(gateway, &text, &nonce, facts, conn_id).await
+}
+
+async fn refuse(gateway: &Gateway, mut socket: Socket, refusal: Refusal) {
+    if let Some(response) = refusal.response {
+        // A peer that is gone already cannot be told.
+        drop(socket.send(Message::text(response)).await);
+    }
+    close(gateway, socket, &refusal.close).await;
+}
+
+/// Serves an established connection; the answer is how to end it, or none if the peer is gone.
+async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>) -> Option<Close> {
+    let asking = Asking { gateway: Arc::clone(gateway), outlet: Arc::clone(outlet) };
+    let in_flight = Arc::new(Semaphore::new(gateway.limits.requests_per_connection_max));
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            () = outlet.filled() => {
+                if let Some(ending) = send_queued(socket, outlet, &mut batch).await {
+                    return ending;
+                }
+            }
+            // A full house leaves further requests in the socket: the client feels it, nobody else does.
+            incoming = next_text(socket), if in_flight.available_permits() > 0 => match incoming {
+                Incoming::Text(text) => take(&asking, &in_flight, &text),
+                Incoming::Pong => outlet.pong(),
+                Incoming::TooBig => return Some(Close::TOO_BIG),
+                Incoming::End => return None,
+            },
+            _ = in_flight.acquire(), if in_flight.available_permits() == 0 => {}
+        }
+    }
+}
+
+/// Reads one request and begins to answer it.
+fn take(asking: &Asking, in_flight: &Arc<Semaphore>, text: &str) {
+    let frame = match RequestFrame::parse(text, asking.outlet.peer.version) {
+        Ok(frame) => frame,
+        Err(Rejected::NotJson) => return,
+        Err(Rejected::NotARequest { id, message }) => return asking.refuse(&id, ErrorShape::invalid(message)),
+    };
+    let Some(admitted) = asking.admit(&frame) else { return };
+    let mut answering = Box::pin(asking.clone().answer(admitted));
+    // What is answered from memory is done after one poll and needs no task.
+    if (&mut answering).now_or_never().is_some() {
+        return;
+    }
+    let Ok(permit) = Arc::clone(in_flight).try_acquire_owned() else { return };
+    asking.gateway.tasks.spawn("request", async move {
+        answering.await;
+        drop(permit);
+    });
+}
+
+/// Writes what is queued and flushes once; the answer is set when the connection is to end.
+async fn send_queued(socket: &mut Socket, outlet: &Outlet, batch: &mut Vec<Outgoing>) -> Option<Option<Close>> {
+    loop {
+        outlet.take(BATCH_FRAMES, batch);
+        if batch.is_empty() {
+            return None;
+        }
+        for outgoing in batch.drain(..) {
+            let message = match outgoing {
+                Outgoing::Text(text) => Message::Text(text),
+                Outgoing::Event(event, seq) => match event.frame(outlet.peer.version, seq) {
+                    Some(frame) => Message::text(frame),
+                    None => continue,
+                },
+                Outgoing::Ping => Message::Ping(Bytes::new()),
+                Outgoing::Close(ending) => {
+                    let flushed = timeout(CLOSE_FLUSH, socket.flush()).await;
+                    return Some(flushed.is_ok_and(|flushed| flushed.is_ok()).then_some(ending));
+                }
+            };
+            if send(socket, outlet, message).await.is_err() {
+                return Some(None);
+            }
+        }
+        if batch.capacity() > 2 * BATCH_FRAMES {
+            batch.shrink_to(BATCH_FRAMES);
+        }
+        if flush(socket, outlet).await.is_err() {
+            return Some(None);
+        }
+    }
+}
+
+/// How long frames that are written already may take to leave before the connection is closed.
+const CLOSE_FLUSH: std::time::Duration = std::time::Duration::from_millis(500);
+
+async fn send(socket: &mut Socket, outlet: &Outlet, message: Message) -> Result<(), ()> {
+    until_closed(outlet, socket.feed(message)).await
+}
+
+async fn flush(socket: &mut Socket, outlet: &Outlet) -> Result<(), ()> {
+    until_closed(outlet, socket.flush()).await
+}
+
+/// Writes to a peer that may not be reading; gives up when the connection is to be closed meanwhile.
+async fn until_closed(outlet: &Outlet, writing: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), ()> {
+    let mut writing = std::pin::pin!(writing);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return written.map_err(|_| ()),
+            () = outlet.filled() => {
+                if outlet.is_closed() {
+                    let rest = timeout(CLOSE_FLUSH, &mut writing).await;
+                    return rest.map_err(|_| ()).and_then(|written| written.map_err(|_| ()));
+                }
+            }
+        }
+    }
+}
+
+/// What came from the peer.
+enum Incoming {
+    Text(Utf8Bytes),
+    Pong,
+    TooBig,
+    End,
+}
+
+async fn next_text(socket: &mut Socket) -> Incoming {
+    loop {
+        return match socket.next().await {
+            Some(Ok(Message::Text(text))) => Incoming::Text(text),
+            Some(Ok(Message::Binary(bytes))) => match Utf8Bytes::try_from(bytes) {
+                Ok(text) => Incoming::Text(text),
+                Err(_) => continue,
+            },
+            Some(Ok(Message::Pong(_))) => Incoming::Pong,
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => continue,
+            Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))) => Incoming::TooBig,
+            Some(Err(tungstenite::Error::Io(error))) if error.kind() == std::io::ErrorKind::FileTooLarge => Incoming::TooBig,
+            Some(Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) | Ok(Message::Close(_))) | None => {
+                Incoming::End
+            }
+            Some(Err(error)) => {
+                debug!(error = &error as &dyn std::error::Error, "connection broke");
+                Incoming::End
+            }
+        };
+    }
+}
+
+/// Says why the connection ends, gives the peer a moment to say the same, and ends it.
+async fn close(gateway: &Gateway, mut socket: Socket, ending: &Close) {
+    let frame = CloseFrame { code: CloseCode::from(ending.code), reason: Utf8Bytes::from(ending.reason.as_ref()) };
+    let farewell = async {
+        if socket.close(Some(frame)).await.is_ok() {
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    drop(timeout(gateway.limits.close_grace, farewell).await);
+}

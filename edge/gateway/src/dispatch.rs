@@ -1,0 +1,174 @@
+//! A request's path: frame → role and scope → method → schema → service → response. Nothing here knows a method's name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Status;
+use tracing::{Instrument as _, debug, debug_span};
+use verso_kit::peer::{Backoff, Caller, broken_by_transport};
+use verso_kit::trace::TraceContext;
+use verso_proto::methods::{DecodeError, Encoded, Method, Retry, Transcode};
+use verso_protocol::auth::authorize;
+use verso_protocol::frames::{RequestFrame, response_error, response_failed, response_ok};
+use verso_protocol::{Adapter, ErrorShape, validation};
+
+use crate::error::{fault, wire};
+use crate::gateway::Gateway;
+use crate::local::Answer;
+use crate::outlet::Outlet;
+use crate::services::{is_local, process_name};
+
+/// How long a streaming answer may be picked up again after its service died.
+const RESUME_WINDOW: Duration = Duration::from_secs(30);
+
+/// Who asks, and where the answer goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) outlet: Arc<Outlet>,
+}
+
+/// A request that has passed every check.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    id: String,
+    method: &'static Method,
+    params: String,
+    trace: TraceContext,
+}
+
+impl Asking {
+    /// Checks a request; one that fails is answered at once.
+    pub(crate) fn admit(&self, frame: &RequestFrame<'_>) -> Option<Admitted> {
+        match self.check(frame) {
+            Ok(method) => {
+                let params = frame.params.map_or("{}", |params| if params.get() == "null" { "{}" } else { params.get() }).to_owned();
+                let trace = frame.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate);
+                Some(Admitted { id: frame.id.to_string(), method, params, trace })
+            }
+            Err(error) => {
+                self.refuse(&frame.id, error);
+                None
+            }
+        }
+    }
+
+    /// Answers a request with an error.
+    pub(crate) fn refuse(&self, id: &str, error: ErrorShape) {
+        let error = self.adapter().error(error);
+        self.outlet.respond(response_error(id, &error), &self.gateway.limits);
+    }
+
+    /// Carries out an admitted request and queues its answers.
+    pub(crate) async fn answer(self, admitted: Admitted) {
+        let span = debug_span!("request", method = admitted.method.name, conn = self.outlet.conn_id);
+        let trace = admitted.trace.enter(&span);
+        async {
+            let begun = Instant::now();
+            if is_local(admitted.method) {
+                self.answer_locally(&admitted).await;
+            } else if admitted.method.streaming {
+                self.answer_in_parts(&admitted, trace).await;
+            } else {
+                let answer = self.ask(&admitted, trace).await;
+                self.finish(&admitted, answer);
+            }
+            debug!(elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "answered");
+        }
+        .instrument(span)
+        .await;
+    }
+
+    fn check(&self, frame: &RequestFrame<'_>) -> Result<&'static Method, ErrorShape> {
+        let peer = self.outlet.peer;
+        let method = authorize(peer, &frame.method, frame.params)?;
+        validation::check(peer.version, method, frame.params).map_err(ErrorShape::invalid)?;
+        Ok(method)
+    }
+
+    async fn answer_locally(&self, admitted: &Admitted) {
+        let Some(answer) = self.gateway.local.call(admitted.method, self.clone(), &admitted.params) else {
+            return self.refuse(&admitted.id, ErrorShape::invalid(format!("unknown method: {}", admitted.method.name)));
+        };
+        self.finish(admitted, answer.await);
+    }
+
+    /// One call, one answer.
+    async fn ask(&self, admitted: &Admitted, trace: TraceContext) -> Answer {
+        let (transcode, encoded) = encode(admitted)?;
+        let process = process_name(admitted.method.service);
+        let peer = self.gateway.services.of(admitted.method.service).map_err(|status| wire(&status, process))?;
+        let answer = peer.call_raw(admitted.method, encoded.message.into(), encoded.wait_ms, &self.caller(trace)).await;
+        let message = answer.map_err(|status| wire(&status, process))?;
+        (transcode.decode)(&message).map_err(|error: DecodeError| fault(&error))
+    }
+
+    /// One call, an answer in parts: each part is a response frame. Goes on where it was when the service restarts.
+    async fn answer_in_parts(&self, admitted: &Admitted, trace: TraceContext) {
+        let process = process_name(admitted.method.service);
+        let (mut delivered, mut backoff, mut broken_since) = (0, Backoff::default(), None::<Instant>);
+        loop {
+            let before = delivered;
+            let Err(status) = self.deliver(admitted, trace, &mut delivered).await else { return };
+            if delivered > before {
+                broken_since = None;
+                backoff.reset();
+            }
+            let deadline = *broken_since.get_or_insert_with(Instant::now) + RESUME_WINDOW;
+            let may_resume = admitted.method.retry != Retry::Never && broken_by_transport(&status) && !self.outlet.is_closed();
+            if !may_resume || !backoff.pause_until(deadline).await {
+                return self.refuse(&admitted.id, wire(&status, process));
+            }
+        }
+    }
+
+    /// Delivers the parts of an answer until it ends; the error says how the stream broke.
+    async fn deliver(&self, admitted: &Admitted, trace: TraceContext, delivered: &mut usize) -> Result<(), Status> {
+        let (transcode, encoded) = match encode(admitted) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                self.refuse(&admitted.id, error);
+                return Ok(());
+            }
+        };
+        let peer = self.gateway.services.of(admitted.method.service)?;
+        let mut stream = peer.open_raw(admitted.method, encoded.message.into(), *delivered, &self.caller(trace)).await?;
+        while let Some(message) = stream.message().await? {
+            *delivered += 1;
+            self.finish(admitted, (transcode.decode)(&message).map_err(|error| fault(&error)));
+        }
+        Ok(())
+    }
+
+    fn finish(&self, admitted: &Admitted, answer: Answer) {
+        let adapter = self.adapter();
+        match answer {
+            Ok(payload) => {
+                let name = admitted.method.name;
+                let shown = adapter.response(name, &payload);
+                let frame = match adapter.failure(name, &shown) {
+                    Some(error) => response_failed(&admitted.id, Some(&shown), &adapter.error(error)),
+                    None => response_ok(&admitted.id, &shown),
+                };
+                self.outlet.respond(frame, &self.gateway.limits);
+            }
+            Err(error) => self.refuse(&admitted.id, error),
+        }
+    }
+
+    fn caller(&self, trace: TraceContext) -> Caller {
+        Caller { principal: Some(self.outlet.principal.clone()), trace: Some(trace) }
+    }
+
+    fn adapter(&self) -> Adapter {
+        Adapter::new(self.outlet.peer.version)
+    }
+}
+
+fn encode(admitted: &Admitted) -> Result<(Transcode, Encoded), ErrorShape> {
+    let name = admitted.method.name;
+    let transcode = admitted.method.transcode.ok_or_else(|| ErrorShape::invalid(format!("unknown method: {name}")))?;
+    let encoded = (transcode.encode)(&admitted.params).map_err(|error| ErrorShape::invalid(validation::unreadable(name, &error)))?;
+    Ok((transcode, encoded))
+}

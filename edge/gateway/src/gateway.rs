@@ -1,0 +1,131 @@
+//! What all connections of one edge share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+use verso_kit::service::{Context, Error};
+use verso_kit::tasks::Tasks;
+use verso_proto::methods::{METHODS, ServiceEvent};
+use verso_proto::presence::v1::Entry;
+use verso_proto::wire::v1::StateVersion;
+
+use crate::config::Config;
+use crate::connections::Connections;
+use crate::devices::Devices;
+use crate::event::Rendered;
+use crate::health::Health;
+use crate::limits::Limits;
+use crate::local::Local;
+use crate::rate_limit::FailedAuth;
+use crate::roster::Roster;
+use crate::services::Services;
+
+/// The edge's shared state.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) context: Context,
+    pub(crate) config: Config,
+    pub(crate) limits: Limits,
+    pub(crate) services: Services,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) devices: Devices,
+    pub(crate) local: Local,
+    pub(crate) health: Health,
+    pub(crate) roster: Roster,
+    pub(crate) failed_auth: FailedAuth,
+    pub(crate) tasks: Tasks,
+    /// Names this start of the edge.
+    pub(crate) boot_id: String,
+    pub(crate) started: Instant,
+    /// The presence list that was last heard of, for when the presence service is away.
+    pub(crate) presence: ArcSwap<Vec<Entry>>,
+    /// What `last-heartbeat` answers.
+    pub(crate) last_heartbeat: ArcSwap<Option<String>>,
+    versions: Versions,
+    draining: AtomicBool,
+}
+
+/// The versions that clients mirror. They live here because they must outlive the services behind them.
+#[derive(Debug)]
+struct Versions {
+    presence: AtomicU64,
+    health: AtomicU64,
+}
+
+impl Gateway {
+    pub(crate) fn new(context: Context, config: Config, tasks: Tasks) -> Result<Self, Error> {
+        let devices = Devices::open(&context.state_dir, context.clock.clone())?;
+        Ok(Self {
+            services: Services::new(&context),
+            devices,
+            config,
+            limits: Limits::default(),
+            connections: Arc::default(),
+            local: Local::new(),
+            health: Health::default(),
+            roster: Roster::default(),
+            failed_auth: FailedAuth::default(),
+            tasks,
+            boot_id: uuid::Uuid::new_v4().to_string(),
+            started: Instant::now(),
+            presence: ArcSwap::default(),
+            last_heartbeat: ArcSwap::default(),
+            versions: Versions { presence: AtomicU64::new(1), health: AtomicU64::new(1) },
+            draining: AtomicBool::new(false),
+            context,
+        })
+    }
+
+    /// Returns the versions as they are now.
+    pub(crate) fn state_version(&self) -> StateVersion {
+        let (presence, health) = (&self.versions.presence, &self.versions.health);
+        StateVersion { presence: presence.load(Ordering::Relaxed), health: health.load(Ordering::Relaxed) }
+    }
+
+    /// Takes over the presence service's version; an older one changes nothing.
+    pub(crate) fn saw_presence(&self, version: u64) {
+        self.versions.presence.fetch_max(version, Ordering::Relaxed);
+    }
+
+    /// Counts a health refresh.
+    pub(crate) fn bump_health(&self) {
+        self.versions.health.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Emits an event of the edge's own.
+    pub(crate) fn emit(&self, event: impl Into<verso_proto::edge::v1::Event>) {
+        let rendered = event.into().payload();
+        if let Ok(Some((kind, payload))) = rendered {
+            let event = Rendered::new(kind, payload);
+            let event = if kind.name == "health" { event.with_state_version(&self.state_version()) } else { event };
+            self.connections.publish(event, None, &self.limits);
+        }
+    }
+
+    /// Whether the edge is about to stop: no new work is begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// How long the edge has been running, in milliseconds.
+    pub(crate) fn uptime_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The names of all methods that clients are told of.
+    pub(crate) fn listed_methods() -> Vec<String> {
+        METHODS.iter().filter(|method| method.listed).map(|method| method.name.to_owned()).collect()
+    }
+
+    /// Where the configuration is.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.context.config.path().to_owned()
+    }
+}

@@ -1,0 +1,84 @@
+//! A connection that may send only so much before it is authenticated.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Counts what is read until the limit is lifted.
+#[derive(Debug)]
+pub(crate) struct Metered<S> {
+    stream: S,
+    /// What arrived together with the upgrade request.
+    early: Bytes,
+    /// How much more may be read; none once the limit is lifted.
+    allowance_bytes: Option<usize>,
+}
+
+impl<S> Metered<S> {
+    pub(crate) fn new(stream: S, early: Bytes, allowance_bytes: usize) -> Self {
+        Self { stream, early, allowance_bytes: Some(allowance_bytes) }
+    }
+
+    /// From now on the peer may send without limit.
+    pub(crate) fn lift(&mut self) {
+        self.allowance_bytes = None;
+    }
+
+    fn count(&mut self, read_bytes: usize) -> io::Result<()> {
+        let Some(allowance) = &mut self.allowance_bytes else { return Ok(()) };
+        *allowance = allowance.checked_sub(read_bytes).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.early.has_remaining() {
+            let take = self.early.remaining().min(buffer.remaining());
+            buffer.put_slice(&self.early.split_to(take));
+        } else {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        }
+        let read_bytes = buffer.filled().len() - before;
+        Poll::Ready(self.count(read_bytes))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn stops_reading_at_the_limit_until_it_is_lifted() {
+        let mut stream = Metered::new(&b"cdef"[..], Bytes::from_static(b"ab"), 3);
+        let mut text = [0; 2];
+        stream.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"ab");
+        assert_eq!(stream.read_exact(&mut text).await.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let mut stream = Metered::new(&b"cdef"[..], Bytes::new(), 3);
+        stream.lift();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"cdef");
+    }
+}

@@ -1,0 +1,178 @@
+//! What waits to be sent to one connection: a queue within a byte budget, numbered as it is filled.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use verso_proto::wire::v1::Principal;
+use verso_protocol::auth::Peer;
+use verso_protocol::close::Close;
+
+use crate::event::Rendered;
+use crate::limits::Limits;
+
+/// What one queued frame costs besides its text, in bytes.
+const OVERHEAD_BYTES: usize = 64;
+
+/// The sending side of one connection. The connection's own task drains it.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    /// Names the connection on the wire.
+    pub(crate) conn_id: String,
+    /// Who is at the other end.
+    pub(crate) peer: Peer,
+    /// The paired device at the other end.
+    pub(crate) device_id: Option<String>,
+    /// The same, as services are told.
+    pub(crate) principal: Principal,
+    queue: Mutex<Queue>,
+    filled: Notify,
+    /// A ping was sent and not answered yet.
+    awaits_pong: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Outgoing>,
+    size_bytes: usize,
+    /// The number of the last event.
+    seq: u64,
+    closing: bool,
+}
+
+/// One thing to send.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// A finished frame.
+    Text(Utf8Bytes),
+    /// An event, and its number on this connection; targeted events have none.
+    Event(Arc<Rendered>, Option<u64>),
+    /// A WebSocket ping.
+    Ping,
+    /// The last thing that is sent.
+    Close(Close),
+}
+
+impl Outgoing {
+    fn size_bytes(&self, peer: Peer) -> usize {
+        OVERHEAD_BYTES
+            + match self {
+                Self::Text(text) => text.len(),
+                Self::Event(event, _) => event.size_bytes(peer.version),
+                Self::Ping | Self::Close(_) => 0,
+            }
+    }
+}
+
+impl Outlet {
+    pub(crate) fn new(conn_id: String, peer: Peer, principal: Principal) -> Self {
+        let device_id = principal.device_id.clone();
+        Self { conn_id, peer, device_id, principal, queue: Mutex::default(), filled: Notify::new(), awaits_pong: AtomicBool::new(false) }
+    }
+
+    /// Whether the connection is about to end: nothing more will be sent.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue().closing
+    }
+
+    /// Queues a response. A peer that does not read its responses is closed.
+    pub(crate) fn respond(&self, text: String, limits: &Limits) {
+        self.push(Outgoing::Text(text.into()), limits, false);
+    }
+
+    /// Queues an event that everybody may see; it takes the connection's next number.
+    pub(crate) fn publish(&self, event: &Arc<Rendered>, limits: &Limits) {
+        let mut queue = self.queue();
+        queue.seq += 1;
+        let seq = queue.seq;
+        self.push_locked(queue, Outgoing::Event(Arc::clone(event), Some(seq)), limits, event.drop_if_slow());
+    }
+
+    /// Queues an event that is for this connection alone; it has no number.
+    pub(crate) fn publish_targeted(&self, event: &Arc<Rendered>, limits: &Limits) {
+        self.push(Outgoing::Event(Arc::clone(event), None), limits, event.drop_if_slow());
+    }
+
+    /// Queues a ping; false when the last one was not answered: the peer is gone.
+    pub(crate) fn ping(&self, limits: &Limits) -> bool {
+        if self.awaits_pong.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.push(Outgoing::Ping, limits, true);
+        true
+    }
+
+    /// Notes that the peer answered.
+    pub(crate) fn pong(&self) {
+        self.awaits_pong.store(false, Ordering::Relaxed);
+    }
+
+    /// Sends what is queued, then closes the connection.
+    pub(crate) fn close(&self, close: Close) {
+        let mut queue = self.queue();
+        if !queue.closing {
+            queue.closing = true;
+            queue.frames.push_back(Outgoing::Close(close));
+        }
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Drops what is queued and closes the connection.
+    fn close_at_once(&self, mut queue: MutexGuard<'_, Queue>, close: Close) {
+        queue.frames.clear();
+        queue.size_bytes = 0;
+        queue.closing = true;
+        queue.frames.push_back(Outgoing::Close(close));
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Waits until there is something to send.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Takes up to `count_max` queued things.
+    pub(crate) fn take(&self, count_max: usize, into: &mut Vec<Outgoing>) {
+        let mut queue = self.queue();
+        let count = queue.frames.len().min(count_max);
+        for outgoing in queue.frames.drain(..count) {
+            into.push(outgoing);
+        }
+        let freed_bytes: usize = into.iter().map(|outgoing| outgoing.size_bytes(self.peer)).sum();
+        queue.size_bytes = queue.size_bytes.saturating_sub(freed_bytes);
+        if queue.frames.is_empty() {
+            // An idle connection should not keep the memory of its busiest moment.
+            queue.frames.shrink_to(8);
+        }
+    }
+
+    fn push(&self, outgoing: Outgoing, limits: &Limits, drop_if_slow: bool) {
+        self.push_locked(self.queue(), outgoing, limits, drop_if_slow);
+    }
+
+    fn push_locked(&self, mut queue: MutexGuard<'_, Queue>, outgoing: Outgoing, limits: &Limits, drop_if_slow: bool) {
+        if queue.closing {
+            return;
+        }
+        let size_bytes = outgoing.size_bytes(self.peer);
+        // One frame may always wait, however large: a response above the budget is not the reader's fault.
+        if !queue.frames.is_empty() && queue.size_bytes + size_bytes > limits.buffered_bytes_max {
+            if !drop_if_slow {
+                self.close_at_once(queue, Close::SLOW_CONSUMER);
+            }
+            return;
+        }
+        queue.size_bytes += size_bytes;
+        queue.frames.push_back(outgoing);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

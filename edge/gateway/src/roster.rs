@@ -1,0 +1,73 @@
+//! What this edge has told the presence and node services, to be told again when they have restarted.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::warn;
+use verso_proto::node::v1::AnnounceRequest as NodeAnnounce;
+use verso_proto::presence::v1::AnnounceRequest as PresenceAnnounce;
+use verso_proto::presence::v1::RestoreRequest;
+
+use crate::gateway::Gateway;
+
+/// The announcements of every live connection, by connection.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    live: Mutex<HashMap<String, Announced>>,
+}
+
+/// What was announced for one connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Announced {
+    pub(crate) presence: Option<PresenceAnnounce>,
+    pub(crate) node: Option<NodeAnnounce>,
+}
+
+impl Roster {
+    pub(crate) fn add(&self, conn_id: &str, announced: Announced) {
+        self.live().insert(conn_id.to_owned(), announced);
+    }
+
+    pub(crate) fn remove(&self, conn_id: &str) -> Option<Announced> {
+        self.live().remove(conn_id)
+    }
+
+    fn presence(&self) -> Vec<PresenceAnnounce> {
+        self.live().values().filter_map(|announced| announced.presence.clone()).collect()
+    }
+
+    fn nodes(&self) -> Vec<NodeAnnounce> {
+        self.live().values().filter_map(|announced| announced.node.clone()).collect()
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<String, Announced>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells a new incarnation of a service what the last one knew of this edge.
+pub(crate) async fn restore(gateway: &Gateway, process: &str) {
+    let told = match process {
+        "presence" => restore_presence(gateway).await,
+        "node" => restore_nodes(gateway).await,
+        _ => Ok(()),
+    };
+    if let Err(status) = told {
+        warn!(service = process, error = &status as &dyn std::error::Error, "could not restore the service's view of this edge");
+    }
+}
+
+async fn restore_presence(gateway: &Gateway) -> Result<(), tonic::Status> {
+    let version = gateway.state_version().presence;
+    let restored = gateway.services.call(RestoreRequest { connections: gateway.roster.presence(), version }).await?;
+    gateway.saw_presence(restored.version);
+    gateway.presence.store(restored.entries.into());
+    Ok(())
+}
+
+async fn restore_nodes(gateway: &Gateway) -> Result<(), tonic::Status> {
+    for node in gateway.roster.nodes() {
+        gateway.services.call(node).await?;
+    }
+    Ok(())
+}

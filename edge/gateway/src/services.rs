@@ -1,0 +1,44 @@
+//! The other services, by the name of their gRPC service.
+
+use std::collections::BTreeMap;
+
+use tonic::Status;
+use verso_kit::peer::{Caller, Peer};
+use verso_kit::service::Context;
+use verso_proto::methods::{Call, METHODS, Method};
+
+/// Methods of this service are answered by the edge itself.
+pub(crate) const LOCAL: &str = "verso.edge.v1.Edge";
+
+/// Connections to every service that the contract knows.
+#[derive(Debug)]
+pub(crate) struct Services {
+    peers: BTreeMap<&'static str, Peer>,
+}
+
+impl Services {
+    pub(crate) fn new(context: &Context) -> Self {
+        let names = METHODS.iter().map(|method| method.service).filter(|service| *service != LOCAL);
+        Self { peers: names.map(|service| (service, context.peer(process_name(service)))).collect() }
+    }
+
+    /// Returns the service that answers a method.
+    pub(crate) fn of(&self, service: &str) -> Result<&Peer, Status> {
+        self.peers.get(service).ok_or_else(|| Status::unimplemented(format!("no process serves {service}")))
+    }
+
+    /// Calls another service on the edge's own behalf.
+    pub(crate) async fn call<C: Call>(&self, request: C) -> Result<C::Response, Status> {
+        self.of(C::METHOD.service)?.call(request, &Caller::default()).await
+    }
+}
+
+/// `verso.agent.v1.Agent` runs in the process `agent`.
+pub(crate) fn process_name(service: &str) -> &str {
+    service.split('.').nth(1).unwrap_or(service)
+}
+
+/// Whether the edge answers a method itself.
+pub(crate) fn is_local(method: &Method) -> bool {
+    method.service == LOCAL
+}

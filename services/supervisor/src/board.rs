@@ -1,0 +1,80 @@
+//! How every service fares, for lists and for those who wait.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::service_name::ServiceName;
+
+/// What a service is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum State {
+    #[default]
+    Starting,
+    Serving,
+    Stopping,
+    Backoff,
+    Failed,
+    Stopped,
+}
+
+impl State {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Stopping => "stopping",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What is known of one service.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Entry {
+    pub(crate) state: State,
+    pub(crate) pid: Option<i64>,
+    /// Starts since the supervisor started.
+    pub(crate) starts: u64,
+    pub(crate) epoch: u64,
+    pub(crate) serving_since: Option<Instant>,
+    pub(crate) last_exit: Option<String>,
+    pub(crate) retry_at: Option<Instant>,
+}
+
+/// The entries of all services.
+#[derive(Debug)]
+pub(crate) struct Board(watch::Sender<BTreeMap<ServiceName, Entry>>);
+
+impl Board {
+    pub(crate) fn new(services: &[ServiceName]) -> Self {
+        Self(watch::Sender::new(services.iter().map(|name| (*name, Entry::default())).collect()))
+    }
+
+    /// Changes an entry.
+    pub(crate) fn update(&self, name: ServiceName, change: impl FnOnce(&mut Entry)) {
+        self.0.send_modify(|entries| change(entries.entry(name).or_default()));
+    }
+
+    /// Returns one entry.
+    pub(crate) fn get(&self, name: ServiceName) -> Option<Entry> {
+        self.0.borrow().get(&name).cloned()
+    }
+
+    /// Returns all entries.
+    pub(crate) fn list(&self) -> Vec<(ServiceName, Entry)> {
+        self.0.borrow().iter().map(|(name, entry)| (*name, entry.clone())).collect()
+    }
+
+    /// Waits until all of these services are in the state.
+    pub(crate) async fn reached(&self, names: &[ServiceName], state: State) {
+        let mut entries = self.0.subscribe();
+        let all =
+            |entries: &BTreeMap<ServiceName, Entry>| names.iter().all(|name| entries.get(name).is_some_and(|entry| entry.state == state));
+        // The sender is ours, so the wait cannot fail.
+        drop(entries.wait_for(all).await);
+    }
+}

@@ -1,0 +1,119 @@
+//! All services of one gateway together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::board::State;
+use crate::budget::Budget;
+use crate::error::Error;
+use crate::keeper::{Command, Keeper, Shared, Sockets};
+use crate::service_name::ServiceName;
+use crate::sockets::{Control, Ports};
+
+/// Commands that may wait for one keeper.
+const COMMANDS_MAX: usize = 8;
+
+/// The handle to every keeper.
+#[derive(Debug, Clone)]
+pub(crate) struct Fleet {
+    pub(crate) shared: Arc<Shared>,
+    handles: Arc<BTreeMap<ServiceName, Handle>>,
+    rolling: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    stop: CancellationToken,
+}
+
+impl Fleet {
+    /// Binds the control sockets and starts all services at once.
+    pub(crate) async fn start(services: &[ServiceName], mut ports: Ports, shared: Arc<Shared>) -> Result<Self, Error> {
+        let mut handles = BTreeMap::new();
+        let mut keepers = Vec::new();
+        for &name in services {
+            let control = Control::bind(shared.launcher.run_dir(), name)?;
+            let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+            let stop = CancellationToken::new();
+            keepers.push(Keeper {
+                name,
+                shared: Arc::clone(&shared),
+                sockets: Sockets { control, ports: ports.take(name) },
+                commands: receiver,
+                stop: stop.clone(),
+                budget: Budget::default(),
+                waiters: Vec::new(),
+            });
+            handles.insert(name, Handle { commands, stop });
+        }
+        let epochs = shared.epochs.mint_all(services).await?;
+        for (keeper, epoch) in keepers.into_iter().zip(epochs) {
+            shared.tasks.spawn("keeper", keeper.run(epoch));
+        }
+        Ok(Self { shared, handles: Arc::new(handles), rolling: Arc::default() })
+    }
+
+    /// Restarts the service of that name and waits until it serves again.
+    pub(crate) async fn restart(&self, name: &str) -> Result<ServiceName, Error> {
+        let known = || self.handles.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let unknown = || Error::UnknownService { name: name.to_owned(), known: known() };
+        let name: ServiceName = name.parse().map_err(|_| unknown())?;
+        let handle = self.handles.get(&name).ok_or_else(unknown)?;
+        let (waiter, served) = oneshot::channel();
+        handle.commands.send(Command::Restart(waiter)).await.map_err(|_| Error::Stopping)?;
+        match served.await {
+            Ok(Ok(())) => Ok(name),
+            Ok(Err(why)) => Err(Error::NotUp { name, why }),
+            Err(_) => Err(Error::Stopping),
+        }
+    }
+
+    /// Restarts all services one by one, the edge last, so that its clients come back to services that are ready.
+    pub(crate) fn roll(&self) {
+        if self.rolling.swap(true, Ordering::AcqRel) {
+            warn!("rolling restart already under way");
+            return;
+        }
+        let fleet = self.clone();
+        self.shared.tasks.spawn("rolling restart", async move {
+            let (edge, others): (Vec<ServiceName>, Vec<ServiceName>) =
+                fleet.handles.keys().copied().partition(|name| *name == ServiceName::Edge);
+            for name in others.into_iter().chain(edge) {
+                if let Err(error) = fleet.restart(name.as_str()).await {
+                    // What stopped this one would stop the next one too.
+                    error!(service = %name, error = &error as &dyn std::error::Error, "rolling restart abandoned");
+                    break;
+                }
+            }
+            fleet.rolling.store(false, Ordering::Release);
+            info!("rolling restart over");
+        });
+    }
+
+    /// Tells all processes to read their configuration again.
+    pub(crate) fn reload(&self) {
+        for (name, handle) in self.handles.iter() {
+            if handle.commands.try_send(Command::Reload).is_err() {
+                warn!(service = %name, "reload not delivered");
+            }
+        }
+    }
+
+    /// Stops everything: the edge first, so that its clients hear of it, then the others.
+    pub(crate) async fn stop(&self) {
+        if let Some(edge) = self.handles.get(&ServiceName::Edge) {
+            edge.stop.cancel();
+            self.shared.board.reached(&[ServiceName::Edge], State::Stopped).await;
+        }
+        for handle in self.handles.values() {
+            handle.stop.cancel();
+        }
+        self.shared.tasks.clone().join().await;
+    }
+}

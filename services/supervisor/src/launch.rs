@@ -1,0 +1,149 @@
+//! Starting a process: what it inherits and what it does not.
+
+use std::collections::BTreeMap;
+use std::io::{self, Seek, Write};
+use std::net::TcpListener;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::sync::oneshot;
+use verso_kit::config::Env;
+
+use crate::config::{Config, Listening, Secrets};
+use crate::error::Error;
+use crate::process::Process;
+use crate::service_name::ServiceName;
+use crate::sockets::Control;
+
+/// The first descriptor of the `LISTEN_FDS` convention.
+const FIRST_FD: RawFd = 3;
+
+/// What a process gets from our own environment, besides `OTEL_*`.
+const INHERITED: [&str; 9] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "NO_COLOR", "RUST_LOG", "VERSO_LOG"];
+
+/// Starts the processes of one gateway.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    executable: PathBuf,
+    run_dir: PathBuf,
+    environment: BTreeMap<String, String>,
+    secrets: Secrets,
+    forks: mpsc::Sender<Fork>,
+}
+
+/// A command for the thread that starts processes, and where the process goes.
+struct Fork {
+    command: tokio::process::Command,
+    started: oneshot::Sender<io::Result<tokio::process::Child>>,
+}
+
+impl Launcher {
+    /// Prepares to start processes for the gateway that `config` describes.
+    pub(crate) fn new(config: &Config, listening: &Listening, env: &Env) -> io::Result<Self> {
+        let mut environment: BTreeMap<String, String> = env
+            .iter()
+            .filter(|(name, _)| INHERITED.contains(name) || name.starts_with("OTEL_"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        environment.extend(config.pass_env.clone());
+        let ours = [
+            ("VERSO_STATE_DIR", config.state_dir.display().to_string()),
+            ("VERSO_CONFIG_PATH", config.config_path.display().to_string()),
+            ("VERSO_RUN_DIR", listening.run_dir.display().to_string()),
+            ("VERSO_SUPERVISOR_PID", rustix::process::getpid().as_raw_pid().to_string()),
+        ];
+        environment.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+        // The actual ports, so that whoever derives others from them agrees with us.
+        let ports = [("VERSO_GATEWAY_PORT", listening.public.first()), ("VERSO_CANVAS_HOST_PORT", listening.canvas.as_ref())];
+        environment.extend(ports.into_iter().filter_map(|(name, address)| Some((name.to_owned(), address?.port().to_string()))));
+        let secrets = config.secrets.clone();
+        Ok(Self { executable: config.executable.clone(), run_dir: listening.run_dir.clone(), environment, secrets, forks: start_thread()? })
+    }
+
+    /// Returns the folder of the sockets.
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// Starts a service.
+    pub(crate) async fn start(
+        &self,
+        name: ServiceName,
+        epoch: u64,
+        control: &Control,
+        ports: &[(&'static str, TcpListener)],
+    ) -> Result<Process, Error> {
+        let failed = |source| Error::Spawn { name, source };
+        let command = self.command(name, epoch, control, ports).map_err(failed)?;
+        let (started, child) = oneshot::channel();
+        let gone = || io::Error::other("the thread that starts processes is gone");
+        self.forks.send(Fork { command, started }).map_err(|_| failed(gone()))?;
+        let child = child.await.map_err(|_| failed(gone()))?.map_err(failed)?;
+        Process::new(child, epoch).map_err(failed)
+    }
+
+    fn command(
+        &self,
+        name: ServiceName,
+        epoch: u64,
+        control: &Control,
+        ports: &[(&'static str, TcpListener)],
+    ) -> io::Result<tokio::process::Command> {
+        let mut names = vec!["control"];
+        let mut descriptors = vec![control.share()?];
+        for (port, listener) in ports {
+            names.push(*port);
+            descriptors.push(listener.try_clone()?.into());
+        }
+        let listeners = descriptors.len();
+        descriptors.push(self.secrets_file(name)?);
+
+        let mut command = std::process::Command::new(&self.executable);
+        command
+            .args(["service", name.as_str()])
+            .stdin(Stdio::null())
+            .process_group(0) // Ctrl-C in a terminal reaches us alone: the order of the stop is ours.
+            .env_clear()
+            .envs(&self.environment)
+            .env("VERSO_SERVICE_KIND", name.as_str())
+            .env("VERSO_EPOCH", epoch.to_string())
+            .env("LISTEN_FDS", listeners.to_string())
+            .env("LISTEN_FDNAMES", names.join(":"))
+            .env("VERSO_SECRETS_FD", (usize::try_from(FIRST_FD).unwrap_or_default() + listeners).to_string());
+        let mappings = (FIRST_FD..).zip(descriptors).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Writes the secrets that the service may read to a file without a name, which is gone when its readers are.
+    fn secrets_file(&self, name: ServiceName) -> io::Result<OwnedFd> {
+        let readable: BTreeMap<&String, &String> = self.secrets.0.iter().filter(|(secret, _)| name.may_read(secret)).collect();
+        let mut file = tempfile::tempfile_in(&self.run_dir)?;
+        file.write_all(&serde_json::to_vec(&readable)?)?;
+        file.rewind()?;
+        Ok(file.into())
+    }
+}
+
+/// Starts the thread that starts processes.
+///
+/// A child's parent-death signal is sent when the *thread* that started it ends, and a runtime's threads come and go.
+fn start_thread() -> io::Result<mpsc::Sender<Fork>> {
+    let runtime = tokio::runtime::Handle::current();
+    let (forks, requests) = mpsc::channel::<Fork>();
+    thread::Builder::new().name("verso-fork".to_owned()).spawn(move || {
+        while let Ok(Fork { mut command, started }) = requests.recv() {
+            let _runtime = runtime.enter();
+            // Nobody waits when the service was told to stop meanwhile; dropping the child kills it.
+            drop(started.send(command.spawn()));
+        }
+    })?;
+    Ok(forks)
+}
