@@ -1,1 +1,26 @@
-//! Placeholder.
+//! What the tests and the benchmark share: a gateway of real processes, and a model provider that does what a message tells it.
+
+pub mod gateway;
+pub mod process;
+pub mod provider;
+
+pub use gateway::Gateway;
+pub use provider::Provider;
+
+use std::time::Duration;
+
+
+/// How long anything may take before a test gives up. Generous: test machines are busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` gives a value; panics with `what` when it takes too long.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited too long for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

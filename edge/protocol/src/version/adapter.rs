@@ -1,0 +1,122 @@
+//! Renders what services send, always the widest form, for one protocol version.
+
+use std::borrow::Cow;
+
+use super::Version;
+use super::table::{ERRORS, EVENTS, Edit, RESPONSES, Row};
+use crate::object::Builder;
+use crate::{Code, ErrorShape, Object};
+
+/// The differences between the widest form of every message and one protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adapter {
+    version: Version,
+}
+
+impl Adapter {
+    /// The adapter of connections that speak `version`.
+    pub const fn new(version: Version) -> Self {
+        Self { version }
+    }
+
+    /// The adapter for a protocol number: what is older than 4 gets 3.
+    pub const fn for_version(number: u32) -> Self {
+        Self::new(if number < 4 { Version::V3 } else { Version::V4 })
+    }
+
+    /// The version that it renders for.
+    pub const fn version(self) -> Version {
+        self.version
+    }
+
+    /// The payload of a response of `method`, a JSON text.
+    pub fn response<'a>(self, method: &str, payload: &'a str) -> Cow<'a, str> {
+        self.edited(RESPONSES, method, payload)
+    }
+
+    /// The payload of the event `name`; none if this version's clients do not get it.
+    pub fn event<'a>(self, name: &str, payload: &'a str) -> Option<Cow<'a, str>> {
+        let suppressed = self.rows(EVENTS, name).any(|row| match row.edit {
+            Edit::Suppress(values) => lookup(payload, row.path).is_some_and(|value| values.contains(&value)),
+            _ => false,
+        });
+        if suppressed { None } else { Some(self.edited(EVENTS, name, payload)) }
+    }
+
+    /// An error as this version's clients know it.
+    pub fn error(self, mut error: ErrorShape) -> ErrorShape {
+        let sent = error.code;
+        for row in ERRORS.iter().filter(|row| row.version == self.version && row.code == sent) {
+            if let Some(code) = row.becomes {
+                error.code = code;
+            }
+            if let Some(short) = row.short_message.filter(|short| error.message.starts_with(short)) {
+                error.message = Cow::Borrowed(short);
+            }
+        }
+        error
+    }
+
+    /// The error that belongs beside a payload which says that the call ended badly; such an answer goes out as
+    /// [`response_failed`](crate::frames::response_failed).
+    pub fn failure(self, method: &str, payload: &str) -> Option<ErrorShape> {
+        if !matches!(method, "agent" | "chat.send") {
+            return None;
+        }
+        let object = Object::parse(payload)?;
+        (object.get("status")? == "\"error\"")
+            .then(|| ErrorShape::new(Code::Unavailable, object.text("summary").unwrap_or_else(|| "run failed".to_owned())))
+    }
+
+    fn rows<'t>(self, table: &'t [Row], name: &str) -> impl Iterator<Item = &'t Row> {
+        table.iter().filter(move |row| row.version == self.version && row.name == name)
+    }
+
+    fn edited<'a>(self, table: &[Row], name: &str, payload: &'a str) -> Cow<'a, str> {
+        let edits: Vec<_> = self.rows(table, name).map(|row| (row.path, row.edit)).collect();
+        if edits.is_empty() {
+            return Cow::Borrowed(payload);
+        }
+        rewrite(payload, &edits).map_or(Cow::Borrowed(payload), Cow::Owned)
+    }
+}
+
+/// The JSON text at a dotted path.
+fn lookup<'a>(text: &'a str, path: &str) -> Option<&'a str> {
+    path.split('.').try_fold(text, |text, name| Object::parse(text)?.get(name))
+}
+
+/// Applies edits at dotted paths; none if nothing changed. Values off the paths are copied as text.
+fn rewrite(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
+    let object = Object::parse(text)?;
+    let mut out = Builder::with_capacity(text.len());
+    let mut changed = false;
+    for (name, value) in object.iter() {
+        let mut below = Vec::new();
+        let mut kept = Some(value);
+        for (path, edit) in edits {
+            match path.split_once('.') {
+                Some((head, rest)) if head == name => below.push((rest, *edit)),
+                None if *path == name => kept = kept.and_then(|value| edit.apply(value)),
+                _ => {}
+            }
+        }
+        changed |= kept != Some(value);
+        let Some(kept) = kept else { continue };
+        let inner = if below.is_empty() { None } else { rewrite(kept, &below) };
+        changed |= inner.is_some();
+        out.member(name, inner.as_deref().unwrap_or(kept));
+    }
+    changed.then(|| out.finish())
+}
+
+impl Edit {
+    fn apply(self, value: &str) -> Option<&str> {
+        match self {
+            Self::Drop => None,
+            Self::DropUnless(member) => Object::parse(value)?.get(member).map(|_| value),
+            Self::Replace { from, to } if value == from => Some(to),
+            Self::Replace { .. } | Self::Suppress(_) => Some(value),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Every difference between the versions, one row each. Services send the widest form; a row says what a version's clients do not get.
+
+use super::Version::{self, V3, V4};
+use crate::Code;
+
+/// One difference in a payload.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) version: Version,
+    /// The method, or the event.
+    pub(super) name: &'static str,
+    /// Members from the payload inwards, joined with dots.
+    pub(super) path: &'static str,
+    pub(super) edit: Edit,
+}
+
+/// What happens at the path.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Edit {
+    /// The member is left out.
+    Drop,
+    /// The member is left out unless the object in it has this one.
+    DropUnless(&'static str),
+    /// One JSON text becomes another.
+    Replace { from: &'static str, to: &'static str },
+    /// The event is not sent at all when the member is one of these JSON texts.
+    Suppress(&'static [&'static str]),
+}
+
+/// One difference in errors.
+#[derive(Debug)]
+pub(super) struct ErrorRow {
+    pub(super) version: Version,
+    pub(super) code: Code,
+    /// The code that the version has instead.
+    pub(super) becomes: Option<Code>,
+    /// The whole message, when the message starts so.
+    pub(super) short_message: Option<&'static str>,
+}
+
+const fn drop(version: Version, name: &'static str, path: &'static str) -> Row {
+    Row { version, name, path, edit: Edit::Drop }
+}
+
+/// Differences in the payloads of responses.
+pub(super) static RESPONSES: &[Row] = &[
+    // A 3 client takes every present `auth` for "store this device token".
+    Row { version: V3, name: "connect", path: "auth", edit: Edit::DropUnless("deviceToken") },
+    drop(V3, "connect", "auth.method"),
+    drop(V3, "connect", "features.capabilities"),
+    drop(V3, "connect", "policy.attachments"),
+    drop(V3, "connect", "server.bootId"),
+    drop(V3, "connect", "server.controlUiBuildSource"),
+    drop(V3, "connect", "snapshot.authMode"),
+    drop(V3, "connect", "snapshot.sessionDefaults.modelConfigured"),
+    drop(V3, "connect", "snapshot.sessionDefaults.ownership"),
+    drop(V3, "connect", "snapshot.sessionDefaults.selectionRequired"),
+    drop(V4, "connect", "server.host"),
+    drop(V4, "connect", "canvasHostUrl"),
+    drop(V3, "agent", "sessionKey"),
+    drop(V3, "agent", "agentId"),
+    Row { version: V3, name: "agent", path: "status", edit: Edit::Replace { from: "\"in_flight\"", to: "\"accepted\"" } },
+    drop(V3, "chat.history", "hasMore"),
+    drop(V3, "chat.history", "sessionInfo"),
+    drop(V4, "chat.history", "thinkingLevel"),
+    drop(V3, "device.token.rotate", "tokenDelivery"),
+];
+
+/// Differences in the payloads of events.
+pub(super) static EVENTS: &[Row] = &[
+    drop(V3, "agent", "agentId"),
+    drop(V3, "agent", "sessionId"),
+    Row {
+        version: V3,
+        name: "agent",
+        path: "stream",
+        edit: Edit::Suppress(&[
+            "\"run_status\"",
+            "\"usage\"",
+            "\"item\"",
+            "\"plan\"",
+            "\"approval\"",
+            "\"command_output\"",
+            "\"patch\"",
+            "\"thinking\"",
+        ]),
+    },
+    // Phases of a lifecycle that 3 does not have; no other stream uses these words.
+    Row { version: V3, name: "agent", path: "data.phase", edit: Edit::Suppress(&["\"model\"", "\"finishing\""]) },
+    drop(V3, "chat", "agentId"),
+    drop(V3, "chat", "deltaText"),
+    drop(V3, "chat", "replace"),
+    Row { version: V3, name: "chat", path: "state", edit: Edit::Suppress(&["\"status\""]) },
+];
+
+/// Differences in errors. Details are the same for both: the older clients' schemas allow them anywhere.
+pub(super) static ERRORS: &[ErrorRow] = &[
+    ErrorRow { version: V3, code: Code::Forbidden, becomes: Some(Code::InvalidRequest), short_message: None },
+    ErrorRow { version: V3, code: Code::ApprovalNotFound, becomes: Some(Code::InvalidRequest), short_message: None },
+    ErrorRow { version: V3, code: Code::NotPaired, becomes: None, short_message: Some("pairing required") },
+];

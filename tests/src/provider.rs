@@ -1,0 +1,156 @@
+//! A model provider that speaks the OpenAI chat API and does what the newest user message tells it.
+//!
+//! `[[tokens=5 gap=20 first=100 status=429 retry=1 cut=2 hang]]` asks for five pieces of text 20 ms apart after 100 ms, for an error with
+//! `Retry-After: 1`, for a connection that breaks after two pieces, or for no answer at all.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Pieces of text when the message does not say how many.
+const TOKENS: u64 = 20;
+
+/// A running provider; it ends with the test's runtime.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    address: SocketAddr,
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+/// One call that the provider received.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The request's body.
+    pub body: Value,
+    /// The `traceparent` header.
+    pub traceparent: Option<String>,
+}
+
+impl Provider {
+    /// Starts a provider on a free port.
+    #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let provider = Self { address: listener.local_addr().expect("an address"), calls: Arc::default() };
+        let router = Router::new().route("/v1/chat/completions", post(complete)).with_state(provider.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        provider
+    }
+
+    /// The configuration of a gateway that uses this provider.
+    pub fn config(&self) -> Value {
+        json!({
+            "agents": {"defaults": {"model": {"primary": "scripted/model-1"}, "maxConcurrent": 64}},
+            "models": {"providers": {"scripted": {
+                "baseUrl": format!("http://{}/v1", self.address),
+                "apiKey": "made-up-key",
+                "api": "openai-completions",
+                "models": [{"id": "model-1", "name": "Model 1", "contextWindow": 128_000, "maxTokens": 4096}],
+            }}},
+        })
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.lock().expect("no test panics while it holds the lock").clone()
+    }
+}
+
+/// The text that a provider gives for `tokens` pieces.
+pub fn reply(tokens: u64) -> String {
+    (0..tokens).map(piece).collect()
+}
+
+fn piece(number: u64) -> String {
+    if number == 0 { "word0".to_owned() } else { format!(" word{number}") }
+}
+
+async fn complete(State(provider): State<Provider>, headers: HeaderMap, request: Request) -> Response {
+    let bytes = axum::body::to_bytes(request.into_body(), 32 << 20).await.unwrap_or_default();
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let orders = orders(&body);
+    let streams = body["stream"] == true;
+    provider.calls.lock().expect("no test panics while it holds the lock").push(Call { body, traceparent });
+    if orders.contains_key("hang") {
+        std::future::pending::<Infallible>().await;
+    }
+    if let Some(status) = number(&orders, "status") {
+        return refuse(status, number(&orders, "retry"));
+    }
+    let tokens = number(&orders, "tokens").unwrap_or(TOKENS);
+    let (sender, receiver) = mpsc::channel(64);
+    if streams {
+        stream(orders, tokens, sender);
+        let body = Body::from_stream(ReceiverStream::new(receiver));
+        return ([("content-type", "text/event-stream")], body).into_response();
+    }
+    let message = json!({"role": "assistant", "content": reply(tokens)});
+    let answer = json!({"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage(tokens)});
+    ([("content-type", "application/json")], answer.to_string()).into_response()
+}
+
+#[allow(clippy::disallowed_methods, reason = "ends with its receiver")]
+fn stream(orders: HashMap<String, String>, tokens: u64, sender: mpsc::Sender<Result<String, std::io::Error>>) {
+    tokio::spawn(async move {
+        let pause = |name| Duration::from_millis(number(&orders, name).unwrap_or(0));
+        let line = |delta: Value, finish: Value| {
+            format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+        };
+        tokio::time::sleep(pause("first")).await;
+        for index in 0..tokens {
+            if number(&orders, "cut") == Some(index) {
+                drop(sender.send(Err(std::io::Error::other("cut"))).await);
+                return;
+            }
+            if index > 0 && !pause("gap").is_zero() {
+                tokio::time::sleep(pause("gap")).await;
+            }
+            if sender.send(Ok(line(json!({"content": piece(index)}), Value::Null))).await.is_err() {
+                return;
+            }
+        }
+        let end = format!("{}data: {}\n\ndata: [DONE]\n\n", line(json!({}), json!("stop")), json!({"choices": [], "usage": usage(tokens)}));
+        drop(sender.send(Ok(end)).await);
+    });
+}
+
+fn refuse(status: u64, retry: Option<u64>) -> Response {
+    let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = json!({"error": {"message": format!("refused with {status}"), "type": "invalid_request_error"}}).to_string();
+    let mut response = (status, [("content-type", "application/json")], body).into_response();
+    if let Some(value) = retry.and_then(|seconds| seconds.to_string().parse().ok()) {
+        response.headers_mut().insert("retry-after", value);
+    }
+    response
+}
+
+fn usage(tokens: u64) -> Value {
+    json!({"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens})
+}
+
+fn number(orders: &HashMap<String, String>, name: &str) -> Option<u64> {
+    orders.get(name)?.parse().ok()
+}
+
+/// What the newest user message asks for.
+fn orders(body: &Value) -> HashMap<String, String> {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let newest = messages.iter().rev().find(|message| message["role"] == "user").map(|message| message["content"].to_string());
+    let text = newest.unwrap_or_default();
+    let Some((_, inside)) = text.rsplit_once("[[") else { return HashMap::new() };
+    let inside = inside.split("]]").next().unwrap_or_default();
+    inside.split_whitespace().map(|word| word.split_once('=').unwrap_or((word, ""))).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}

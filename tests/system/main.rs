@@ -1,0 +1,9 @@
+//! Whole gateways of real processes: killed, stopped, flooded and fed with nonsense.
+
+mod bad_input;
+mod handshake;
+mod http;
+mod isolation;
+mod lifecycle;
+mod raw;
+mod turns;
