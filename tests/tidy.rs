@@ -54,8 +54,20 @@ fn modules_are_files_of_their_name() {
 #[test]
 fn every_room_says_what_it_is() {
     for room in [
-        "proto", "services/kit", "services/presence", "services/node", "services/channel", "services/agent", "services/canvas",
-        "services/supervisor", "edge/protocol", "edge/gateway", "edge/client", "edge/cli", "tests", "deploy",
+        "proto",
+        "services/kit",
+        "services/presence",
+        "services/node",
+        "services/channel",
+        "services/agent",
+        "services/canvas",
+        "services/supervisor",
+        "edge/protocol",
+        "edge/gateway",
+        "edge/client",
+        "edge/cli",
+        "tests",
+        "deploy",
     ] {
         assert!(root().join(room).join("README.md").exists(), "{room} has no README.md");
     }

@@ -1,5 +1,7 @@
 //! What the tests and the benchmark share: a gateway of real processes, and a model provider that does what a message tells it.
 
+#![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
+
 pub mod gateway;
 pub mod process;
 pub mod provider;
@@ -8,7 +10,6 @@ pub use gateway::Gateway;
 pub use provider::Provider;
 
 use std::time::Duration;
-
 
 /// How long anything may take before a test gives up. Generous: test machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -49,6 +49,11 @@ impl Provider {
         provider
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The configuration of a gateway that uses this provider.
     pub fn config(&self) -> Value {
         json!({
@@ -107,7 +112,10 @@ fn stream(orders: HashMap<String, String>, tokens: u64, sender: mpsc::Sender<Res
     tokio::spawn(async move {
         let pause = |name| Duration::from_millis(number(&orders, name).unwrap_or(0));
         let line = |delta: Value, finish: Value| {
-            format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+            format!(
+                "data: {}\n\n",
+                json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+            )
         };
         tokio::time::sleep(pause("first")).await;
         for index in 0..tokens {
@@ -152,5 +160,9 @@ fn orders(body: &Value) -> HashMap<String, String> {
     let text = newest.unwrap_or_default();
     let Some((_, inside)) = text.rsplit_once("[[") else { return HashMap::new() };
     let inside = inside.split("]]").next().unwrap_or_default();
-    inside.split_whitespace().map(|word| word.split_once('=').unwrap_or((word, ""))).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    inside
+        .split_whitespace()
+        .map(|word| word.split_once('=').unwrap_or((word, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }

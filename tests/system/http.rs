@@ -58,7 +58,8 @@ async fn the_apis_need_the_gateways_secret() {
         let answer = request.bearer_auth("wrong").send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     }
-    let models: Value = http().get(gateway.http("/v1/models")).bearer_auth(TOKEN).send().await.expect("an answer").json().await.expect("JSON");
+    let models: Value =
+        http().get(gateway.http("/v1/models")).bearer_auth(TOKEN).send().await.expect("an answer").json().await.expect("JSON");
     assert!(models["data"].as_array().is_some_and(|models| !models.is_empty()), "{models}");
 }
 

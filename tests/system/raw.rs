@@ -73,6 +73,7 @@ impl Raw {
 }
 
 /// A request frame.
+#[allow(clippy::needless_pass_by_value, reason = "reads better with json!")]
 pub(crate) fn request(id: &str, method: &str, params: Value) -> String {
     json!({"type": "req", "id": id, "method": method, "params": params}).to_string()
 }

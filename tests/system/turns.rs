@@ -105,7 +105,8 @@ async fn a_provider_that_fails_is_named_in_the_answer() {
 
 #[tokio::test]
 async fn a_provider_that_is_down_is_named_in_the_answer() {
-    let provider = json!({"baseUrl": "http://127.0.0.1:9/v1", "apiKey": "k", "api": "openai-completions", "models": [{"id": "m", "name": "M"}]});
+    let provider =
+        json!({"baseUrl": "http://127.0.0.1:9/v1", "apiKey": "k", "api": "openai-completions", "models": [{"id": "m", "name": "M"}]});
     let config = json!({"agents": {"defaults": {"model": {"primary": "gone/m"}}}, "models": {"providers": {"gone": provider}}});
     let gateway = Gateway::start_with(config).await;
     let client = gateway.client().await;

@@ -3,6 +3,7 @@
 mod codec;
 mod retry;
 
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use prost::Message as _;
+use prost::Message;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint};
@@ -102,6 +103,12 @@ impl Peer {
         }
     }
 
+    /// Opens a streaming call. Dropping the answer ends the call.
+    pub async fn open<C: Call>(&self, request: &C, caller: &Caller) -> Result<Answers<C::Response>, Status> {
+        let items = self.open_raw(C::METHOD, request.encode_to_vec().into(), 0, caller).await?;
+        Ok(Answers { path: C::METHOD.path, items, item: PhantomData })
+    }
+
     /// Opens a streaming call whose messages are already encoded. `delivered` items of its answer have arrived before.
     pub async fn open_raw(
         &self,
@@ -151,6 +158,24 @@ impl Peer {
             principal::insert(request.metadata_mut(), asking);
         }
         request
+    }
+}
+
+/// The answer of a streaming call.
+#[derive(Debug)]
+pub struct Answers<T> {
+    path: &'static str,
+    items: Streaming<Bytes>,
+    item: PhantomData<fn() -> T>,
+}
+
+impl<T: Message + Default> Answers<T> {
+    /// Returns the next item; none when the answer is complete. Nothing is lost when the wait for it is given up.
+    pub async fn next(&mut self) -> Result<Option<T>, Status> {
+        let Some(item) = self.items.message().await? else { return Ok(None) };
+        // Not `internal`, which is also what a broken transport says.
+        let undecodable = |error| Status::data_loss(format!("could not decode the answer of {}: {error}", self.path));
+        T::decode(item).map(Some).map_err(undecodable)
     }
 }
 

@@ -1,0 +1,343 @@
+//! The command line: its commands, flags and help.
+
+mod duration;
+mod usage;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+pub(crate) use usage::Usage;
+
+/// A self-hosted gateway between chat clients and AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "verso", disable_version_flag = true)]
+pub(crate) struct Cli {
+    /// Print the version and exit.
+    #[arg(short = 'V', short_alias = 'v', long)]
+    pub(crate) version: bool,
+    #[arg(long, global = true, help = "Never print in colour (also: NO_COLOR)")]
+    pub(crate) no_color: bool,
+    // The two below are taken out of the arguments before this parser sees them; here they are for the help.
+    /// Use the profile `dev`: state in ~/.verso-dev, port 19001.
+    #[arg(long = "dev", global = true)]
+    _dev: bool,
+    /// Use a profile of this name: state in ~/.verso-NAME.
+    #[arg(long = "profile", value_name = "NAME", global = true)]
+    _profile: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway in the foreground, or ask about a running one.
+    Gateway(Gateway),
+    /// Ask the running gateway for its health.
+    Health(Health),
+    /// Show the gateway, its services, channels and sessions.
+    Status(Status),
+    /// Send a message to an agent and print its reply.
+    Agent(Agent),
+    /// Print the gateway's log.
+    Logs(Logs),
+    /// Look at the gateway's processes, also while the gateway does not answer.
+    #[command(arg_required_else_help = true)]
+    Services {
+        #[command(subcommand)]
+        command: Services,
+    },
+    /// Print a completion script for a shell.
+    Completion(Completion),
+    /// Run one service in the foreground. The gateway does this by itself.
+    #[command(hide = true)]
+    Service {
+        /// `edge`, `presence`, `node`, `channel`, `agent` or `canvas`.
+        name: String,
+    },
+}
+
+/// `verso gateway`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Gateway {
+    #[command(subcommand)]
+    pub(crate) command: Option<GatewayCommand>,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+/// The commands under `verso gateway`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Run the gateway in the foreground, as `verso gateway` does.
+    Run(Box<Run>),
+    /// Call a method of the running gateway.
+    Call(Call),
+    /// Ask the running gateway for its health.
+    Health(GatewayHealth),
+    /// Show the configuration, the port and whether the gateway answers.
+    Status(GatewayStatus),
+}
+
+/// How to run the gateway.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Run {
+    /// Port for WebSocket and HTTP; 0 takes any free one. Default 18789 (dev: 19001).
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<String>,
+    /// Who may connect: loopback, lan, tailnet, auto or custom.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) bind: Option<String>,
+    /// Token that clients must present. Other users of this machine can read it from the process list; prefer --token-file.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Read the token from a file.
+    #[arg(long, value_name = "PATH", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How clients prove themselves: token, password or none.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) auth: Option<String>,
+    /// Password that clients must present. Other users of this machine can read it from the process list; prefer --password-file.
+    #[arg(long, value_name = "PASSWORD")]
+    pub(crate) password: Option<String>,
+    /// Read the password from a file.
+    #[arg(long, value_name = "PATH", conflicts_with = "password")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Start although the configuration does not set gateway.mode to "local".
+    #[arg(long)]
+    pub(crate) allow_unconfigured: bool,
+    /// Move the dev profile's configuration, credentials, sessions and workspace aside first.
+    #[arg(long)]
+    pub(crate) reset: bool,
+    /// Stop whatever listens on the port first.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print debug messages.
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// Run these services only, separated by commas.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) services: Option<String>,
+}
+
+/// How to reach the gateway.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Target {
+    /// WebSocket URL of the gateway, if it is not the one of this profile.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Token, if it is not the one of this profile.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Password, if it is not the one of this profile.
+    #[arg(long, value_name = "PASSWORD")]
+    pub(crate) password: Option<String>,
+}
+
+/// How long to wait for the gateway.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Patience {
+    /// How long to wait, in milliseconds or with a unit (10s).
+    #[arg(long, value_name = "MS", default_value = "10000", value_parser = duration::milliseconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// `verso gateway call`.
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// The method, such as health or sessions.list.
+    pub(crate) method: String,
+    /// The parameters as JSON.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub(crate) params: String,
+    /// Wait for the last answer of a method that answers more than once.
+    #[arg(long)]
+    pub(crate) expect_final: bool,
+    /// Print the payload alone.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `verso gateway health`.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayHealth {
+    /// Print the payload as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `verso gateway status`.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayStatus {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Do not connect to the gateway.
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+    /// Exit with 1 when the gateway does not answer.
+    #[arg(long)]
+    pub(crate) require_rpc: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `verso health`.
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Print the payload as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Have every channel checked now.
+    #[arg(long, alias = "debug")]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `verso status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Include the gateway's health.
+    #[arg(long)]
+    pub(crate) deep: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `verso agent`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_field_names, reason = "fields are named like their flags")]
+pub(crate) struct Agent {
+    /// What to say.
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: String,
+    /// The agent to talk to. Default: the default agent.
+    #[arg(long, value_name = "ID")]
+    pub(crate) agent: Option<String>,
+    /// The session to continue, by its id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session_id: Option<String>,
+    /// The session to continue, by its key. Default: the agent's main session.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) session_key: Option<String>,
+    /// Whom the session is with, such as a telephone number.
+    #[arg(short, long, value_name = "DEST")]
+    pub(crate) to: Option<String>,
+    /// How much to think: off, minimal, low, medium, high or xhigh.
+    #[arg(long, value_name = "LEVEL", value_parser = ["off", "minimal", "low", "medium", "high", "xhigh"])]
+    pub(crate) thinking: Option<String>,
+    /// Send the reply to the session's chat network too.
+    #[arg(long)]
+    pub(crate) deliver: bool,
+    /// Print the whole answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long the reply may take, in seconds or with a unit (10m).
+    #[arg(long, value_name = "S", default_value = "600", value_parser = duration::seconds)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `verso logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// How many lines to print first.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    pub(crate) limit: u16,
+    /// How much of the file to read at once, in bytes.
+    #[arg(long, value_name = "N", default_value_t = 250_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_bytes: u32,
+    /// Go on printing what is added.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How often to look for more, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = duration::milliseconds)]
+    pub(crate) interval: Duration,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print without colour.
+    #[arg(long)]
+    pub(crate) plain: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// The commands under `verso services`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Services {
+    /// List the processes.
+    #[command(alias = "status")]
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop one process gracefully and start it again.
+    Restart {
+        /// `edge`, `presence`, `node`, `channel`, `agent` or `canvas`.
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `verso completion`.
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell. Default: that of $SHELL.
+    pub(crate) shell: Option<Shell>,
+    /// The same, as a flag.
+    #[arg(long = "shell", value_name = "SHELL", conflicts_with = "shell")]
+    pub(crate) shell_flag: Option<Shell>,
+}
+
+impl Cli {
+    /// Parses the arguments, the program's name included.
+    pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, Usage> {
+        Self::try_parse_from(arguments).map_err(|error| Usage::of(&error))
+    }
+
+    /// Returns the help of the whole program.
+    pub(crate) fn help() -> String {
+        Self::command().render_help().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,133 @@
+//! From arguments to a command, and from its end to an exit code.
+
+mod agent;
+mod call;
+mod completion;
+mod gateway_status;
+mod health;
+mod logs;
+mod services;
+mod status;
+mod words;
+
+use std::io;
+use std::process::ExitCode;
+
+use verso_kit::config::Env;
+
+use crate::args::{Cli, Command, GatewayCommand, Usage};
+use crate::config::Snapshot;
+use crate::environment;
+use crate::failure::{self, Failure};
+use crate::gateway::{self, runtime};
+use crate::instance::Instance;
+use crate::output::{self, Style};
+use crate::profile::Profile;
+use crate::service;
+
+/// What scripts expect of a bad profile.
+const BAD_PROFILE: u8 = 2;
+
+/// What every command knows.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) instance: Instance,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) style: Style,
+    no_color: bool,
+}
+
+/// Runs the command that the arguments ask for.
+pub(crate) fn main() -> ExitCode {
+    let (profile, arguments) = match Profile::take(std::env::args_os()) {
+        Ok(taken) => taken,
+        Err(error) => {
+            output::notice(format!("[verso] {error}"));
+            return ExitCode::from(BAD_PROFILE);
+        }
+    };
+    let result = match Cli::read(arguments) {
+        Ok(cli) => run(&profile, cli),
+        Err(Usage::Help(text)) => output::part(&text).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        Err(Usage::Wrong(text)) => Err(Failure::new(text).into()),
+    };
+    result.unwrap_or_else(|error| ended_by(&error))
+}
+
+fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
+    if cli.version {
+        output::line(env!("CARGO_PKG_VERSION"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let no_color = cli.no_color;
+    let session = || {
+        let instance = Instance::new(profile.clone(), environment::complete(Env::process(), profile));
+        let snapshot = Snapshot::read(&instance);
+        Session { style: Style::of_stdout(&snapshot.env, no_color), instance, snapshot, no_color }
+    };
+    match cli.command {
+        None => output::part(&Cli::help())?,
+        Some(Command::Completion(arguments)) => completion::run(&arguments, &Env::process())?,
+        // Its environment is complete: whoever started it has seen to that.
+        Some(Command::Service { name }) => return service::run(name.parse()?),
+        Some(Command::Gateway(gateway)) => return of_gateway(session(), gateway),
+        Some(Command::Health(arguments)) => runtime()?.block_on(health::run(&session(), &arguments))?,
+        Some(Command::Status(arguments)) => runtime()?.block_on(status::run(&session(), &arguments))?,
+        Some(Command::Agent(arguments)) => {
+            let session = session();
+            session.guard()?;
+            runtime()?.block_on(agent::run(&session, &arguments))?;
+        }
+        Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
+        Some(Command::Services { command }) => runtime()?.block_on(services::run(&session(), &command))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_gateway(session: Session, gateway: crate::args::Gateway) -> anyhow::Result<ExitCode> {
+    let flags = match gateway.command {
+        Some(GatewayCommand::Call(arguments)) => {
+            runtime()?.block_on(call::run(&session, &arguments))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(GatewayCommand::Health(arguments)) => {
+            runtime()?.block_on(health::run_gateway(&session, &arguments))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(GatewayCommand::Status(arguments)) => return runtime()?.block_on(gateway_status::run(&session, &arguments)),
+        Some(GatewayCommand::Run(flags)) => *flags,
+        None => gateway.run,
+    };
+    session.guard()?;
+    let Session { instance, snapshot, no_color, .. } = session;
+    gateway::run(&instance, snapshot, no_color, &flags)
+}
+
+impl Session {
+    /// Refuses to go on with a configuration that cannot be used. Commands that look into what is wrong do not ask.
+    fn guard(&self) -> Result<(), Failure> {
+        if self.snapshot.is_valid() {
+            return Ok(());
+        }
+        Err(Failure::refusal(self.snapshot.complaint(&self.instance), &self.snapshot.env))
+    }
+}
+
+/// Prints the error once, with its causes, and chooses the exit code.
+fn ended_by(error: &anyhow::Error) -> ExitCode {
+    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        if !failure.text().is_empty() {
+            output::notice(failure.text());
+        }
+        return failure.code();
+    }
+    // Whoever read our output has seen enough.
+    if error.chain().any(is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    output::notice(format!("Error: {}", failure::chain(error.as_ref())));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,195 @@
+//! Hands the supervisor what it needs, and words its failures.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitCode;
+
+use tokio::sync::oneshot;
+use verso_kit::CancellationToken;
+use verso_kit::config::Env;
+use verso_kit::telemetry;
+use verso_supervisor::{Announce, Config, Error, Limits, Secrets};
+
+use super::announce::Announcement;
+use super::credentials::Credentials;
+use super::plan::Plan;
+use crate::config::Snapshot;
+use crate::failure::{self, Failure};
+use crate::instance::Instance;
+use crate::ports::Port;
+
+/// Provider keys and channel tokens that are used when they are set.
+const KEYS: [&str; 14] = [
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_OAUTH_TOKEN",
+    "GEMINI_API_KEY",
+    "ZAI_API_KEY",
+    "OPENROUTER_API_KEY",
+    "AI_GATEWAY_API_KEY",
+    "MINIMAX_API_KEY",
+    "SYNTHETIC_API_KEY",
+    "ELEVENLABS_API_KEY",
+    "TELEGRAM_BOT_TOKEN",
+    "DISCORD_BOT_TOKEN",
+    "SLACK_BOT_TOKEN",
+    "SLACK_APP_TOKEN",
+];
+
+/// Variables that every service may see.
+const SHARED: [&str; 29] = [
+    "VERSO_PROFILE",
+    "VERSO_SKIP_CHANNELS",
+    "VERSO_SKIP_PROVIDERS",
+    "VERSO_SKIP_CRON",
+    "VERSO_SKIP_GMAIL_WATCHER",
+    "VERSO_SKIP_CANVAS_HOST",
+    "VERSO_SKIP_BROWSER_CONTROL_SERVER",
+    "VERSO_DISABLE_BONJOUR",
+    "VERSO_MDNS_HOSTNAME",
+    "VERSO_SSH_PORT",
+    "VERSO_TAILNET_DNS",
+    "VERSO_CLI_PATH",
+    "VERSO_WIDE_AREA_DOMAIN",
+    "VERSO_NIX_MODE",
+    "VERSO_AGENT_DIR",
+    "VERSO_OAUTH_DIR",
+    "VERSO_RAW_STREAM",
+    "VERSO_RAW_STREAM_PATH",
+    "VERSO_DIAGNOSTICS",
+    "VERSO_DEBUG_HEALTH",
+    "VERSO_NODE_EXEC_HOST",
+    "VERSO_NODE_EXEC_FALLBACK",
+    "VERSO_BASH_PENDING_MAX_OUTPUT_CHARS",
+    "VERSO_TTS_PREFS",
+    "VERSO_VERBOSE",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "OPENAI_BASE_URL",
+    "OLLAMA_HOST",
+];
+
+/// What to start, and for whom.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    pub(super) instance: &'a Instance,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) plan: Plan,
+    pub(super) credentials: Credentials,
+    pub(super) verbose: bool,
+    pub(super) no_color: bool,
+}
+
+/// Runs the supervisor until it is told to stop.
+pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
+    let env = environment(&order);
+    let announcement = Announcement::of(&order)?;
+    let (listening, heard_listening) = oneshot::channel();
+    let (ready, heard_ready) = oneshot::channel();
+    let Order { instance, snapshot, plan, credentials, .. } = order;
+    let port = plan.listen.port;
+    let config = Config {
+        state_dir: instance.state_dir.clone(),
+        config_path: instance.config_path.clone(),
+        executable: std::env::current_exe()?,
+        public: plan.listen,
+        canvas_port: plan.canvas_port,
+        services: plan.services,
+        secrets: secrets(snapshot, &credentials),
+        pass_env: shared(&env, &credentials),
+        restart_on_signal: snapshot.file.value().pointer("/commands/restart").and_then(serde_json::Value::as_bool).unwrap_or(true),
+        limits: Limits::default(),
+        announce: Announce { listening: Some(listening), ready: Some(ready) },
+    };
+    let result = runtime()?.block_on(async {
+        let _telemetry = telemetry::start("supervisor", &instance.state_dir, &snapshot.file, &env)?;
+        let (result, ()) =
+            tokio::join!(verso_supervisor::run(config, CancellationToken::new()), announcement.print(heard_listening, heard_ready));
+        anyhow::Ok(result)
+    })?;
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(failed(&snapshot.env, &error, port).into()),
+    }
+}
+
+/// A runtime for commands that mostly wait: one thread.
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// The environment with what flags add to it.
+fn environment(order: &Order<'_>) -> Env {
+    let flags = [(order.verbose, "VERSO_VERBOSE"), (order.no_color, "NO_COLOR")];
+    order.snapshot.env.clone().with(flags.into_iter().filter(|(on, _)| *on).map(|(_, name)| (name, "1")))
+}
+
+/// Keys that are set, and whatever the configuration refers to. The secrets of the gateway are those that were chosen.
+fn secrets(snapshot: &Snapshot, credentials: &Credentials) -> Secrets {
+    let names = KEYS.into_iter().chain(snapshot.variables.iter().map(String::as_str));
+    let mut secrets: BTreeMap<String, String> =
+        names.filter_map(|name| Some((name.to_owned(), snapshot.env.get(name)?.to_owned()))).collect();
+    for (name, secret) in [("VERSO_GATEWAY_TOKEN", &credentials.token), ("VERSO_GATEWAY_PASSWORD", &credentials.password)] {
+        if let Some(secret) = secret {
+            secrets.insert(name.to_owned(), secret.expose().clone());
+        }
+    }
+    Secrets(secrets)
+}
+
+fn shared(env: &Env, credentials: &Credentials) -> BTreeMap<String, String> {
+    let mut shared: BTreeMap<String, String> = env
+        .iter()
+        .filter(|(name, value)| !value.is_empty() && (SHARED.contains(name) || name.starts_with("OTEL_")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    shared.insert("VERSO_GATEWAY_AUTH".to_owned(), credentials.mode.clone());
+    shared
+}
+
+/// Says why there is no gateway, and who is in the way.
+fn failed(env: &Env, error: &Error, port: u16) -> Failure {
+    let mut lines = vec![format!("Gateway failed to start: {}", failure::chain(error))];
+    if matches!(error, Error::AlreadyRunning { .. } | Error::PortTaken(_))
+        && let Ok(found) = Port::inspect(port)
+        && found.is_busy()
+    {
+        lines.push(format!("Port {port} is already in use."));
+        lines.extend(found.listeners.iter().map(|one| format!("- pid {}: {} ({})", one.pid, one.command, one.address)));
+        lines.extend(found.hints().into_iter().map(|hint| format!("- {hint}")));
+    }
+    match error {
+        Error::AlreadyRunning { .. } => Failure::refusal(lines.join("\n"), env),
+        _ => Failure::new(lines.join("\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use verso_kit::config::{File, Secret};
+
+    use super::super::credentials::Origin;
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials { mode: "token".to_owned(), token: Some(Secret::new("chosen".to_owned())), password: None, origin: Origin::Flag }
+    }
+
+    #[test]
+    fn hands_over_keys_and_references_and_the_chosen_token_only() {
+        let env = Env::from_pairs([("OPENAI_API_KEY", "k"), ("MINE", "m"), ("OTHER", "o"), ("VERSO_GATEWAY_TOKEN", "stale")]);
+        let variables = vec!["MINE".to_owned(), "ABSENT".to_owned()];
+        let snapshot = Snapshot { file: File::empty(), env, problems: Vec::new(), legacy: Vec::new(), variables };
+        let Secrets(secrets) = secrets(&snapshot, &credentials());
+        let found: Vec<(&str, &str)> = secrets.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(found, [("MINE", "m"), ("OPENAI_API_KEY", "k"), ("VERSO_GATEWAY_TOKEN", "chosen")]);
+    }
+
+    #[test]
+    fn shares_no_secret() {
+        let env =
+            Env::from_pairs([("VERSO_SKIP_CRON", "1"), ("VERSO_GATEWAY_TOKEN", "t"), ("OPENAI_API_KEY", "k"), ("OTEL_SERVICE_NAME", "n")]);
+        let shared = shared(&env, &credentials());
+        assert_eq!(shared.keys().collect::<Vec<_>>(), ["OTEL_SERVICE_NAME", "VERSO_GATEWAY_AUTH", "VERSO_SKIP_CRON"]);
+    }
+}

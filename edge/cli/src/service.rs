@@ -1,0 +1,49 @@
+//! `verso service <name>`: one service in this process. The supervisor, compose files and units start it.
+
+use std::io;
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use anyhow::Context as _;
+use tokio::runtime::{Builder, Runtime};
+use verso_kit::CancellationToken;
+use verso_kit::service::{self, Context};
+use verso_kit::telemetry;
+use verso_supervisor::ServiceName;
+
+/// More threads than this gain the edge nothing: the services are the limit then.
+const EDGE_THREADS_MAX: usize = 4;
+
+/// Runs the service until it is told to stop.
+pub(crate) fn run(name: ServiceName) -> anyhow::Result<ExitCode> {
+    // Fails only when there is a provider already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let context = Context::from_environment(name.as_str()).with_context(|| format!("the service {name} could not start"))?;
+    service::follow_supervisor(&context.env)?;
+    runtime(name)?.block_on(serve(name, context))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(name: ServiceName, context: Context) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start(name.as_str(), &context.state_dir, &context.config, &context.env)?;
+    let shutdown = CancellationToken::new();
+    service::stop_on_signals(shutdown.clone())?;
+    match name {
+        ServiceName::Edge => verso_gateway::serve(context, shutdown).await?,
+        ServiceName::Presence => verso_presence::serve(context, shutdown).await?,
+        ServiceName::Node => verso_node::serve(context, shutdown).await?,
+        ServiceName::Channel => verso_channel::serve(context, shutdown).await?,
+        ServiceName::Agent => verso_agent::serve(context, shutdown).await?,
+        ServiceName::Canvas => verso_canvas::serve(context, shutdown).await?,
+    }
+    Ok(())
+}
+
+/// One thread: passing work between threads costs more than it gains, but for the edge of a large machine.
+fn runtime(name: ServiceName) -> io::Result<Runtime> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    if name == ServiceName::Edge && cores > 2 {
+        return Builder::new_multi_thread().worker_threads((cores / 2).min(EDGE_THREADS_MAX)).enable_all().build();
+    }
+    Builder::new_current_thread().enable_all().build()
+}

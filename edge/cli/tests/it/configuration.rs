@@ -1,0 +1,114 @@
+//! The configuration: made by the dev profile, refused when it cannot be used.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::fixture::User;
+
+/// Stops every start after the configuration was looked at.
+const NO_START: [&str; 2] = ["--port", "70000"];
+
+#[test]
+fn dev_makes_its_own_configuration_and_workspace_once() {
+    let user = User::new();
+    let first = user.run(&[&["gateway", "--dev"][..], &NO_START].concat());
+    assert_eq!(first.code, Some(1));
+    assert_eq!(
+        first.stderr, "Dev config ready: ~/.verso-dev/verso.json\nDev workspace ready: ~/verso-dev\nInvalid port\n",
+        "standard output is left to the gateway"
+    );
+    let path = user.home().join(".verso-dev/verso.json");
+    let config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(config["gateway"]["mode"], "local");
+    assert_eq!(config["agents"]["list"][0]["identity"]["name"], "Verso");
+    assert_eq!(config["agents"]["defaults"]["workspace"], user.home().join("verso-dev").to_str().unwrap());
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    for name in ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md"] {
+        assert!(user.home().join("verso-dev").join(name).exists(), "{name}");
+    }
+
+    fs::write(user.home().join("verso-dev/SOUL.md"), "mine").unwrap();
+    let second = user.run(&[&["--dev", "gateway", "run"][..], &NO_START].concat());
+    assert_eq!(second.stderr, "Invalid port\n");
+    assert_eq!(fs::read_to_string(user.home().join("verso-dev/SOUL.md")).unwrap(), "mine");
+}
+
+#[test]
+fn reset_moves_the_dev_profile_aside_and_nothing_else() {
+    let user = User::new();
+    let refused = user.run(&["gateway", "--reset"]);
+    assert_eq!((refused.code, refused.stderr.as_str()), (Some(1), "Use --reset with --dev.\n"));
+
+    user.run(&[&["gateway", "--dev"][..], &NO_START].concat());
+    user.write(".verso-dev/credentials/gateway-token", "old");
+    let ended = user.run(&[&["gateway", "--dev", "--reset"][..], &NO_START].concat());
+    assert_eq!(ended.stderr.matches("Moved aside: ").count(), 3, "config, credentials and workspace: {ended:?}");
+    assert!(!user.home().join(".verso-dev/credentials").exists());
+    assert!(user.home().join(".verso-dev/verso.json").exists(), "a new one");
+}
+
+#[test]
+fn a_file_that_is_not_json5_is_named_with_line_and_column() {
+    let user = User::new();
+    let path = user.configure("{\n  gateway: {,}\n}\n");
+    for arguments in [&["gateway"][..], &["agent", "--message", "hello"]] {
+        let ended = user.run(arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+        let expected = format!("Config invalid\nFile: {}\nProblem:\n  - <root>: JSON5 parse failed: ", path.display());
+        assert!(ended.stderr.starts_with(&expected), "{ended:?}");
+        assert!(ended.stderr.contains("line 2") && ended.stderr.contains("column"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_refused_with_the_nearest_one() {
+    let user = User::new();
+    user.configure("{gatway: {mode: 'local'}, telegram: {}}");
+    let ended = user.run(&["gateway"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("  - <root>: Unrecognized key: \"gatway\" (did you mean \"gateway\"?)\n"), "{ended:?}");
+    assert!(ended.stderr.contains("Legacy config keys detected:\n  - telegram: moved to channels.telegram\n"), "{ended:?}");
+}
+
+#[test]
+fn a_supervised_start_that_cannot_succeed_says_so_by_its_exit_code() {
+    let user = User::new().with("VERSO_SERVICE_MARKER", "verso");
+    user.configure("{gateway: {port: 'x'}}");
+    assert_eq!(user.run(&["gateway"]).code, Some(78));
+    user.configure("{gateway: {mode: 'local', bind: 'custom'}}");
+    assert_eq!(user.run(&["gateway"]).code, Some(78));
+}
+
+#[test]
+fn looking_into_a_broken_configuration_is_allowed() {
+    let user = User::new().without_gateway();
+    user.configure("{gateway: {auth: {tokn: 'x'}}}");
+    let ended = user.run(&["gateway", "status", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let config = &ended.json()["config"]["cli"];
+    assert_eq!((&config["exists"], &config["valid"]), (&true.into(), &false.into()));
+    assert_eq!(config["issues"][0]["path"], "gateway.auth");
+}
+
+#[test]
+fn starts_only_where_somebody_has_allowed_it() {
+    let user = User::new();
+    let ended = user.run(&["gateway"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.starts_with("Missing config. "), "{ended:?}");
+    user.configure("{gateway: {port: 4000}}");
+    let ended = user.run(&["gateway", "run"]);
+    let expected = "Gateway start blocked: set gateway.mode=local (current: unset) or pass --allow-unconfigured.\n";
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), expected));
+}
+
+#[test]
+fn never_opens_to_others_without_a_secret() {
+    let user = User::new();
+    user.configure("{gateway: {mode: 'local'}}");
+    let ended = user.run(&["gateway", "--bind", "lan", "--auth", "none"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.starts_with("Refusing to bind gateway to lan without auth.\n"), "{ended:?}");
+    let ended = user.run(&["gateway", "--auth", "password"]);
+    assert!(ended.stderr.starts_with("Gateway auth is set to password, but no password is configured.\n"), "{ended:?}");
+}

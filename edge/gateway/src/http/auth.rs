@@ -1,0 +1,83 @@
+//! Who may use the HTTP APIs: whoever knows the gateway's secret. Without one, the owner, but not the pages that he visits.
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, Method};
+use tokio::time::sleep;
+use verso_proto::edge::v1::{ClientInfo, Credentials};
+use verso_protocol::Version;
+use verso_protocol::auth::{Mode, RequestFacts, check_origin, check_shared, client_address};
+
+use super::Asked;
+use super::errors::Refusal;
+use crate::gateway::Gateway;
+
+/// Lets a request for the chat APIs in, if they are served, by a method that the path has, from somebody who may. Waits after a wrong
+/// secret from this machine.
+pub(super) async fn admit(gateway: &Gateway, asked: &Asked, head: &Parts, method: &Method) -> Result<(), Refusal> {
+    if !gateway.config.http.endpoints.chat_completions.is_enabled() {
+        return Err(Refusal::NotFound);
+    }
+    if head.method != *method {
+        return Err(Refusal::WrongMethod(if *method == Method::POST { "POST" } else { "GET" }));
+    }
+    if gateway.is_draining() {
+        return Err(Refusal::draining());
+    }
+    authorize(gateway, asked, &head.headers).await
+}
+
+async fn authorize(gateway: &Gateway, asked: &Asked, headers: &HeaderMap) -> Result<(), Refusal> {
+    let rules = asked.facts.rules(gateway);
+    if rules.forwarded && !is_trusted_proxy(&rules) {
+        return Err(Refusal::UnknownProxy);
+    }
+    let server = gateway.config.auth.server_secret();
+    if server.mode == Mode::None {
+        return if page_is_allowed(&rules) { Ok(()) } else { Err(Refusal::ForeignPage) };
+    }
+    let client = asked.facts.client_ip;
+    if let Some(left) = gateway.failed_auth.locked_for(client) {
+        return Err(Refusal::Locked(left));
+    }
+    let presented = Credentials { token: bearer(headers).map(str::to_owned), ..Credentials::default() };
+    match check_shared(server, Some(&presented)) {
+        Ok(_) => {
+            gateway.failed_auth.succeeded(client);
+            Ok(())
+        }
+        Err(refused) => {
+            if refused.counts_as_failure() {
+                // Counted before the wait: attempts at the same time are no way around the limit.
+                sleep(gateway.failed_auth.failed(client)).await;
+            }
+            Err(Refusal::Unauthorized)
+        }
+    }
+}
+
+/// Returns the secret of `Authorization: Bearer <secret>`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim()).filter(|secret| !secret.is_empty())
+}
+
+/// Whether the peer's word for its client counts.
+fn is_trusted_proxy(rules: &RequestFacts<'_>) -> bool {
+    // An address that belongs to nobody: it comes back only when the peer is believed.
+    let client = RequestFacts { forwarded_for: Some("192.0.2.1"), real_ip: None, ..*rules };
+    client_address(&client) != rules.peer
+}
+
+/// Whether no foreign web page can have sent the request. Where no secret is asked for, that is all that keeps pages out.
+fn page_is_allowed(rules: &RequestFacts<'_>) -> bool {
+    let client = ClientInfo::default();
+    let allowed = |origin: &str| check_origin(&RequestFacts { origin: Some(origin), ..*rules }, &client, Version::V3).is_ok();
+    match (rules.origin, rules.host) {
+        (Some(origin), _) => allowed(origin),
+        // A page leaves its origin out only where it is the host's own page; a host name that its owner points here is foreign.
+        (None, Some(host)) => allowed(&format!("http://{host}")) || allowed(&format!("https://{host}")),
+        // Browsers always name the host.
+        (None, None) => true,
+    }
+}

@@ -1,0 +1,280 @@
+//! The JSON of replies, whole and in pieces.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use verso_proto::agent::v1::{CompleteEnd, Usage};
+
+use super::super::errors::Refusal;
+
+/// What a client reads when the agent had nothing to say.
+const SILENCE: &str = "No response from Verso.";
+
+/// What every piece of a reply begins with.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) id: String,
+    /// In seconds since 1970.
+    pub(super) created: i64,
+    /// As the client asked for it.
+    pub(super) model: String,
+}
+
+/// How a run ended that has an answer.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// The whole text; empty if the agent had nothing to say.
+    pub(super) text: String,
+    /// `stop` or `length`.
+    pub(super) finish_reason: &'static str,
+    pub(super) usage: Tokens,
+}
+
+impl Ending {
+    /// Reads the end of a run; one without an answer is a refusal.
+    pub(super) fn read(end: CompleteEnd) -> Result<Self, Refusal> {
+        let finish_reason = match (end.stop_reason.as_str(), &end.error) {
+            // Whoever stopped the run meant what there is to be the answer.
+            ("stop" | "aborted", None) => "stop",
+            ("length", None) => "length",
+            // An error counts for more than a reason that goes with an answer.
+            ("stop" | "aborted" | "length", Some(_)) => return Err(Refusal::from_run("error", end.error)),
+            (reason, _) => return Err(Refusal::from_run(reason, end.error)),
+        };
+        Ok(Self { text: end.text, finish_reason, usage: Tokens::count(end.usage.as_ref()) })
+    }
+
+    /// Returns the text, or what stands for none.
+    pub(super) fn text_or_silence(&self) -> &str {
+        if self.text.trim().is_empty() { SILENCE } else { &self.text }
+    }
+}
+
+/// Tokens, as clients of this API count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Tokens {
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    total_tokens: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct PromptDetails {
+    cached_tokens: i64,
+}
+
+impl Tokens {
+    fn count(usage: Option<&Usage>) -> Self {
+        let usage = usage.cloned().unwrap_or_default();
+        let prompt_tokens = usage.input.saturating_add(usage.cache_read);
+        Self {
+            prompt_tokens,
+            completion_tokens: usage.output,
+            total_tokens: prompt_tokens.saturating_add(usage.output).max(usage.total),
+            prompt_tokens_details: (usage.cache_read > 0).then_some(PromptDetails { cached_tokens: usage.cache_read }),
+        }
+    }
+}
+
+/// Returns a whole reply.
+pub(super) fn completion(head: &Head, end: CompleteEnd) -> Result<Completion<'_>, Refusal> {
+    let ending = Ending::read(end)?;
+    let message = Message { role: "assistant", content: ending.text_or_silence().to_owned() };
+    Ok(Completion {
+        id: &head.id,
+        object: "chat.completion",
+        created: head.created,
+        model: &head.model,
+        choices: [Answer { index: 0, message, finish_reason: ending.finish_reason }],
+        usage: ending.usage,
+    })
+}
+
+/// A whole reply.
+#[derive(Debug, Serialize)]
+pub(super) struct Completion<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: [Answer; 1],
+    usage: Tokens,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    index: u32,
+    message: Message,
+    finish_reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Message {
+    role: &'static str,
+    content: String,
+}
+
+/// What a piece adds to the message.
+#[derive(Debug, Default, Serialize)]
+struct Delta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Piece<'a> {
+    index: u32,
+    delta: Delta<'a>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Chunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: &'a [Piece<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Tokens>,
+}
+
+/// Server-sent events that wait to be sent together.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    /// Opens the message.
+    pub(super) fn role(self, head: &Head) -> Self {
+        self.piece(head, Delta { role: Some("assistant"), content: None }, None)
+    }
+
+    /// Adds text to the message.
+    pub(super) fn text(self, head: &Head, text: &str) -> Self {
+        self.piece(head, Delta { role: None, content: Some(text) }, None)
+    }
+
+    /// Closes the message.
+    pub(super) fn finish(self, head: &Head, reason: &'static str) -> Self {
+        self.piece(head, Delta::default(), Some(reason))
+    }
+
+    /// Says what the reply has cost.
+    pub(super) fn usage(self, head: &Head, usage: Tokens) -> Self {
+        self.chunk(head, &[], Some(usage))
+    }
+
+    /// Says why there is no more.
+    pub(super) fn error(mut self, refusal: &Refusal) -> Self {
+        self.data(refusal.json().as_bytes());
+        self
+    }
+
+    /// Ends the stream: without this, it broke off.
+    pub(super) fn done(mut self) -> Self {
+        self.data(b"[DONE]");
+        self
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn piece(self, head: &Head, delta: Delta<'_>, finish_reason: Option<&'static str>) -> Self {
+        self.chunk(head, &[Piece { index: 0, delta, finish_reason }], None)
+    }
+
+    fn chunk(mut self, head: &Head, choices: &[Piece<'_>], usage: Option<Tokens>) -> Self {
+        let chunk =
+            Chunk { id: &head.id, object: "chat.completion.chunk", created: head.created, model: &head.model, choices, usage };
+        let json = serde_json::to_vec(&chunk).expect("strings and numbers can be written as JSON");
+        self.data(&json);
+        self
+    }
+
+    /// JSON has no raw line breaks, so that one line holds it.
+    fn data(&mut self, line: &[u8]) {
+        self.bytes.reserve(line.len() + 8);
+        self.bytes.extend_from_slice(b"data: ");
+        self.bytes.extend_from_slice(line);
+        self.bytes.extend_from_slice(b"\n\n");
+    }
+}
+
+/// The refusal of an answer that contradicts what was sent of it.
+pub(super) fn contradiction() -> Refusal {
+    Refusal::api(StatusCode::BAD_GATEWAY, "Assistant output cannot be represented as an append-only response stream.")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn head() -> Head {
+        Head { id: "chatcmpl_1".to_owned(), created: 1_700_000_000, model: "openclaw".to_owned() }
+    }
+
+    fn end(text: &str, stop_reason: &str) -> CompleteEnd {
+        CompleteEnd { text: text.to_owned(), stop_reason: stop_reason.to_owned(), ..CompleteEnd::default() }
+    }
+
+    fn reply(end: CompleteEnd) -> Value {
+        serde_json::to_value(completion(&head(), end).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_whole_reply_has_the_shape_that_clients_parse() {
+        let usage = Usage { input: 10, output: 5, cache_read: 2, cache_write: 0, total: 20 };
+        assert_eq!(
+            reply(CompleteEnd { usage: Some(usage), ..end("Hello.", "stop") }),
+            json!({
+                "id": "chatcmpl_1", "object": "chat.completion", "created": 1_700_000_000, "model": "openclaw",
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 20, "prompt_tokens_details": {"cached_tokens": 2}},
+            })
+        );
+        let bare = reply(end("Cut", "length"));
+        assert_eq!(bare["choices"][0]["finish_reason"], "length");
+        assert_eq!(bare["usage"], json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}));
+    }
+
+    #[test]
+    fn silence_is_put_into_words_and_an_error_is_no_answer() {
+        assert_eq!(reply(end(" ", "stop"))["choices"][0]["message"]["content"], "No response from Verso.");
+        assert_eq!(reply(end("Half", "aborted"))["choices"][0]["message"]["content"], "Half");
+        for reason in ["error", "stop"] {
+            let failed = CompleteEnd { error: Some("the provider could not be reached".to_owned()), ..end("", reason) };
+            assert_eq!(
+                Ending::read(failed).unwrap_err().json(),
+                r#"{"error":{"message":"the provider could not be reached","type":"api_error"}}"#
+            );
+        }
+    }
+
+    #[test]
+    fn each_piece_is_one_line_and_the_pieces_have_the_shape_that_clients_parse() {
+        let usage = Tokens::count(Some(&Usage { input: 1, output: 2, cache_read: 0, cache_write: 0, total: 3 }));
+        let frames = Frames::default().role(&head()).text(&head(), "a\nb\u{2028}").finish(&head(), "stop").usage(&head(), usage).done();
+        let text = String::from_utf8(frames.into_bytes()).unwrap();
+        let lines: Vec<&str> = text.strip_suffix("\n\n").unwrap().split("\n\n").map(|line| line.strip_prefix("data: ").unwrap()).collect();
+        assert_eq!(lines.last(), Some(&"[DONE]"));
+        let chunks: Vec<Value> = lines[..4].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for chunk in &chunks {
+            assert_eq!(chunk["object"], "chat.completion.chunk");
+            assert_eq!((&chunk["id"], &chunk["created"]), (&json!("chatcmpl_1"), &json!(1_700_000_000)));
+        }
+        assert_eq!(chunks[0]["choices"], json!([{"index": 0, "delta": {"role": "assistant"}, "finish_reason": null}]));
+        assert_eq!(chunks[1]["choices"], json!([{"index": 0, "delta": {"content": "a\nb\u{2028}"}, "finish_reason": null}]));
+        assert_eq!(chunks[2]["choices"], json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]));
+        assert_eq!(chunks[3]["choices"], json!([]));
+        assert_eq!(chunks[3]["usage"], json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}));
+        assert!(chunks[2].get("usage").is_none());
+    }
+}

@@ -1,0 +1,289 @@
+//! What can be asked of agents: to run a turn, to wait for one, to say who they are and which models there are.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream, StreamExt as _};
+use verso_proto::agent::v1::{
+    AgentIdentity, AgentInfo, AgentsListResponse, CompleteEnd, CompleteRequest, IdentityGetRequest, IdentityGetResponse,
+    Model as WireModel, ModelsListResponse, RunRequest, RunResponse, WaitRequest, WaitResponse,
+};
+
+use crate::attachments;
+use crate::chat;
+use crate::commands::Command;
+use crate::error::Error;
+use crate::keys::{AgentId, SessionKey};
+use crate::runs::{Ended, Request, Run, Runs, StopReason, Submission, Submitted};
+use crate::store::{RunState, SessionHints};
+
+/// How long `agent.wait` waits that does not say, in milliseconds.
+const WAIT_MS_DEFAULT: i64 = 30_000;
+
+/// The longest label of a session, in characters.
+const LABEL_CHARS_MAX: usize = 64;
+
+/// Answers as they become known.
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
+
+/// A piece of the answer to an HTTP caller.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Delta(String),
+    End(CompleteEnd),
+}
+
+/// Runs a turn. `delivered` says how many of its answers the caller already has, because it had them from an earlier incarnation.
+pub(crate) async fn run(runs: &Runs, request: RunRequest, caller: Option<String>, delivered: usize) -> Result<Answers<RunResponse>, Error> {
+    let (run_id, submission) = submission(runs, request, caller).await?;
+    let submitted = match submission {
+        Asked::Run(submission) => runs.submit(*submission).await?,
+        Asked::Reset { key, agent, hints } => Submitted::Ended(chat::reset(runs, &run_id, key, agent, hints).await?),
+    };
+    Ok(match submitted {
+        Submitted::New(run) => accepted_and_final(run, delivered),
+        // Its first caller may not have heard that it was accepted.
+        Submitted::InFlight(run) if run.recovered || delivered > 0 => accepted_and_final(run, delivered),
+        Submitted::InFlight(run) => stream::once(async move { Ok(ack(&run, "in_flight")) }).boxed(),
+        Submitted::Ended(_) if delivered > 1 => stream::empty().boxed(),
+        Submitted::Ended(ended) => stream::once(async move { Ok(ended.response.clone()) }).boxed(),
+    })
+}
+
+fn accepted_and_final(run: Arc<Run>, delivered: usize) -> Answers<RunResponse> {
+    let accepted = ack(&run, "accepted");
+    let end = async move { Ok(run.ended().await?.response.clone()) };
+    stream::once(async { Ok(accepted) }).chain(stream::once(end)).skip(delivered).boxed()
+}
+
+fn ack(run: &Run, status: &str) -> RunResponse {
+    RunResponse {
+        run_id: run.id.clone(),
+        status: status.to_owned(),
+        accepted_at_ms: Some(run.accepted_at_ms),
+        session_key: Some(run.key.to_string()),
+        agent_id: Some(run.agent.to_string()),
+        ..RunResponse::default()
+    }
+}
+
+enum Asked {
+    Run(Box<Submission>),
+    Reset { key: SessionKey, agent: AgentId, hints: SessionHints },
+}
+
+/// Checks a request and turns it into what is to be run.
+async fn submission(runs: &Runs, request: RunRequest, caller: Option<String>) -> Result<(String, Asked), Error> {
+    const METHOD: &str = "agent";
+    let roster = &runs.parts.roster;
+    roster.check_channel(METHOD, request.channel.as_deref())?;
+    roster.check_channel(METHOD, request.reply_channel.as_deref())?;
+    let named = roster.named(METHOD, request.agent_id.as_deref())?;
+    let session_id = request.session_id.filter(|id| !id.trim().is_empty());
+    let (agent, key) = match (&session_id, &request.session_key) {
+        (Some(id), None) => by_session_id(runs, id.trim(), named).await?,
+        _ => roster.session(METHOD, named.as_ref(), request.session_key.as_deref())?,
+    };
+    let images = attachments::read(request.attachments)?;
+    let hints = SessionHints {
+        session_id,
+        label: request.label.as_deref().map(label).transpose()?,
+        display_name: caller,
+        channel: request.channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| channel != "last"),
+        spawned_by: request.spawned_by,
+    };
+    let (message, reset) = match runs.parts.commands.parse(&request.message) {
+        Some(Command::Reset { rest }) if rest.is_empty() => return Ok((request.idempotency_key, Asked::Reset { key, agent, hints })),
+        Some(Command::Reset { rest }) => (rest, true),
+        _ => (request.message, false),
+    };
+    let model = match (request.provider, request.model) {
+        (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
+        (_, model) => model,
+    };
+    let run = Request {
+        message,
+        images,
+        extra_system_prompt: request.extra_system_prompt,
+        timeout_ms: request.timeout.map(|seconds| u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)),
+        model: model.filter(|model| !model.trim().is_empty()),
+        thinking: request.thinking,
+        reset,
+    };
+    let run_id = request.idempotency_key;
+    Ok((run_id.clone(), Asked::Run(Box::new(Submission { run_id, key, agent, hints, request: run }))))
+}
+
+async fn by_session_id(runs: &Runs, session_id: &str, named: Option<AgentId>) -> Result<(AgentId, SessionKey), Error> {
+    let naming = &runs.parts.roster.naming;
+    if let Some(session) = runs.parts.store.session_by_id(session_id).await? {
+        return Ok((AgentId::normalize(&session.agent_id), session.key));
+    }
+    let agent = named.unwrap_or_else(|| naming.default_agent.clone());
+    let key = naming.resolve(&format!("agent:{agent}:explicit:{session_id}"), &agent)?;
+    Ok((agent, key))
+}
+
+fn label(raw: &str) -> Result<String, Error> {
+    let label = raw.trim();
+    match label.chars().count() {
+        0 => Err(Error::InvalidLabel("empty".to_owned())),
+        length if length > LABEL_CHARS_MAX => Err(Error::InvalidLabel(format!("too long (max {LABEL_CHARS_MAX})"))),
+        _ => Ok(label.to_owned()),
+    }
+}
+
+/// Waits for the end of a run.
+pub(crate) async fn wait(runs: &Runs, request: WaitRequest) -> Result<WaitResponse, Error> {
+    let timeout = u64::try_from(request.timeout_ms.unwrap_or(WAIT_MS_DEFAULT)).unwrap_or(0);
+    let run_id = request.run_id.trim().to_owned();
+    let ended = runs.wait(&run_id, Duration::from_millis(timeout)).await?;
+    Ok(match ended {
+        None => WaitResponse { run_id, status: "timeout".to_owned(), ..WaitResponse::default() },
+        Some(ended) => WaitResponse {
+            run_id,
+            status: if ended.state == RunState::Error { "error" } else { "ok" }.to_owned(),
+            started_at_ms: ended.started_at_ms,
+            ended_at_ms: Some(ended.at_ms),
+            error: ended.error().map(str::to_owned),
+        },
+    })
+}
+
+/// Says who an agent is.
+pub(crate) fn identity(runs: &Runs, request: &IdentityGetRequest) -> Result<IdentityGetResponse, Error> {
+    const METHOD: &str = "agent.identity.get";
+    let roster = &runs.parts.roster;
+    let named = roster.named(METHOD, request.agent_id.as_deref())?;
+    let (agent, _) = roster.session(METHOD, named.as_ref(), request.session_key.as_deref())?;
+    let profile = roster.get(&agent);
+    Ok(IdentityGetResponse {
+        agent_id: agent.to_string(),
+        name: profile.display_name().to_owned(),
+        avatar: profile.avatar(),
+        emoji: profile.identity.and_then(|identity| identity.emoji),
+    })
+}
+
+/// Lists the agents.
+pub(crate) fn list(runs: &Runs) -> AgentsListResponse {
+    let roster = &runs.parts.roster;
+    let identity = |identity: &crate::config::Identity| AgentIdentity {
+        name: identity.name.clone(),
+        theme: identity.theme.clone(),
+        emoji: identity.emoji.clone(),
+        avatar: identity.avatar.clone(),
+    };
+    let agents = roster.agents().iter().map(|agent| AgentInfo {
+        id: agent.id.to_string(),
+        name: agent.name.clone(),
+        identity: agent.identity.as_ref().map(identity),
+    });
+    AgentsListResponse {
+        default_id: roster.naming.default_agent.to_string(),
+        main_key: roster.naming.main_key.to_string(),
+        scope: if roster.naming.global { "global" } else { "per-sender" }.to_owned(),
+        agents: agents.collect(),
+    }
+}
+
+/// Lists the models.
+pub(crate) async fn models(runs: &Runs) -> ModelsListResponse {
+    // A local model server may have come up since.
+    runs.parts.catalog.default(&runs.parts.clients).await;
+    let model = |model: crate::models::Model| WireModel {
+        input: std::iter::once("text").chain(model.images.then_some("image")).map(str::to_owned).collect(),
+        context_window: i64::try_from(model.context_window).ok(),
+        reasoning: Some(model.reasoning),
+        id: model.id,
+        name: model.name,
+        provider: model.provider,
+    };
+    ModelsListResponse { models: runs.parts.catalog.list().into_iter().map(model).collect() }
+}
+
+/// Runs a turn for an HTTP caller, and stops it when the caller goes away.
+pub(crate) async fn complete(runs: &Runs, request: CompleteRequest) -> Result<Answers<Piece>, Error> {
+    const METHOD: &str = "complete";
+    let roster = &runs.parts.roster;
+    let named = roster.named(METHOD, Some(&request.agent_id))?;
+    let (agent, key) = roster.session(METHOD, named.as_ref(), Some(&request.session_key))?;
+    if request.message.trim().is_empty() {
+        return Err(Error::NothingToSend);
+    }
+    let run = Request { message: request.message, extra_system_prompt: request.extra_system_prompt, ..Request::default() };
+    let submission = Submission { run_id: request.idempotency_key, key, agent, hints: SessionHints::default(), request: run };
+    Ok(match runs.submit(submission).await? {
+        Submitted::New(run) | Submitted::InFlight(run) => {
+            let listener = Listener { run, seen: 0, over: false };
+            stream::unfold(listener, Listener::next).boxed()
+        }
+        Submitted::Ended(ended) => stream::once(async move { Ok(Piece::End(end(&ended))) }).boxed(),
+    })
+}
+
+/// Somebody who wants the text of a run, and is the only one who does.
+struct Listener {
+    run: Arc<Run>,
+    /// How much of the text it has, in bytes.
+    seen: usize,
+    over: bool,
+}
+
+impl Listener {
+    async fn next(mut self) -> Option<(Result<Piece, Error>, Self)> {
+        if self.over {
+            return None;
+        }
+        let mut progress = self.run.emitter.progress();
+        let run = Arc::clone(&self.run);
+        let seen = self.seen;
+        let ended = tokio::select! {
+            biased;
+            _ = progress.wait_for(|length| *length > seen) => None,
+            ended = run.ended() => Some(ended),
+        };
+        let piece = match ended {
+            None => {
+                let delta = self.run.emitter.text_since(seen);
+                self.seen += delta.len();
+                Ok(Piece::Delta(delta))
+            }
+            Some(ended) => {
+                self.over = true;
+                ended.map(|ended| Piece::End(end(&ended)))
+            }
+        };
+        Some((piece, self))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if !self.over {
+            self.run.stop(StopReason::Rpc);
+        }
+    }
+}
+
+fn end(ended: &Ended) -> CompleteEnd {
+    let result = ended.response.result.as_ref();
+    let texts: Vec<&str> = result.into_iter().flat_map(|result| &result.payloads).map(|payload| payload.text.as_str()).collect();
+    let meta = result.and_then(|result| result.meta.as_ref());
+    let error = ended.error().map(str::to_owned);
+    let aborted = ended.state == RunState::Aborted;
+    CompleteEnd {
+        text: if error.is_some() { String::new() } else { texts.join("\n\n") },
+        usage: meta.and_then(|meta| meta.agent_meta.as_ref()).and_then(|agent| agent.usage),
+        stop_reason: if error.is_some() {
+            "error"
+        } else if aborted {
+            "aborted"
+        } else {
+            "stop"
+        }
+        .to_owned(),
+        error,
+    }
+}

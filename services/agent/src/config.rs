@@ -1,0 +1,214 @@
+//! The parts of the configuration file that the service reads: `agents`, `models`, `session` and the names under `channels`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use verso_kit::config::{self, File, Secret};
+
+/// How many runs may be active at once, unless `agents.defaults.maxConcurrent` says otherwise.
+const CONCURRENT_RUNS_DEFAULT: usize = 4;
+
+/// How long a run may take, in seconds, unless `agents.defaults.timeoutSeconds` says otherwise.
+const RUN_TIMEOUT_SECONDS_DEFAULT: u64 = 600;
+
+/// Everything that the service reads from the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Config {
+    pub(crate) agents: Agents,
+    pub(crate) models: Models,
+    pub(crate) session: Session,
+    /// The channels that have a section of their own.
+    pub(crate) channels: Vec<String>,
+}
+
+impl Config {
+    /// Reads the sections of `file`.
+    pub(crate) fn read(file: &File) -> Result<Self, config::Error> {
+        let channels: BTreeMap<String, serde_json::Value> = file.section("channels")?;
+        Ok(Self {
+            agents: file.section("agents")?,
+            models: file.section("models")?,
+            session: file.section("session")?,
+            channels: channels.into_keys().collect(),
+        })
+    }
+}
+
+/// The section `agents`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Agents {
+    /// What holds for every agent.
+    pub(crate) defaults: Defaults,
+    /// The agents. Empty: one agent, `main`.
+    pub(crate) list: Vec<Agent>,
+}
+
+/// The section `agents.defaults`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Defaults {
+    /// The folder that agents work in. Default: `workspace` under the state folder.
+    pub(crate) workspace: Option<String>,
+    /// `provider/model`, or more about it. Default: whatever is found.
+    pub(crate) model: Option<ModelChoice>,
+    /// Runs at once. Default: 4.
+    pub(crate) max_concurrent: Option<usize>,
+    /// How long a run may take, in seconds. Default: 600.
+    pub(crate) timeout_seconds: Option<u64>,
+    /// The IANA time zone of the user. Default: that of the host.
+    pub(crate) user_timezone: Option<String>,
+    /// How much a model should think. Default: `off`.
+    pub(crate) thinking_default: Option<String>,
+    /// The most context, in tokens, that any model is given. Default: its own window.
+    pub(crate) context_tokens: Option<u64>,
+    /// The heartbeat, whose interval is part of the health summary.
+    pub(crate) heartbeat: Heartbeat,
+}
+
+impl Defaults {
+    /// Returns how many runs may be active at once.
+    pub(crate) fn concurrent_runs(&self) -> usize {
+        self.max_concurrent.unwrap_or(CONCURRENT_RUNS_DEFAULT).max(1)
+    }
+
+    /// Returns how long a run may take, in seconds.
+    pub(crate) fn run_timeout_seconds(&self) -> u64 {
+        self.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or(RUN_TIMEOUT_SECONDS_DEFAULT)
+    }
+}
+
+/// One of `agents.list`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Agent {
+    /// The agent's id.
+    pub(crate) id: String,
+    /// Whether keys without an agent belong to it.
+    pub(crate) default: bool,
+    /// The name that people see.
+    pub(crate) name: Option<String>,
+    /// The folder that it works in.
+    pub(crate) workspace: Option<String>,
+    /// Its own model.
+    pub(crate) model: Option<ModelChoice>,
+    /// How it presents itself.
+    pub(crate) identity: Option<Identity>,
+}
+
+/// How an agent presents itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Identity {
+    pub(crate) name: Option<String>,
+    pub(crate) theme: Option<String>,
+    pub(crate) emoji: Option<String>,
+    pub(crate) avatar: Option<String>,
+}
+
+/// A model as configured: its name, or its name among other things.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ModelChoice {
+    Name(String),
+    Full { primary: Option<String> },
+}
+
+impl ModelChoice {
+    /// Returns `provider/model`.
+    pub(crate) fn primary(&self) -> Option<&str> {
+        let name = match self {
+            Self::Name(name) => Some(name.as_str()),
+            Self::Full { primary } => primary.as_deref(),
+        };
+        name.map(str::trim).filter(|name| !name.is_empty())
+    }
+}
+
+/// The part of the heartbeat's section that summaries show.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Heartbeat {
+    /// Such as `30m`; `0m` turns it off.
+    pub(crate) every: Option<String>,
+}
+
+/// The section `models`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Models {
+    /// By id, in the order of the file.
+    #[serde(deserialize_with = "in_order")]
+    pub(crate) providers: Vec<(String, Provider)>,
+}
+
+/// One of `models.providers`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Provider {
+    /// The URL that `/chat/completions` is appended to.
+    pub(crate) base_url: String,
+    /// Sent as a bearer token.
+    pub(crate) api_key: Option<Secret<String>>,
+    /// The dialect. Default: `openai-completions`.
+    pub(crate) api: Option<String>,
+    /// Further headers of every request.
+    pub(crate) headers: BTreeMap<String, Secret<String>>,
+    /// The models that it offers.
+    pub(crate) models: Vec<Model>,
+}
+
+/// One model of a provider.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Model {
+    /// What the provider calls it.
+    pub(crate) id: String,
+    /// The name that people see. Default: the id.
+    pub(crate) name: Option<String>,
+    /// Whether it can be told how much to think.
+    pub(crate) reasoning: bool,
+    /// `text`, `image`. Default: text only.
+    pub(crate) input: Vec<String>,
+    /// In tokens.
+    pub(crate) context_window: Option<u64>,
+    /// The longest answer, in tokens.
+    pub(crate) max_tokens: Option<u64>,
+}
+
+/// The section `session`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Session {
+    /// What a main session's key ends in. Default: `main`.
+    pub(crate) main_key: Option<String>,
+    /// `per-sender` or `global`.
+    pub(crate) scope: Option<String>,
+    /// Messages that begin a session afresh. Default: `/new` and `/reset`.
+    pub(crate) reset_triggers: Option<Vec<String>>,
+}
+
+/// Reads an object as a list: which provider comes first matters.
+fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Provider)>, D::Error> {
+    struct Entries;
+
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<(String, Provider)>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object of providers")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = map.next_entry()? {
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+
+    deserializer.deserialize_map(Entries)
+}

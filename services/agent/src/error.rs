@@ -1,0 +1,129 @@
+//! Every way in which the service can refuse or fail, and what a client may see of it.
+
+use verso_kit::error::{WireCode, WireError};
+
+use crate::store;
+
+/// When a caller that met a full queue may try again, in milliseconds.
+const QUEUE_RETRY_MS: u64 = 1_000;
+
+/// When a caller that met a stopping service may try again, in milliseconds.
+const RESTART_RETRY_MS: u64 = 250;
+
+/// Why the agent service refused a request, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request names an agent that is not configured.
+    #[error("invalid {method} params: unknown agent id \"{agent}\"")]
+    UnknownAgent {
+        /// The wire method.
+        method: &'static str,
+        /// The agent.
+        agent: String,
+    },
+    /// The request names a channel that nobody serves.
+    #[error("invalid {method} params: unknown channel: {channel}")]
+    UnknownChannel {
+        /// The wire method.
+        method: &'static str,
+        /// The channel.
+        channel: String,
+    },
+    /// The request names one agent, and the session of another.
+    #[error("invalid {method} params: agent \"{agent}\" does not match session key agent \"{owner}\"")]
+    AgentMismatch {
+        /// The wire method.
+        method: &'static str,
+        /// The agent that was named.
+        agent: String,
+        /// The agent that the session belongs to.
+        owner: String,
+    },
+    /// The session key is longer than any real one.
+    #[error("session key is longer than {max} bytes")]
+    SessionKeyTooLong {
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The request asks for a model that is not configured.
+    #[error("model not allowed: {0}")]
+    ModelNotAllowed(String),
+    /// The label is empty or too long.
+    #[error("invalid label: {0}")]
+    InvalidLabel(String),
+    /// There is nothing to send.
+    #[error("message or attachment required")]
+    NothingToSend,
+    /// An attachment cannot be used.
+    #[error("attachment {name}: {reason}")]
+    Attachment {
+        /// Its file name, or its place in the list.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The run belongs to another session.
+    #[error("runId does not match sessionKey")]
+    RunOfAnotherSession,
+    /// There is no such session.
+    #[error("session not found")]
+    SessionNotFound,
+    /// The session's queue is full.
+    #[error("session queue is full: {max} runs are waiting")]
+    SessionQueueFull {
+        /// The limit.
+        max: usize,
+    },
+    /// The queue of the whole service is full.
+    #[error("agent queue is full: {max} runs are waiting")]
+    QueueFull {
+        /// The limit.
+        max: usize,
+    },
+    /// The service is about to stop.
+    #[error("the agent service is restarting")]
+    Restarting,
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// What every service needs could not be had.
+    #[error(transparent)]
+    Service(#[from] verso_kit::service::Error),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] verso_kit::config::Error),
+    /// The HTTP client for model providers could not be made.
+    #[error("could not make the HTTP client for model providers")]
+    HttpClient(#[source] reqwest::Error),
+    /// A background task panicked.
+    #[error("a background task panicked")]
+    Panicked,
+}
+
+impl WireError for Error {
+    fn code(&self) -> WireCode {
+        match self {
+            Self::UnknownAgent { .. }
+            | Self::UnknownChannel { .. }
+            | Self::AgentMismatch { .. }
+            | Self::SessionKeyTooLong { .. }
+            | Self::ModelNotAllowed(_)
+            | Self::InvalidLabel(_)
+            | Self::NothingToSend
+            | Self::Attachment { .. }
+            | Self::RunOfAnotherSession
+            | Self::SessionNotFound => WireCode::InvalidRequest,
+            Self::SessionQueueFull { .. } | Self::QueueFull { .. } | Self::Restarting => WireCode::Unavailable,
+            Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
+            Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Panicked => WireCode::Fault,
+        }
+    }
+
+    fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::SessionQueueFull { .. } | Self::QueueFull { .. } => Some(QUEUE_RETRY_MS),
+            Self::Restarting => Some(RESTART_RETRY_MS),
+            _ => None,
+        }
+    }
+}

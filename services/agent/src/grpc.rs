@@ -1,0 +1,115 @@
+//! The service as gRPC: parse, call, wrap; never a decision.
+
+use std::pin::Pin;
+
+use futures_util::stream::{Stream, StreamExt as _};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use verso_kit::error::status;
+use verso_kit::grpc::{Reply, reply};
+use verso_kit::{principal, resume};
+use verso_proto::agent::v1::agent_server::{Agent, AgentServer};
+use verso_proto::agent::v1::{
+    AgentsListRequest, AgentsListResponse, ChatAbortRequest, ChatAbortResponse, ChatHistoryRequest, ChatHistoryResponse, ChatInjectRequest,
+    ChatInjectResponse, ChatSendRequest, ChatSendResponse, CompleteRequest, CompleteResponse, Event, HealthSummaryRequest,
+    HealthSummaryResponse, IdentityGetRequest, IdentityGetResponse, ModelsListRequest, ModelsListResponse, RunRequest, RunResponse,
+    SessionsListRequest, SessionsListResponse, StatusSummaryRequest, StatusSummaryResponse, SubscribeRequest, WaitRequest, WaitResponse,
+    complete_response,
+};
+
+use crate::agents::{self, Piece};
+use crate::runs::Runs;
+use crate::{Service, chat, sessions, summary};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Service {
+    /// Returns what is to be served.
+    pub fn routes(&self) -> Routes {
+        let server = AgentServer::new(Adapter { runs: self.runs.clone() });
+        let limit = verso_kit::peer::MESSAGE_BYTES_MAX;
+        Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit))
+    }
+}
+
+struct Adapter {
+    runs: Runs,
+}
+
+#[tonic::async_trait]
+impl Agent for Adapter {
+    type RunStream = Answers<RunResponse>;
+    type CompleteStream = Answers<CompleteResponse>;
+    type SubscribeStream = Answers<Event>;
+
+    async fn run(&self, request: Request<RunRequest>) -> Reply<Self::RunStream> {
+        let (caller, delivered) = (caller(&request), resume::delivered(&request));
+        let answers = agents::run(&self.runs, request.into_inner(), caller, delivered).await.map_err(status)?;
+        Ok(Response::new(answers.map(|answer| answer.map_err(status)).boxed()))
+    }
+
+    async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitResponse> {
+        reply(agents::wait(&self.runs, request.into_inner()).await.map_err(status)?)
+    }
+
+    async fn identity_get(&self, request: Request<IdentityGetRequest>) -> Reply<IdentityGetResponse> {
+        reply(agents::identity(&self.runs, request.get_ref()).map_err(status)?)
+    }
+
+    async fn agents_list(&self, _request: Request<AgentsListRequest>) -> Reply<AgentsListResponse> {
+        reply(agents::list(&self.runs))
+    }
+
+    async fn models_list(&self, _request: Request<ModelsListRequest>) -> Reply<ModelsListResponse> {
+        reply(agents::models(&self.runs).await)
+    }
+
+    async fn sessions_list(&self, request: Request<SessionsListRequest>) -> Reply<SessionsListResponse> {
+        reply(sessions::list(&self.runs, request.into_inner()).await.map_err(status)?)
+    }
+
+    async fn chat_send(&self, request: Request<ChatSendRequest>) -> Reply<ChatSendResponse> {
+        let caller = caller(&request);
+        reply(chat::send(&self.runs, request.into_inner(), caller).await.map_err(status)?)
+    }
+
+    async fn chat_history(&self, request: Request<ChatHistoryRequest>) -> Reply<ChatHistoryResponse> {
+        reply(chat::history(&self.runs, request.into_inner()).await.map_err(status)?)
+    }
+
+    async fn chat_abort(&self, request: Request<ChatAbortRequest>) -> Reply<ChatAbortResponse> {
+        reply(chat::abort(&self.runs, request.get_ref()).map_err(status)?)
+    }
+
+    async fn chat_inject(&self, request: Request<ChatInjectRequest>) -> Reply<ChatInjectResponse> {
+        reply(chat::inject(&self.runs, request.into_inner()).await.map_err(status)?)
+    }
+
+    async fn complete(&self, request: Request<CompleteRequest>) -> Reply<Self::CompleteStream> {
+        let pieces = agents::complete(&self.runs, request.into_inner()).await.map_err(status)?;
+        let item = |piece| match piece {
+            Piece::Delta(text) => complete_response::Item::Delta(text),
+            Piece::End(end) => complete_response::Item::End(end),
+        };
+        let answers = pieces.map(move |piece| piece.map(|piece| CompleteResponse { item: Some(item(piece)) }).map_err(status));
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn health_summary(&self, _request: Request<HealthSummaryRequest>) -> Reply<HealthSummaryResponse> {
+        reply(summary::health(&self.runs).await.map_err(status)?)
+    }
+
+    async fn status_summary(&self, _request: Request<StatusSummaryRequest>) -> Reply<StatusSummaryResponse> {
+        reply(summary::status(&self.runs).await.map_err(status)?)
+    }
+
+    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Reply<Self::SubscribeStream> {
+        Ok(Response::new(self.runs.parts.hub.subscribe(request.into_inner().from).boxed()))
+    }
+}
+
+/// Returns what the caller is called, for sessions that have no name yet.
+fn caller<T>(request: &Request<T>) -> Option<String> {
+    let principal = principal::principal(request)?;
+    principal.display_name.or(Some(principal.client_id)).filter(|name| !name.trim().is_empty())
+}

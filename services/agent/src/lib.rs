@@ -1,0 +1,91 @@
+//! Agents: sessions, transcripts, the journal of runs, and the models that answer.
+//!
+//! The service's state is one `SQLite` database in its own folder. A run is written there before it is acknowledged, and its end
+//! before anybody hears of it; see `README.md` for what that promises.
+
+mod agents;
+mod attachments;
+mod chat;
+mod commands;
+mod config;
+mod error;
+mod grpc;
+mod keys;
+mod lanes;
+mod messages;
+mod models;
+mod parts;
+mod prompt;
+mod provider;
+mod roster;
+mod runs;
+mod sessions;
+mod status;
+mod store;
+mod summary;
+mod tools;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use verso_kit::CancellationToken;
+use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
+
+pub use error::Error;
+
+use parts::Parts;
+use runs::Runs;
+
+/// How long the tasks of a stopping service may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The service, ready to be served. Dropping it without [`Service::stop`] is like killing it.
+#[derive(Debug)]
+pub struct Service {
+    runs: Runs,
+    tasks: Tasks,
+}
+
+impl Service {
+    /// Opens the database, shuts earlier incarnations out of it and takes over the runs that they left behind.
+    pub async fn open(context: &Context, shutdown: CancellationToken) -> Result<Self, Error> {
+        let parts = Arc::new(Parts::open(context).await?);
+        let tasks = Tasks::new(shutdown);
+        let runs = Runs::new(Arc::clone(&parts), tasks.clone());
+        runs.recover().await?;
+        runs.start_pruning();
+        // Nobody waits for this: until it is over, the offline responder is the default model.
+        tasks.spawn("model search", async move {
+            parts.catalog.default(&parts.clients).await;
+        });
+        Ok(Self { runs, tasks })
+    }
+
+    /// Waits until the service cannot go on.
+    pub async fn failed(&self) -> Error {
+        self.runs.parts.store.failed().await.into()
+    }
+
+    /// Ends the service. Runs that are under way stay in the journal, for the next incarnation to go on with.
+    pub async fn stop(self) -> Result<(), Error> {
+        self.tasks.shutdown().cancel();
+        let panicked = self.tasks.failed();
+        if tokio::time::timeout(STOP_TIMEOUT, self.tasks.clone().join()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        if panicked { Err(Error::Panicked) } else { Ok(()) }
+    }
+}
+
+/// Runs the service until `shutdown`.
+pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
+    let service = Service::open(&context, shutdown.clone()).await?;
+    let result = tokio::select! {
+        result = verso_kit::grpc::serve(&context, service.routes(), shutdown.clone()) => result.map_err(Error::from),
+        error = service.failed() => Err(error),
+    };
+    shutdown.cancel();
+    let stopped = service.stop().await;
+    result.and(stopped)
+}

@@ -1,0 +1,121 @@
+//! Transcript messages: how they are made and read.
+
+use verso_proto::agent::v1::{ChatMessage, ContentBlock, MessageUsage, Usage};
+
+/// The stop reason of a message that no model wrote.
+pub(crate) const INJECTED: &str = "injected";
+
+/// The provider of a message that no model wrote.
+pub(crate) const OURSELVES: &str = "verso";
+
+/// The `model` of a command's reply, which is not shown to models.
+pub(crate) const COMMAND: &str = "command";
+
+/// A picture that a user attached.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Image {
+    pub(crate) mime_type: String,
+    /// Base64.
+    pub(crate) data: String,
+}
+
+/// Who wrote an assistant's message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author<'a> {
+    /// The provider's dialect.
+    pub(crate) api: &'a str,
+    pub(crate) provider: &'a str,
+    pub(crate) model: &'a str,
+}
+
+/// Returns a block of text.
+pub(crate) fn text_block(text: impl Into<String>) -> ContentBlock {
+    ContentBlock { r#type: "text".to_owned(), text: Some(text.into()), ..ContentBlock::default() }
+}
+
+/// Returns what a user says.
+pub(crate) fn user(text: &str, images: &[Image], at_ms: i64) -> ChatMessage {
+    let pictures = images.iter().map(|image| ContentBlock {
+        r#type: "image".to_owned(),
+        mime_type: Some(image.mime_type.clone()),
+        data: Some(image.data.clone()),
+        ..ContentBlock::default()
+    });
+    let words = (!text.is_empty() || images.is_empty()).then(|| text_block(text));
+    ChatMessage {
+        role: "user".to_owned(),
+        content: words.into_iter().chain(pictures).collect(),
+        timestamp_ms: Some(at_ms),
+        ..ChatMessage::default()
+    }
+}
+
+/// Returns what an assistant says.
+pub(crate) fn assistant(content: Vec<ContentBlock>, author: Author<'_>, usage: &Usage, stop_reason: &str, at_ms: i64) -> ChatMessage {
+    ChatMessage {
+        role: "assistant".to_owned(),
+        content,
+        timestamp_ms: Some(at_ms),
+        api: Some(author.api.to_owned()),
+        provider: Some(author.provider.to_owned()),
+        model: Some(author.model.to_owned()),
+        usage: Some(MessageUsage {
+            input: usage.input,
+            output: usage.output,
+            cache_read: Some(usage.cache_read),
+            cache_write: Some(usage.cache_write),
+            total_tokens: usage.total,
+        }),
+        stop_reason: Some(stop_reason.to_owned()),
+        ..ChatMessage::default()
+    }
+}
+
+/// Returns an assistant's message that no model wrote: a command's reply, or what somebody put into the transcript.
+pub(crate) fn injected(text: &str, model: &str, at_ms: i64) -> ChatMessage {
+    ChatMessage {
+        role: "assistant".to_owned(),
+        content: vec![text_block(text)],
+        timestamp_ms: Some(at_ms),
+        provider: Some(OURSELVES.to_owned()),
+        model: Some(model.to_owned()),
+        usage: Some(MessageUsage::default()),
+        stop_reason: Some(INJECTED.to_owned()),
+        ..ChatMessage::default()
+    }
+}
+
+/// Returns an assistant's message as events show it: words and time only.
+pub(crate) fn shown(text: &str, at_ms: i64) -> ChatMessage {
+    ChatMessage { role: "assistant".to_owned(), content: vec![text_block(text)], timestamp_ms: Some(at_ms), ..ChatMessage::default() }
+}
+
+/// Returns the words of a message.
+pub(crate) fn text_of(message: &ChatMessage) -> String {
+    let mut texts = message.content.iter().filter(|block| block.r#type == "text").filter_map(|block| block.text.as_deref());
+    let mut text = texts.next().unwrap_or_default().to_owned();
+    for more in texts {
+        text.push('\n');
+        text.push_str(more);
+    }
+    text
+}
+
+/// Takes the pictures out of a message, and says so: a list of messages would be too large with them.
+pub(crate) fn without_pictures(mut message: ChatMessage) -> ChatMessage {
+    for block in &mut message.content {
+        if block.data.take().is_some() {
+            block.omitted = Some(true);
+        }
+    }
+    message
+}
+
+/// Cuts a text after `chars_max` characters.
+pub(crate) fn shorten(text: &str, chars_max: usize) -> String {
+    let folded = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match folded.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", &folded[..end]),
+        None => folded,
+    }
+}

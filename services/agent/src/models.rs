@@ -1,0 +1,297 @@
+//! Which model answers: what the configuration says, else what a key in the environment allows, else what runs on this host, else
+//! the built-in offline responder.
+
+mod local;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use verso_kit::clock::Clock;
+use verso_kit::config::{Env, Secret};
+
+use crate::config::{self, Config};
+use crate::error::Error;
+use crate::provider::client::Clients;
+
+/// The dialect that is spoken with every provider.
+pub(crate) const DIALECT: &str = "openai-completions";
+
+/// What the offline responder is called.
+pub(crate) const OFFLINE_PROVIDER: &str = "verso";
+pub(crate) const OFFLINE_MODEL: &str = "offline";
+
+/// The window of a model whose configuration does not tell, in tokens.
+const CONTEXT_WINDOW_DEFAULT: u64 = 200_000;
+
+/// The window of a local model that does not tell, in tokens.
+const LOCAL_CONTEXT_WINDOW_DEFAULT: u64 = 8_192;
+
+/// How long a host without a local model is believed to have none, in milliseconds.
+const LOCAL_SEARCH_INTERVAL_MS: i64 = 15_000;
+
+/// A provider that a key in the environment is enough for.
+struct Known {
+    provider: &'static str,
+    base_url: &'static str,
+    key_variable: &'static str,
+    base_url_variable: &'static str,
+    model_variable: &'static str,
+    model: &'static str,
+    context_window: u64,
+}
+
+const KNOWN: [Known; 2] = [
+    Known {
+        provider: "anthropic",
+        base_url: "https://api.anthropic.com/v1",
+        key_variable: "ANTHROPIC_API_KEY",
+        base_url_variable: "ANTHROPIC_OPENAI_BASE_URL",
+        model_variable: "ANTHROPIC_MODEL",
+        model: "claude-opus-4-5",
+        context_window: 200_000,
+    },
+    Known {
+        provider: "openai",
+        base_url: "https://api.openai.com/v1",
+        key_variable: "OPENAI_API_KEY",
+        base_url_variable: "OPENAI_BASE_URL",
+        model_variable: "OPENAI_MODEL",
+        model: "gpt-5-mini",
+        context_window: 400_000,
+    },
+];
+
+/// A model, and how to reach it.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    pub(crate) provider: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// In tokens.
+    pub(crate) context_window: u64,
+    /// The longest answer, in tokens.
+    pub(crate) max_tokens: Option<u64>,
+    /// Whether it can be told how much to think.
+    pub(crate) reasoning: bool,
+    /// Whether it sees pictures.
+    pub(crate) images: bool,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Model {
+    /// Returns `provider/model`.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}/{}", self.provider, self.id)
+    }
+
+    /// Whether this is the offline responder.
+    pub(crate) fn offline(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Offline)
+    }
+
+    fn named(provider: &str, id: &str, endpoint: Endpoint) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            id: id.to_owned(),
+            name: id.to_owned(),
+            context_window: CONTEXT_WINDOW_DEFAULT,
+            max_tokens: None,
+            reasoning: false,
+            images: false,
+            endpoint,
+        }
+    }
+}
+
+/// Where a model answers.
+#[derive(Debug, Clone)]
+pub(crate) enum Endpoint {
+    /// A server that speaks `openai-completions`.
+    Completions(Arc<Completions>),
+    /// This process.
+    Offline,
+    /// Nowhere, and why.
+    Unusable(String),
+}
+
+/// A server that speaks `openai-completions`.
+#[derive(Debug)]
+pub(crate) struct Completions {
+    /// Without a slash at its end.
+    pub(crate) base_url: String,
+    pub(crate) api_key: Option<Secret<String>>,
+    pub(crate) headers: Vec<(String, Secret<String>)>,
+}
+
+/// All models.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    providers: Vec<(String, config::Provider)>,
+    /// The configured default, `provider/model`.
+    primary: Option<String>,
+    /// The most context that any model is given, in tokens.
+    context_limit: Option<u64>,
+    env: Env,
+    clock: Clock,
+    local: tokio::sync::Mutex<local::Search>,
+    /// The default as far as it is known, for those who must not wait.
+    current: Mutex<Arc<Model>>,
+}
+
+impl Catalog {
+    /// Reads what is configured; nothing is searched for yet.
+    pub(crate) fn new(config: &Config, env: &Env, clock: Clock) -> Self {
+        let catalog = Self {
+            providers: config.models.providers.clone(),
+            primary: config.agents.defaults.model.as_ref().and_then(config::ModelChoice::primary).map(str::to_owned),
+            context_limit: config.agents.defaults.context_tokens,
+            env: env.clone(),
+            clock,
+            local: tokio::sync::Mutex::new(local::Search::new(env)),
+            current: Mutex::new(Arc::new(offline())),
+        };
+        if let Some(model) = catalog.without_search() {
+            catalog.set_current(model);
+        }
+        catalog
+    }
+
+    /// Returns the model of a run: the one it asks for, else the agent's own, else the default.
+    pub(crate) async fn choose(&self, clients: &Clients, asked: Option<&str>, agents: Option<&str>) -> Result<Arc<Model>, Error> {
+        if let Some(name) = asked {
+            return self.find(name).map(Arc::new).ok_or_else(|| Error::ModelNotAllowed(name.to_owned()));
+        }
+        if let Some(name) = agents {
+            return Ok(Arc::new(self.configured(name)));
+        }
+        Ok(self.default(clients).await)
+    }
+
+    /// Returns the default model as far as it is known, without waiting.
+    pub(crate) fn current(&self) -> Arc<Model> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_current(&self, model: Model) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
+    }
+
+    /// Returns the default model. Searches this host for one when nothing else is there, but not at every call.
+    pub(crate) async fn default(&self, clients: &Clients) -> Arc<Model> {
+        if self.without_search().is_some() {
+            return self.current();
+        }
+        let mut search = self.local.lock().await;
+        let now_ms = self.clock.now_ms();
+        if search.due(now_ms, LOCAL_SEARCH_INTERVAL_MS) {
+            let found = search.run(clients, now_ms).await;
+            self.set_current(self.limited(found.unwrap_or_else(offline)));
+        }
+        self.current()
+    }
+
+    /// Returns every model that can be named: the configured ones, and the default.
+    pub(crate) fn list(&self) -> Vec<Model> {
+        let mut models: Vec<Model> = Vec::new();
+        for (provider, section) in &self.providers {
+            models.extend(section.models.iter().map(|model| self.limited(from_section(provider, section, model))));
+        }
+        let current = self.current();
+        if !models.iter().any(|model| model.provider == current.provider && model.id == current.id) {
+            models.push((*current).clone());
+        }
+        models
+    }
+
+    /// Returns the default if it needs no search. What is configured always comes before what the environment offers.
+    fn without_search(&self) -> Option<Model> {
+        if let Some(name) = &self.primary {
+            return Some(self.configured(name));
+        }
+        for (provider, section) in &self.providers {
+            if let Some(model) = section.models.first() {
+                return Some(self.limited(from_section(provider, section, model)));
+            }
+        }
+        let known = KNOWN.iter().find(|known| self.env.get(known.key_variable).is_some())?;
+        self.keyed(known, self.env.get(known.model_variable).unwrap_or(known.model)).map(|model| self.limited(model))
+    }
+
+    /// Returns a model that the configuration names: if it cannot be used, the run says why.
+    fn configured(&self, name: &str) -> Model {
+        self.find(name).unwrap_or_else(|| {
+            let (provider, id) = name.split_once('/').unwrap_or(("", name));
+            let reason = KNOWN.iter().find(|known| known.provider == provider).map_or_else(
+                || format!("the configured model {name} has no provider: add models.providers.{provider} with its baseUrl"),
+                |known| format!("no key for {name}: set {} or models.providers.{provider}.apiKey", known.key_variable),
+            );
+            Model::named(provider, id, Endpoint::Unusable(reason))
+        })
+    }
+
+    /// Finds a model by `provider/model`, or by its id alone.
+    fn find(&self, name: &str) -> Option<Model> {
+        let Some((provider, id)) = name.trim().split_once('/') else {
+            return self.list().into_iter().find(|model| model.id == name.trim());
+        };
+        if (provider, id) == (OFFLINE_PROVIDER, OFFLINE_MODEL) {
+            return Some(offline());
+        }
+        let found = match self.providers.iter().find(|(name, _)| name.eq_ignore_ascii_case(provider)) {
+            Some((provider, section)) => {
+                let unlisted =
+                    config::Model { id: id.to_owned(), context_window: Some(CONTEXT_WINDOW_DEFAULT), ..config::Model::default() };
+                let model = section.models.iter().find(|model| model.id == id).unwrap_or(&unlisted);
+                from_section(provider, section, model)
+            }
+            None => match KNOWN.iter().find(|known| known.provider == provider) {
+                Some(known) => self.keyed(known, id)?,
+                None => local::named(&self.env, provider, id)?,
+            },
+        };
+        Some(self.limited(found))
+    }
+
+    fn keyed(&self, known: &Known, id: &str) -> Option<Model> {
+        let key = self.env.get(known.key_variable)?;
+        let base_url = self.env.get(known.base_url_variable).unwrap_or(known.base_url);
+        let endpoint = completions(base_url, Some(Secret::new(key.to_owned())), Vec::new());
+        Some(Model { context_window: known.context_window, images: true, ..Model::named(known.provider, id, endpoint) })
+    }
+
+    fn limited(&self, model: Model) -> Model {
+        let context_window = self.context_limit.map_or(model.context_window, |limit| limit.min(model.context_window));
+        Model { context_window, ..model }
+    }
+}
+
+/// Returns the built-in responder.
+pub(crate) fn offline() -> Model {
+    Model { name: "Offline responder".to_owned(), ..Model::named(OFFLINE_PROVIDER, OFFLINE_MODEL, Endpoint::Offline) }
+}
+
+fn completions(base_url: &str, api_key: Option<Secret<String>>, headers: Vec<(String, Secret<String>)>) -> Endpoint {
+    Endpoint::Completions(Arc::new(Completions { base_url: base_url.trim().trim_end_matches('/').to_owned(), api_key, headers }))
+}
+
+fn from_section(provider: &str, section: &config::Provider, model: &config::Model) -> Model {
+    let endpoint = match section.api.as_deref() {
+        None | Some(DIALECT) if section.base_url.trim().is_empty() => {
+            Endpoint::Unusable(format!("models.providers.{provider}.baseUrl is empty"))
+        }
+        None | Some(DIALECT) => {
+            let key = section.api_key.clone().filter(|key| !key.expose().trim().is_empty());
+            completions(&section.base_url, key, section.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+        }
+        Some(other) => Endpoint::Unusable(format!("models.providers.{provider}.api is {other:?}; this version speaks {DIALECT:?}")),
+    };
+    Model {
+        name: model.name.clone().unwrap_or_else(|| model.id.clone()),
+        context_window: model.context_window.filter(|tokens| *tokens > 0).unwrap_or(CONTEXT_WINDOW_DEFAULT),
+        max_tokens: model.max_tokens.filter(|tokens| *tokens > 0),
+        reasoning: model.reasoning,
+        images: model.input.iter().any(|input| input == "image"),
+        ..Model::named(provider, &model.id, endpoint)
+    }
+}

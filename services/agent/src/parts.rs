@@ -1,0 +1,89 @@
+//! What every part of the service works with.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use verso_kit::clock::Clock;
+use verso_kit::events::Hub;
+use verso_kit::service::Context;
+use verso_proto::agent::v1::Event;
+
+use crate::commands::Commands;
+use crate::config::Config;
+use crate::error::Error;
+use crate::keys::SessionKey;
+use crate::lanes::Lanes;
+use crate::models::{Catalog, Model};
+use crate::provider::client::Clients;
+use crate::roster::Roster;
+use crate::status;
+use crate::store::{self, Fence, Store};
+
+/// The database's file in the service's folder.
+const DATABASE: &str = "agent.sqlite";
+
+/// How much a model thinks, unless somebody says otherwise.
+const THINKING_DEFAULT: &str = "off";
+
+/// What every part of the service works with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) hub: Hub<Event>,
+    pub(crate) lanes: Lanes,
+    pub(crate) catalog: Catalog,
+    pub(crate) clients: Clients,
+    pub(crate) roster: Roster,
+    pub(crate) commands: Commands,
+    pub(crate) clock: Clock,
+    pub(crate) zone: TimeZone,
+    /// How long a run may take that does not say.
+    pub(crate) run_timeout: Duration,
+    pub(crate) thinking_default: String,
+    pub(crate) up_since_ms: i64,
+}
+
+impl Parts {
+    /// Reads the configuration and opens the database, which shuts earlier incarnations out.
+    pub(crate) async fn open(context: &Context) -> Result<Self, Error> {
+        let config = Config::read(&context.config)?;
+        let defaults = &config.agents.defaults;
+        let fence = Fence { epoch: context.epoch, incarnation: context.incarnation.clone() };
+        let zone = defaults.user_timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system);
+        Ok(Self {
+            store: Store::open(&context.folder()?.join(DATABASE), fence).await?,
+            hub: Hub::new(&context.incarnation),
+            lanes: Lanes::new(defaults.concurrent_runs()),
+            catalog: Catalog::new(&config, &context.env, context.clock.clone()),
+            clients: Clients::default(),
+            roster: Roster::new(&config, &context.state_dir),
+            commands: Commands::new(config.session.reset_triggers.clone()),
+            clock: context.clock.clone(),
+            zone,
+            run_timeout: Duration::from_secs(defaults.run_timeout_seconds()),
+            thinking_default: defaults.thinking_default.clone().unwrap_or_else(|| THINKING_DEFAULT.to_owned()),
+            up_since_ms: context.clock.now_ms(),
+        })
+    }
+
+    /// Returns the database's path as clients see it.
+    pub(crate) fn store_path(&self) -> String {
+        self.store.path().display().to_string()
+    }
+
+    /// Returns how a session and this gateway are doing, in words.
+    pub(crate) async fn status_text(&self, key: &SessionKey, model: &Model) -> Result<String, store::Error> {
+        let session = self.store.session(key).await?;
+        let sessions = self.store.session_counts().await?.iter().map(|(_, count)| count).sum();
+        Ok(status::text(&status::Known {
+            now_ms: self.clock.now_ms(),
+            up_since_ms: self.up_since_ms,
+            zone: &self.zone,
+            model,
+            session_key: key.as_str(),
+            session: session.as_ref(),
+            sessions,
+            load: self.lanes.load(),
+        }))
+    }
+}

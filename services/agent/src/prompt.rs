@@ -1,0 +1,162 @@
+//! What a model is shown: who it is, as much of the conversation as fits, and the time of each message.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use verso_proto::agent::v1::{ChatMessage, ContentBlock};
+
+use crate::messages::{self, COMMAND, INJECTED};
+use crate::models::Model;
+use crate::provider::wire::{Content, Function, ImageUrl, Part, ToolCall, WireMessage};
+use crate::roster::Profile;
+
+#[cfg(test)]
+mod tests;
+
+/// Messages of the conversation that are shown at most.
+pub(crate) const HISTORY_MESSAGES_MAX: usize = 400;
+
+/// What a message costs beyond its words, in tokens.
+const MESSAGE_TOKENS: u64 = 4;
+
+/// What a picture costs, in tokens.
+const IMAGE_TOKENS: u64 = 1_500;
+
+/// Of the window, what the answer gets at least: one part in so many.
+const ANSWER_SHARE: u64 = 4;
+
+/// The bytes of JSON that are read for each token of the window: a message is never shorter as JSON than as tokens.
+const JSON_BYTES_PER_TOKEN: u64 = 12;
+
+/// What a prompt is made of.
+#[derive(Debug)]
+pub(crate) struct Ingredients<'a> {
+    pub(crate) profile: &'a Profile,
+    pub(crate) model: &'a Model,
+    pub(crate) zone: &'a TimeZone,
+    pub(crate) now_ms: i64,
+    /// Added to the system prompt.
+    pub(crate) extra: Option<&'a str>,
+    /// The conversation, the oldest first; the message to answer is the last.
+    pub(crate) conversation: &'a [ChatMessage],
+}
+
+/// Returns how many bytes of a transcript are worth reading for a model.
+pub(crate) fn history_bytes_max(model: &Model) -> usize {
+    usize::try_from(model.context_window.saturating_mul(JSON_BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
+}
+
+/// Returns the messages of a request: the system prompt, and the newest part of the conversation that fits the window.
+pub(crate) fn build(ingredients: &Ingredients<'_>) -> Vec<WireMessage> {
+    let system = system_prompt(ingredients);
+    let reserve = ingredients.model.max_tokens.unwrap_or(0).min(ingredients.model.context_window / ANSWER_SHARE);
+    let budget = ingredients.model.context_window.saturating_sub(reserve).saturating_sub(tokens(&system) + MESSAGE_TOKENS);
+    let shown = fitting(ingredients.conversation, budget);
+    let mut messages = Vec::with_capacity(shown.len() + 1);
+    messages.push(WireMessage::text("system", system));
+    messages.extend(shown.iter().filter(|message| !is_command(message)).map(|message| render(message, ingredients)));
+    messages
+}
+
+/// Estimates how many tokens a text is: about four characters each in Latin script, one character each elsewhere.
+pub(crate) fn tokens(text: &str) -> u64 {
+    let ascii = text.bytes().filter(u8::is_ascii).count();
+    let others = text.chars().count() - ascii;
+    (ascii as u64).div_ceil(4) + others as u64
+}
+
+fn system_prompt(ingredients: &Ingredients<'_>) -> String {
+    let Ingredients { profile, zone, now_ms, .. } = ingredients;
+    let name = profile.display_name();
+    let mut prompt = format!(
+        "You are {name}, a personal assistant that answers through Verso, a gateway on your user's own machine.\n\
+         Answer in the language of the message. Be direct; say when you do not know something.\n"
+    );
+    if let Some(theme) = profile.identity.as_ref().and_then(|identity| identity.theme.as_deref()) {
+        prompt.extend(["Your manner: ", theme, "\n"]);
+    }
+    // The date, not the time: providers cache prompts that do not change.
+    let (workspace, date) = (profile.workspace.display().to_string(), stamp(*now_ms, zone, "%A %Y-%m-%d (%Z)"));
+    prompt.extend(["\nWorkspace: ", &workspace, "\nDate: ", &date, "\n"]);
+    prompt.push_str("Each user message begins with the time at which it was sent, in brackets.\n");
+    if let Some(extra) = ingredients.extra.map(str::trim).filter(|extra| !extra.is_empty()) {
+        prompt.push('\n');
+        prompt.push_str(extra);
+        prompt.push('\n');
+    }
+    prompt
+}
+
+/// Returns the newest messages that fit into `budget` tokens: always the last one, and never an answer without its question.
+fn fitting(conversation: &[ChatMessage], budget: u64) -> &[ChatMessage] {
+    let (mut used, mut start) = (0_u64, conversation.len());
+    for (place, message) in conversation.iter().enumerate().rev() {
+        used = used.saturating_add(cost(message));
+        if start < conversation.len() && used > budget {
+            break;
+        }
+        start = place;
+    }
+    let shown = &conversation[start..];
+    let first_question = shown.iter().position(|message| message.role == "user").unwrap_or(0);
+    if start == 0 { shown } else { &shown[first_question..] }
+}
+
+fn cost(message: &ChatMessage) -> u64 {
+    let block = |block: &ContentBlock| match block.r#type.as_str() {
+        "image" => IMAGE_TOKENS,
+        "toolCall" => tokens(block.arguments.as_ref().map_or("", |arguments| &arguments.text)) + MESSAGE_TOKENS,
+        _ => tokens(block.text.as_deref().unwrap_or_default()),
+    };
+    message.content.iter().map(block).sum::<u64>() + MESSAGE_TOKENS
+}
+
+/// Replies of commands are for people; what somebody put into the transcript is for the model too.
+fn is_command(message: &ChatMessage) -> bool {
+    message.stop_reason.as_deref() == Some(INJECTED) && message.model.as_deref() == Some(COMMAND)
+}
+
+fn render(message: &ChatMessage, ingredients: &Ingredients<'_>) -> WireMessage {
+    match message.role.as_str() {
+        "assistant" => answer(message),
+        "toolResult" => WireMessage { tool_call_id: message.tool_call_id.clone(), ..WireMessage::text("tool", messages::text_of(message)) },
+        _ => question(message, ingredients),
+    }
+}
+
+fn question(message: &ChatMessage, ingredients: &Ingredients<'_>) -> WireMessage {
+    let at_ms = message.timestamp_ms.unwrap_or(ingredients.now_ms);
+    let mut text = format!("[{}] {}", stamp(at_ms, ingredients.zone, "%a %Y-%m-%d %H:%M %Z"), messages::text_of(message));
+    let pictures: Vec<&ContentBlock> = message.content.iter().filter(|block| block.r#type == "image").collect();
+    if pictures.is_empty() {
+        return WireMessage::text("user", text);
+    }
+    if !ingredients.model.images {
+        text = format!("{text}\n[{} picture(s) attached, which this model cannot see]", pictures.len());
+        return WireMessage::text("user", text);
+    }
+    let url = |block: &ContentBlock| ImageUrl {
+        url: format!("data:{};base64,{}", block.mime_type.as_deref().unwrap_or_default(), block.data.as_deref().unwrap_or_default()),
+    };
+    let parts = std::iter::once(Part::Text { text }).chain(pictures.into_iter().map(|block| Part::ImageUrl { image_url: url(block) }));
+    WireMessage { role: "user", content: Some(Content::Parts(parts.collect())), ..WireMessage::default() }
+}
+
+/// Returns an assistant's message with its tool calls.
+pub(crate) fn answer(message: &ChatMessage) -> WireMessage {
+    let text = messages::text_of(message);
+    let calls = message.content.iter().filter(|block| block.r#type == "toolCall").map(|block| ToolCall {
+        id: block.id.clone().unwrap_or_default(),
+        kind: "function",
+        function: Function {
+            name: block.name.clone().unwrap_or_default(),
+            arguments: block.arguments.as_ref().map_or_else(|| "{}".to_owned(), |arguments| arguments.text.clone()),
+        },
+    });
+    let tool_calls: Vec<ToolCall> = calls.collect();
+    let content = (!text.is_empty() || tool_calls.is_empty()).then_some(Content::Text(text));
+    WireMessage { role: "assistant", content, tool_calls, tool_call_id: None }
+}
+
+fn stamp(at_ms: i64, zone: &TimeZone, format: &str) -> String {
+    Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned(zone.clone()).strftime(format).to_string()
+}

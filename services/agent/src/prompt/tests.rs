@@ -1,0 +1,85 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::keys::AgentId;
+use crate::messages::Image;
+use crate::models;
+
+fn profile() -> Profile {
+    Profile { id: AgentId::normalize("main"), name: None, identity: None, workspace: PathBuf::from("/ws"), model: None }
+}
+
+fn prompt(conversation: &[ChatMessage], model: &Model, extra: Option<&str>) -> Vec<WireMessage> {
+    // Sunday, 2026-11-22 10:22 UTC.
+    build(&Ingredients { profile: &profile(), model, zone: &TimeZone::UTC, now_ms: 1_795_342_933_000, extra, conversation })
+}
+
+fn words(message: &WireMessage) -> &str {
+    match &message.content {
+        Some(Content::Text(text)) => text,
+        _ => "",
+    }
+}
+
+fn asked(text: &str) -> ChatMessage {
+    messages::user(text, &[], 1_795_342_933_000)
+}
+
+fn answered(text: &str) -> ChatMessage {
+    messages::shown(text, 0)
+}
+
+#[test]
+fn tells_who_where_and_when() {
+    let messages = prompt(&[asked("hi")], &models::offline(), Some("  EXTRA  "));
+    let system = words(&messages[0]);
+    for part in ["You are Assistant", "Workspace: /ws", "Date: Sunday 2026-11-22 (UTC)", "\nEXTRA\n"] {
+        assert!(system.contains(part), "{part}");
+    }
+    assert_eq!((messages[1].role, words(&messages[1])), ("user", "[Sun 2026-11-22 10:22 UTC] hi"));
+}
+
+#[test]
+fn drops_the_oldest_turns_that_do_not_fit() {
+    let model = Model { context_window: 1_000, max_tokens: Some(4_096), ..models::offline() };
+    let long = "word ".repeat(100);
+    let conversation: Vec<ChatMessage> = (0..20).flat_map(|_| [asked(&long), answered(&long)]).chain([asked("last")]).collect();
+    let messages = prompt(&conversation, &model, None);
+    assert_eq!(messages[1].role, "user", "an answer without its question is left out");
+    assert!(words(messages.last().unwrap()).ends_with("last"));
+    let cost: u64 = messages.iter().map(|message| tokens(words(message))).sum();
+    assert!(messages.len() > 2 && cost <= 750, "{} messages, {cost} tokens", messages.len());
+}
+
+#[test]
+fn always_shows_the_message_to_answer() {
+    let model = Model { context_window: 100, ..models::offline() };
+    let messages = prompt(&[asked("old"), asked(&"word ".repeat(1_000))], &model, None);
+    assert_eq!(messages.len(), 2);
+}
+
+#[test]
+fn hides_the_replies_of_commands() {
+    let conversation =
+        [asked("a"), messages::injected("status", COMMAND, 0), messages::injected("[lbl]\n\nfrom outside", "inject", 0), asked("b")];
+    let messages = prompt(&conversation, &models::offline(), None);
+    assert_eq!(messages.iter().map(|message| message.role).collect::<Vec<_>>(), ["system", "user", "assistant", "user"]);
+}
+
+#[test]
+fn shows_pictures_only_to_models_that_see() {
+    let picture = [Image { mime_type: "image/png".to_owned(), data: "aGk=".to_owned() }];
+    let conversation = [messages::user("look", &picture, 0)];
+    let blind = prompt(&conversation, &models::offline(), None);
+    assert!(words(&blind[1]).contains("1 picture(s) attached"));
+    let seeing = prompt(&conversation, &Model { images: true, ..models::offline() }, None);
+    let json = serde_json::to_string(&seeing[1]).unwrap();
+    assert!(json.contains(r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,aGk="}}"#), "{json}");
+}
+
+#[test]
+fn estimates_tokens() {
+    for (text, count) in [("", 0), ("abcd", 1), ("abcde", 2), ("日本語", 3)] {
+        assert_eq!(tokens(text), count, "{text}");
+    }
+}

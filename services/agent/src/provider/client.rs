@@ -1,0 +1,67 @@
+//! The HTTP clients for model providers.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
+use rustls::crypto::CryptoProvider;
+use tokio::sync::OnceCell;
+
+use crate::error::Error;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an unused connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Unused connections that are kept for one provider.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+
+/// The clients, each made when it is first needed: most hosts need one of them.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    plain: OnceCell<Client>,
+    secure: OnceCell<Client>,
+}
+
+impl Clients {
+    /// Returns the client for `http:` addresses. It needs no certificates, so that it also works where there are none.
+    pub(crate) async fn plain(&self) -> Result<&Client, Error> {
+        self.plain.get_or_try_init(|| async { without_roots().map_err(Error::HttpClient) }).await
+    }
+
+    /// Returns the client for `url`.
+    pub(crate) async fn for_url(&self, url: &str) -> Result<&Client, Error> {
+        if !url.starts_with("https:") {
+            return self.plain().await;
+        }
+        let made = self.secure.get_or_try_init(|| async {
+            // Reads some hundred certificates.
+            tokio::task::spawn_blocking(|| builder().build()).await.map_err(|_| Error::Panicked)?.or_else(|error| {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no certificates found: https providers cannot be verified");
+                without_roots().map_err(Error::HttpClient)
+            })
+        });
+        made.await
+    }
+}
+
+fn without_roots() -> reqwest::Result<Client> {
+    builder().tls_certs_only([]).build()
+}
+
+fn builder() -> ClientBuilder {
+    if CryptoProvider::get_default().is_none() {
+        // Another thread may have been faster, which is just as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+    }
+    Client::builder()
+        .user_agent(concat!("verso/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .tcp_nodelay(true)
+        // A redirected request would hand the key to somebody else.
+        .redirect(Policy::none())
+}

@@ -1,0 +1,184 @@
+//! Runs: accepted into the journal, queued in their session's lane, carried out, ended once, and found again after a restart.
+
+mod drive;
+mod emitter;
+mod recovery;
+mod run;
+mod throttle;
+mod turn;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use verso_kit::tasks::Tasks;
+use verso_kit::trace;
+
+use crate::error::Error;
+use crate::keys::{AgentId, SessionKey};
+use crate::parts::Parts;
+use crate::store::SessionHints;
+pub(crate) use emitter::{Emitter, Source, StopReason, emit_reply};
+pub(crate) use run::{Ended, Facts, Phase, Request, Run, success_response};
+
+/// How long an ended run is remembered for those who wait for it, in milliseconds.
+const WAITABLE_MS: i64 = 10 * 60 * 1_000;
+
+/// How often the journal is pruned.
+const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
+
+/// All runs of this incarnation. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Runs {
+    pub(crate) parts: Arc<Parts>,
+    tasks: Tasks,
+    active: Arc<Mutex<HashMap<String, Arc<Run>>>>,
+    /// Counts the runs that arrived, for those who wait for one that is not there yet.
+    arrivals: watch::Sender<u64>,
+}
+
+/// A run that somebody asks for.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) run_id: String,
+    pub(crate) key: SessionKey,
+    pub(crate) agent: AgentId,
+    pub(crate) hints: SessionHints,
+    pub(crate) request: Request,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    New(Arc<Run>),
+    /// A repeat: the run is under way.
+    InFlight(Arc<Run>),
+    /// A repeat: the run is over.
+    Ended(Arc<Ended>),
+}
+
+impl Runs {
+    /// Makes the table of runs. `tasks` carry them out.
+    pub(crate) fn new(parts: Arc<Parts>, tasks: Tasks) -> Self {
+        Self { parts, tasks, active: Arc::default(), arrivals: watch::Sender::new(0) }
+    }
+
+    /// Starts what goes on beside the runs.
+    pub(crate) fn start_pruning(&self) {
+        let (parts, shutdown) = (Arc::clone(&self.parts), self.tasks.shutdown().clone());
+        self.tasks.spawn("journal pruning", async move {
+            while shutdown.run_until_cancelled(tokio::time::sleep(PRUNE_INTERVAL)).await.is_some() {
+                if let Err(error) = parts.store.prune(parts.clock.now_ms()).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "could not prune the journal of runs");
+                }
+            }
+        });
+    }
+
+    /// Accepts a run, unless it is known already. Returns when it is in the journal.
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<Submitted, Error> {
+        loop {
+            if self.tasks.shutdown().is_cancelled() {
+                return Err(Error::Restarting);
+            }
+            let known = self.find(&submission.run_id);
+            let Some(run) = known else { break };
+            match run.settled_arrival().await {
+                Phase::Accepted => return Ok(Submitted::InFlight(run)),
+                Phase::Ended(ended) | Phase::Known(ended) => return Ok(Submitted::Ended(ended)),
+                Phase::Left => return Err(Error::Restarting),
+                // Neither is in the table any more: this one may try.
+                Phase::Refused(_) | Phase::Arriving => {}
+            }
+        }
+        let run = self.enter(submission)?;
+        match run.settled_arrival().await {
+            Phase::Known(ended) => Ok(Submitted::Ended(ended)),
+            Phase::Refused(error) => Err(error.into()),
+            Phase::Left => Err(Error::Restarting),
+            Phase::Arriving | Phase::Accepted | Phase::Ended(_) => Ok(Submitted::New(run)),
+        }
+    }
+
+    /// Returns a run that is under way.
+    pub(crate) fn find(&self, run_id: &str) -> Option<Arc<Run>> {
+        self.active().get(run_id).cloned()
+    }
+
+    /// Stops every run of a session, and returns which.
+    pub(crate) fn stop_session(&self, key: &SessionKey, reason: StopReason) -> Vec<String> {
+        let mut runs: Vec<Arc<Run>> = self.active().values().filter(|run| run.key == *key).cloned().collect();
+        runs.sort_by(|a, b| (a.accepted_at_ms, &a.id).cmp(&(b.accepted_at_ms, &b.id)));
+        // Those that wait go first: none of them may begin because the one before it was stopped.
+        let order = runs.iter().rev().filter(|run| run.stop(reason)).map(|run| run.id.clone());
+        let mut stopped: Vec<String> = order.collect();
+        stopped.reverse();
+        stopped
+    }
+
+    /// Stops one run of a session.
+    pub(crate) fn stop_run(&self, key: &SessionKey, run_id: &str, reason: StopReason) -> Result<Vec<String>, Error> {
+        match self.find(run_id) {
+            Some(run) if run.key != *key => Err(Error::RunOfAnotherSession),
+            Some(run) if run.stop(reason) => Ok(vec![run.id.clone()]),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Waits until a run has ended: one that is under way, or still to come. None: not within `timeout`.
+    pub(crate) async fn wait(&self, run_id: &str, timeout: Duration) -> Result<Option<Arc<Ended>>, Error> {
+        let waiting = async {
+            let mut arrivals = self.arrivals.subscribe();
+            if self.find(run_id).is_none()
+                && let Some(record) = self.parts.store.run(run_id).await?
+                && record.ended_at_ms.is_some_and(|ended_at_ms| self.parts.clock.now_ms() - ended_at_ms <= WAITABLE_MS)
+            {
+                return Ok(Arc::new(Ended::from_record(&record)));
+            }
+            loop {
+                if let Some(run) = self.find(run_id) {
+                    return run.ended().await;
+                }
+                arrivals.changed().await.map_err(|_| Error::Restarting)?;
+            }
+        };
+        let shutdown = self.tasks.shutdown().cancelled();
+        tokio::select! {
+            biased;
+            result = tokio::time::timeout(timeout, waiting) => result.ok().transpose(),
+            () = shutdown => Err(Error::Restarting),
+        }
+    }
+
+    /// Returns whose events a run's are.
+    pub(crate) fn source(run_id: &str, key: &SessionKey, agent: &AgentId) -> Source {
+        Source { run_id: run_id.to_owned(), key: key.clone(), agent: agent.clone(), traceparent: trace::current().to_string() }
+    }
+
+    /// Puts a new run into the table and starts its task, which nobody's impatience can end.
+    fn enter(&self, submission: Submission) -> Result<Arc<Run>, Error> {
+        let place = self.parts.lanes.join(&submission.key)?;
+        let source = Self::source(&submission.run_id, &submission.key, &submission.agent);
+        let context = trace::current();
+        let emitter = Emitter::new(self.parts.hub.clone(), self.parts.clock.clone(), source, 1);
+        let (id, key, agent) = (submission.run_id.clone(), submission.key.clone(), submission.agent.clone());
+        let run = Arc::new(Run::new(id, key, agent, emitter, self.parts.clock.now_ms()));
+        self.insert(&run);
+        self.tasks.spawn("run", trace::scope(context, drive::arrive(self.clone(), Arc::clone(&run), submission, place)));
+        Ok(run)
+    }
+
+    fn insert(&self, run: &Arc<Run>) {
+        self.active().insert(run.id.clone(), Arc::clone(run));
+        self.arrivals.send_modify(|count| *count += 1);
+    }
+
+    fn remove(&self, run: &Run) {
+        self.active().remove(&run.id);
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<String, Arc<Run>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

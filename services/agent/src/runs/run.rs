@@ -1,0 +1,210 @@
+//! One run: what others can see of it and do to it while it is under way.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use verso_kit::CancellationToken;
+use verso_proto::agent::v1::{AgentMeta, ChatMessage, Payload, RunMeta, RunResponse, RunResult, Usage};
+
+use super::emitter::{Emitter, StopReason};
+use crate::error::Error;
+use crate::keys::{AgentId, SessionKey};
+use crate::messages::{self, Image};
+use crate::store::{self, RunRecord, RunState};
+
+/// What is asked of an agent. As JSON it is in the journal, so that a later incarnation can do it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Request {
+    pub(crate) message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) images: Vec<Image>,
+    /// Added to the system prompt.
+    pub(crate) extra_system_prompt: Option<String>,
+    /// How long the run may take. None: as long as the configuration says; 0: as long as it needs.
+    pub(crate) timeout_ms: Option<u64>,
+    /// `provider/model`.
+    pub(crate) model: Option<String>,
+    pub(crate) thinking: Option<String>,
+    /// Whether the session begins afresh.
+    pub(crate) reset: bool,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone)]
+pub(crate) enum Phase {
+    /// Not yet in the journal: nothing may be promised.
+    Arriving,
+    /// In the journal.
+    Accepted,
+    /// Over.
+    Ended(Arc<Ended>),
+    /// Known from before: this is not a new run.
+    Known(Arc<Ended>),
+    /// Could not be written down.
+    Refused(store::Error),
+    /// Left to the next incarnation.
+    Left,
+}
+
+/// How a run has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) state: RunState,
+    pub(crate) response: RunResponse,
+    pub(crate) started_at_ms: Option<i64>,
+    pub(crate) at_ms: i64,
+}
+
+impl Ended {
+    /// Reads how a run has ended from the journal.
+    pub(crate) fn from_record(record: &RunRecord) -> Self {
+        let unknown = || failure_response(&record.run_id, "the end of this run could not be saved; send the message again", None);
+        let (state, at_ms) = record.ended_at_ms.map_or((RunState::Error, record.accepted_at_ms), |at_ms| (record.state, at_ms));
+        let response = record.response.clone().unwrap_or_else(unknown);
+        Self { state, response, started_at_ms: record.started_at_ms, at_ms }
+    }
+
+    /// Returns what went wrong, if something did.
+    pub(crate) fn error(&self) -> Option<&str> {
+        (self.state == RunState::Error).then(|| self.response.summary.as_deref().unwrap_or("unknown error"))
+    }
+}
+
+/// One run. Held by the task that carries it out and by everybody who waits for it.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: String,
+    pub(crate) key: SessionKey,
+    pub(crate) agent: AgentId,
+    pub(crate) accepted_at_ms: i64,
+    /// Whether an earlier incarnation accepted it: its caller may come back without knowing that it was.
+    pub(crate) recovered: bool,
+    pub(crate) emitter: Emitter,
+    pub(crate) started_at_ms: OnceLock<i64>,
+    phase: watch::Sender<Phase>,
+    stop: CancellationToken,
+    /// What the turn adds to the transcript: whole rounds only.
+    added: Mutex<Vec<ChatMessage>>,
+}
+
+impl Run {
+    /// Makes a run that is about to be written down.
+    pub(crate) fn new(id: String, key: SessionKey, agent: AgentId, emitter: Emitter, accepted_at_ms: i64) -> Self {
+        Self {
+            id,
+            key,
+            agent,
+            accepted_at_ms,
+            recovered: false,
+            emitter,
+            started_at_ms: OnceLock::new(),
+            phase: watch::Sender::new(Phase::Arriving),
+            stop: CancellationToken::new(),
+            added: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Makes a run that an earlier incarnation has written down.
+    pub(crate) fn recovered(id: String, key: SessionKey, agent: AgentId, emitter: Emitter, accepted_at_ms: i64) -> Self {
+        let run = Self { recovered: true, ..Self::new(id, key, agent, emitter, accepted_at_ms) };
+        run.set_phase(Phase::Accepted);
+        run
+    }
+
+    /// Moves on.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Returns how far it has come, once it is written down.
+    pub(crate) async fn settled_arrival(&self) -> Phase {
+        let mut phase = self.phase.subscribe();
+        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Arriving)).await;
+        settled.map_or(Phase::Left, |phase| phase.clone())
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&self) -> Result<Arc<Ended>, Error> {
+        let mut phase = self.phase.subscribe();
+        let over = phase.wait_for(|phase| !matches!(phase, Phase::Arriving | Phase::Accepted)).await;
+        match over.map(|phase| phase.clone()) {
+            Ok(Phase::Ended(ended) | Phase::Known(ended)) => Ok(ended),
+            Ok(Phase::Refused(error)) => Err(error.into()),
+            _ => Err(Error::Restarting),
+        }
+    }
+
+    /// Stops it. Returns false if its end was already settled.
+    pub(crate) fn stop(&self, reason: StopReason) -> bool {
+        let stopped = self.emitter.aborted(reason);
+        if stopped {
+            self.stop.cancel();
+        }
+        stopped
+    }
+
+    /// Waits until somebody stops it.
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Adds a whole round to what the turn adds to the transcript.
+    pub(crate) fn add(&self, messages: impl IntoIterator<Item = ChatMessage>) {
+        self.added().extend(messages);
+    }
+
+    /// Takes what the turn adds to the transcript.
+    pub(crate) fn take_added(&self) -> Vec<ChatMessage> {
+        std::mem::take(&mut *self.added())
+    }
+
+    fn added(&self) -> MutexGuard<'_, Vec<ChatMessage>> {
+        self.added.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the answer says about how it came about.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) duration_ms: i64,
+    pub(crate) session_id: String,
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) aborted: bool,
+}
+
+/// Returns the answer of a run that has said `added`.
+pub(crate) fn success_response(run_id: &str, added: &[ChatMessage], facts: Facts) -> RunResponse {
+    let said = added.iter().filter(|message| message.role == "assistant").map(messages::text_of);
+    let texts = said.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect();
+    let summary = if facts.aborted { "aborted" } else { "completed" };
+    RunResponse {
+        run_id: run_id.to_owned(),
+        status: "ok".to_owned(),
+        summary: Some(summary.to_owned()),
+        result: Some(result(texts, facts)),
+        ..RunResponse::default()
+    }
+}
+
+/// Returns the answer of a run that failed. With `facts`, a provider's refusal: its words are also the text of the result.
+pub(crate) fn failure_response(run_id: &str, error: &str, facts: Option<Facts>) -> RunResponse {
+    RunResponse {
+        run_id: run_id.to_owned(),
+        status: "error".to_owned(),
+        summary: Some(error.to_owned()),
+        result: facts.map(|facts| result(vec![error.to_owned()], facts)),
+        ..RunResponse::default()
+    }
+}
+
+fn result(texts: Vec<String>, facts: Facts) -> RunResult {
+    let agent = AgentMeta { session_id: facts.session_id, provider: facts.provider, model: facts.model, usage: facts.usage };
+    RunResult {
+        payloads: texts.into_iter().map(|text| Payload { text, media_url: None }).collect(),
+        meta: Some(RunMeta { duration_ms: facts.duration_ms, agent_meta: Some(agent), aborted: facts.aborted }),
+    }
+}

@@ -1,0 +1,78 @@
+//! The agent service's database: sessions, transcripts and the journal of runs.
+//!
+//! One thread owns the only connection that writes; writes that queue up behind each other share one transaction. A small pool
+//! of threads reads. Neither ever runs on the runtime's own thread.
+
+mod error;
+mod journal;
+mod reader;
+mod schema;
+mod sessions;
+mod transcript;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+pub(crate) use error::Error;
+pub(crate) use journal::{Accepted, Arrival, Finish, Head, Opening, RunRecord, RunState};
+pub(crate) use sessions::{Filter, Listed, SessionHints, SessionRecord, TokenCounts};
+pub(crate) use transcript::PageRequest;
+
+use reader::Readers;
+use writer::Writer;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which incarnation of the service writes. A database that a higher epoch, or a later incarnation, has opened refuses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Fence {
+    /// Minted by the supervisor; grows with every start.
+    pub(crate) epoch: u64,
+    /// Tells incarnations of one epoch apart.
+    pub(crate) incarnation: String,
+}
+
+/// The database. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    path: PathBuf,
+    epoch: i64,
+    writer: Writer,
+    readers: Readers,
+}
+
+impl Store {
+    /// Opens the database at `path`, creates or migrates it, and shuts every earlier incarnation out of it.
+    pub(crate) async fn open(path: &Path, fence: Fence) -> Result<Self> {
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let connection = schema::open(&path, &fence)?;
+            let epoch = schema::as_integer(fence.epoch);
+            Ok(Self { writer: Writer::start(connection, fence)?, readers: Readers::start(&path)?, path, epoch })
+        });
+        opened.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Returns where the database is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until the store cannot go on: another incarnation took over, or its thread is gone.
+    pub(crate) async fn failed(&self) -> Error {
+        self.writer.failed().await
+    }
+
+    async fn write<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.writer.write(work).await
+    }
+
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.readers.read(work).await
+    }
+}

@@ -1,0 +1,147 @@
+//! The tables, how they came to be, and how a connection to them is set up.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+
+use super::{Error, Fence, Result};
+
+/// Each step brings the schema one version further; `user_version` counts those that were made. Steps are never changed.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE fence (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        epoch INTEGER NOT NULL,
+        incarnation TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO fence VALUES (1, 0, '');
+
+    CREATE TABLE sessions (
+        key TEXT PRIMARY KEY,
+        agent_id TEXT NOT NULL,
+        session_id TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        updated_at_ms INTEGER NOT NULL,
+        label TEXT,
+        display_name TEXT,
+        channel TEXT,
+        spawned_by TEXT,
+        thinking_level TEXT,
+        verbose_level TEXT,
+        system_sent INTEGER NOT NULL DEFAULT 0,
+        aborted_last_run INTEGER NOT NULL DEFAULT 0,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        total_tokens INTEGER,
+        context_tokens INTEGER,
+        model_provider TEXT,
+        model TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX sessions_by_update ON sessions (updated_at_ms DESC);
+    CREATE INDEX sessions_by_agent ON sessions (agent_id, updated_at_ms DESC);
+    CREATE INDEX sessions_by_id ON sessions (session_id);
+
+    CREATE TABLE entries (
+        session_id TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        run_id TEXT,
+        at_ms INTEGER NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (session_id, position)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE runs (
+        run_id TEXT PRIMARY KEY,
+        session_key TEXT NOT NULL,
+        agent_id TEXT NOT NULL,
+        session_id TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('accepted', 'running', 'ok', 'error', 'aborted')),
+        request TEXT,
+        response TEXT,
+        attempt INTEGER NOT NULL,
+        tool_calls INTEGER NOT NULL DEFAULT 0,
+        user_position INTEGER,
+        accepted_at_ms INTEGER NOT NULL,
+        started_at_ms INTEGER,
+        ended_at_ms INTEGER,
+        epoch INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX runs_unfinished ON runs (accepted_at_ms) WHERE ended_at_ms IS NULL;
+    CREATE INDEX runs_by_end ON runs (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
+"];
+
+/// How long a connection waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Memory for pages of the connection that writes, in KiB.
+const WRITER_CACHE_KIB: i64 = 2_048;
+
+/// Memory for pages of each connection that reads, in KiB.
+const READER_CACHE_KIB: i64 = 512;
+
+/// A log that grew beyond this is cut back after a checkpoint, in bytes.
+const LOG_BYTES_MAX: i64 = 16 << 20;
+
+/// Opens the connection that writes, brings the schema up to date and takes over from earlier incarnations.
+pub(super) fn open(path: &Path, fence: &Fence) -> Result<Connection> {
+    // Only the owner may read what people say to their agents; SQLite gives its companion files the same mode.
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.map_err(|source| Error::Create { path: path.to_owned(), source: Arc::new(source) })?;
+    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit reaches the operating system, not the disk: it survives the death of the process, which is what happens, and after
+    // a power cut the file is whole although the last moments are missing. An inbound message is safe from that too: the channel
+    // service keeps it until the run has ended. Waiting for the disk would cost every turn two waits of up to 20 ms.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
+    migrate(&mut connection)?;
+    take_over(&mut connection, fence)?;
+    Ok(connection)
+}
+
+/// Opens a connection that reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// Refuses to go on when another incarnation has opened the database since.
+pub(super) fn check(connection: &Connection, fence: &Fence) -> Result<()> {
+    let (epoch, incarnation): (i64, String) =
+        connection.prepare_cached("SELECT epoch, incarnation FROM fence")?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if epoch == as_integer(fence.epoch) && incarnation == fence.incarnation { Ok(()) } else { Err(Error::Fenced) }
+}
+
+fn migrate(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or(Error::FromTheFuture { found, known })?;
+    for step in &MIGRATIONS[done..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    Ok(transaction.commit()?)
+}
+
+fn take_over(connection: &mut Connection, fence: &Fence) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let changed = transaction
+        .execute("UPDATE fence SET epoch = ?1, incarnation = ?2 WHERE epoch <= ?1", params![as_integer(fence.epoch), fence.incarnation])?;
+    if changed == 0 {
+        return Err(Error::Fenced);
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Integers of the database are signed; no supervisor starts a service that often.
+pub(super) fn as_integer(epoch: u64) -> i64 {
+    i64::try_from(epoch).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,270 @@
+//! The table of sessions.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
+use verso_proto::agent::v1::ChatMessage;
+
+use super::{Result, Store};
+use crate::keys::{AgentId, SessionKey};
+use crate::messages::text_of;
+
+/// The columns of a [`SessionRecord`], in its order.
+const COLUMNS: &str = "key, agent_id, session_id, updated_at_ms, label, display_name, channel, thinking_level, verbose_level, \
+                       system_sent, aborted_last_run, input_tokens, output_tokens, total_tokens, context_tokens, model_provider, model";
+
+/// One session.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionRecord {
+    pub(crate) key: SessionKey,
+    pub(crate) agent_id: String,
+    pub(crate) session_id: String,
+    pub(crate) updated_at_ms: i64,
+    pub(crate) label: Option<String>,
+    pub(crate) display_name: Option<String>,
+    pub(crate) channel: Option<String>,
+    pub(crate) thinking_level: Option<String>,
+    pub(crate) verbose_level: Option<String>,
+    /// Whether a turn has begun in it.
+    pub(crate) system_sent: bool,
+    pub(crate) aborted_last_run: bool,
+    pub(crate) tokens: TokenCounts,
+}
+
+/// What the last turn of a session cost, and who answered it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TokenCounts {
+    pub(crate) input: Option<i64>,
+    pub(crate) output: Option<i64>,
+    /// Context in use: the prompt side of the last call.
+    pub(crate) total: Option<i64>,
+    /// The model's window.
+    pub(crate) context: Option<i64>,
+    pub(crate) provider: Option<String>,
+    pub(crate) model: Option<String>,
+}
+
+/// What a request tells about a session beyond its key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SessionHints {
+    /// The id that a new session gets, instead of a fresh one.
+    pub(crate) session_id: Option<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) display_name: Option<String>,
+    pub(crate) channel: Option<String>,
+    pub(crate) spawned_by: Option<String>,
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub(crate) agent_id: Option<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) spawned_by: Option<String>,
+    /// Part of a key, label, display name or session id, in any case.
+    pub(crate) search: Option<String>,
+    /// Not updated since then: left out.
+    pub(crate) updated_since_ms: Option<i64>,
+    /// Keys that are left out.
+    pub(crate) without: Vec<&'static str>,
+    /// Whether to read the first thing that the user said.
+    pub(crate) titles: bool,
+    /// Whether to read the last message.
+    pub(crate) last_messages: bool,
+    pub(crate) limit: usize,
+    pub(crate) offset: usize,
+}
+
+/// A session in a list, with what was asked for about its transcript.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) session: SessionRecord,
+    pub(crate) first_user_text: Option<String>,
+    pub(crate) last_text: Option<String>,
+}
+
+impl Store {
+    /// Reads a session.
+    pub(crate) async fn session(&self, key: &SessionKey) -> Result<Option<SessionRecord>> {
+        let key = key.clone();
+        self.read(move |connection| load(connection, &key)).await
+    }
+
+    /// Finds the session whose current id is `session_id`.
+    pub(crate) async fn session_by_id(&self, session_id: &str) -> Result<Option<SessionRecord>> {
+        let session_id = session_id.to_owned();
+        self.read(move |connection| {
+            let sql = format!("SELECT {COLUMNS} FROM sessions WHERE session_id = ?1 ORDER BY updated_at_ms DESC LIMIT 1");
+            Ok(connection.prepare_cached(&sql)?.query_row([session_id], read).optional()?)
+        })
+        .await
+    }
+
+    /// Lists sessions, the newest first.
+    pub(crate) async fn sessions(&self, filter: Filter) -> Result<Vec<Listed>> {
+        self.read(move |connection| list(connection, &filter)).await
+    }
+
+    /// Counts the sessions of each agent.
+    pub(crate) async fn session_counts(&self) -> Result<Vec<(String, i64)>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT agent_id, COUNT(*) FROM sessions GROUP BY agent_id")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        })
+        .await
+    }
+}
+
+/// Reads a session.
+pub(super) fn load(connection: &Connection, key: &SessionKey) -> Result<Option<SessionRecord>> {
+    let sql = format!("SELECT {COLUMNS} FROM sessions WHERE key = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([key.as_str()], read).optional()?)
+}
+
+/// Returns the session, and makes it first if there is none.
+pub(super) fn ensure(
+    connection: &Connection,
+    key: &SessionKey,
+    agent: &AgentId,
+    hints: &SessionHints,
+    at_ms: i64,
+) -> Result<SessionRecord> {
+    let session_id = hints.session_id.clone().unwrap_or_else(fresh_id);
+    connection
+        .prepare_cached(
+            "INSERT INTO sessions (key, agent_id, session_id, created_at_ms, updated_at_ms, label, display_name, channel, spawned_by)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (key) DO UPDATE SET updated_at_ms = max(updated_at_ms, excluded.updated_at_ms),
+                 label = coalesce(excluded.label, label), display_name = coalesce(display_name, excluded.display_name),
+                 channel = coalesce(excluded.channel, channel), spawned_by = coalesce(spawned_by, excluded.spawned_by)",
+        )?
+        .execute(params![
+            key.as_str(),
+            agent.as_str(),
+            session_id,
+            at_ms,
+            hints.label,
+            hints.display_name,
+            hints.channel,
+            hints.spawned_by
+        ])?;
+    load(connection, key)?.ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
+}
+
+/// Begins the session afresh: a new id, and therefore an empty transcript. What the user has set stays.
+pub(super) fn reset(connection: &Connection, key: &SessionKey, at_ms: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE sessions SET session_id = ?2, updated_at_ms = max(updated_at_ms, ?3), system_sent = 0, aborted_last_run = 0,
+                 input_tokens = 0, output_tokens = 0, total_tokens = 0
+             WHERE key = ?1",
+        )?
+        .execute(params![key.as_str(), fresh_id(), at_ms])?;
+    Ok(())
+}
+
+/// Notes that a turn has begun.
+pub(super) fn turn_began(connection: &Connection, key: &SessionKey) -> Result<()> {
+    connection.prepare_cached("UPDATE sessions SET system_sent = 1 WHERE key = ?1 AND system_sent = 0")?.execute([key.as_str()])?;
+    Ok(())
+}
+
+/// Notes how a turn ended. Counts that are unknown stay as they are.
+pub(super) fn turn_ended(connection: &Connection, key: &SessionKey, aborted: bool, tokens: &TokenCounts, at_ms: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE sessions SET updated_at_ms = max(updated_at_ms, ?2), aborted_last_run = ?3,
+                 input_tokens = coalesce(?4, input_tokens), output_tokens = coalesce(?5, output_tokens),
+                 total_tokens = coalesce(?6, total_tokens), context_tokens = coalesce(?7, context_tokens),
+                 model_provider = coalesce(?8, model_provider), model = coalesce(?9, model)
+             WHERE key = ?1",
+        )?
+        .execute(params![
+            key.as_str(),
+            at_ms,
+            aborted,
+            tokens.input,
+            tokens.output,
+            tokens.total,
+            tokens.context,
+            tokens.provider,
+            tokens.model
+        ])?;
+    Ok(())
+}
+
+fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Listed>> {
+    let (conditions, mut values) = conditions(filter);
+    let sql = format!("SELECT {COLUMNS} FROM sessions WHERE {conditions} ORDER BY updated_at_ms DESC, key LIMIT ? OFFSET ?");
+    values.push(Value::Integer(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
+    values.push(Value::Integer(i64::try_from(filter.offset).unwrap_or(i64::MAX)));
+    let mut statement = connection.prepare_cached(&sql)?;
+    let sessions = statement.query_map(params_from_iter(values), read)?.collect::<Result<Vec<_>, _>>()?;
+    sessions.into_iter().map(|session| describe(connection, session, filter)).collect()
+}
+
+fn conditions(filter: &Filter) -> (String, Vec<Value>) {
+    let (mut conditions, mut values) = (vec!["1"], Vec::new());
+    let mut also = |condition: &'static str, value: Value| {
+        conditions.push(condition);
+        values.push(value);
+    };
+    for key in &filter.without {
+        also("key <> ?", Value::Text((*key).to_owned()));
+    }
+    for (condition, text) in [("agent_id = ?", &filter.agent_id), ("label = ?", &filter.label), ("spawned_by = ?", &filter.spawned_by)] {
+        if let Some(text) = text {
+            also(condition, Value::Text(text.clone()));
+        }
+    }
+    if let Some(since_ms) = filter.updated_since_ms {
+        also("updated_at_ms >= ?", Value::Integer(since_ms));
+    }
+    if let Some(search) = &filter.search {
+        let part = "instr(lower(key || char(10) || coalesce(label, '') || char(10) || coalesce(display_name, '') || char(10) || session_id), ?) > 0";
+        also(part, Value::Text(search.to_lowercase()));
+    }
+    (conditions.join(" AND "), values)
+}
+
+fn describe(connection: &Connection, session: SessionRecord, filter: &Filter) -> Result<Listed> {
+    let read_text = |wanted: bool, sql: &str| -> Result<Option<String>> {
+        if !wanted {
+            return Ok(None);
+        }
+        let found: Option<String> = connection.prepare_cached(sql)?.query_row([&session.session_id], |row| row.get(0)).optional()?;
+        let message: Option<ChatMessage> = found.map(|text| serde_json::from_str(&text)).transpose()?;
+        Ok(message.map(|message| text_of(&message)).filter(|text| !text.is_empty()))
+    };
+    let first_user_text = read_text(filter.titles, "SELECT message FROM entries WHERE session_id = ?1 ORDER BY position LIMIT 1")?;
+    let last_text = read_text(filter.last_messages, "SELECT message FROM entries WHERE session_id = ?1 ORDER BY position DESC LIMIT 1")?;
+    Ok(Listed { session, first_user_text, last_text })
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
+    Ok(SessionRecord {
+        key: SessionKey::stored(row.get_ref(0)?.as_str()?),
+        agent_id: row.get(1)?,
+        session_id: row.get(2)?,
+        updated_at_ms: row.get(3)?,
+        label: row.get(4)?,
+        display_name: row.get(5)?,
+        channel: row.get(6)?,
+        thinking_level: row.get(7)?,
+        verbose_level: row.get(8)?,
+        system_sent: row.get(9)?,
+        aborted_last_run: row.get(10)?,
+        tokens: TokenCounts {
+            input: row.get(11)?,
+            output: row.get(12)?,
+            total: row.get(13)?,
+            context: row.get(14)?,
+            provider: row.get(15)?,
+            model: row.get(16)?,
+        },
+    })
+}
+
+fn fresh_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

@@ -1,0 +1,120 @@
+//! The table of transcript entries. A read costs what it returns, however long the transcript is.
+
+use rusqlite::{Connection, Statement, params};
+use verso_proto::agent::v1::ChatMessage;
+
+use super::sessions::{self, SessionRecord};
+use super::{Result, Store};
+use crate::keys::SessionKey;
+
+/// Which part of a transcript to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageRequest {
+    /// Messages at most.
+    pub(crate) messages_max: usize,
+    /// Their size as JSON at most, in bytes; the oldest go first.
+    pub(crate) bytes_max: usize,
+    /// The newest messages to leave out.
+    pub(crate) offset: usize,
+}
+
+/// A part of a transcript.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    /// None: there is no such session.
+    pub(crate) session: Option<SessionRecord>,
+    /// The oldest first.
+    pub(crate) messages: Vec<ChatMessage>,
+    /// Whether there are older ones.
+    pub(crate) has_more: bool,
+}
+
+impl Store {
+    /// Reads the newest messages of a session.
+    pub(crate) async fn history(&self, key: &SessionKey, request: PageRequest) -> Result<Page> {
+        let key = key.clone();
+        self.read(move |connection| {
+            let Some(session) = sessions::load(connection, &key)? else { return Ok(Page::default()) };
+            let newest = next_position(connection, &session.session_id)?;
+            let before = newest - i64::try_from(request.offset).unwrap_or(i64::MAX);
+            let (messages, has_more) = newest_before(connection, &session.session_id, before, request)?;
+            Ok(Page { session: Some(session), messages, has_more })
+        })
+        .await
+    }
+
+    /// Reads what a model may be shown of a transcript: the newest messages before `position`.
+    pub(crate) async fn window(&self, session_id: &str, position: i64, request: PageRequest) -> Result<Vec<ChatMessage>> {
+        let session_id = session_id.to_owned();
+        self.read(move |connection| Ok(newest_before(connection, &session_id, position, request)?.0)).await
+    }
+
+    /// Appends a message to the transcript of a session that exists. Returns whether it does.
+    pub(crate) async fn inject(&self, key: &SessionKey, message: ChatMessage, at_ms: i64) -> Result<bool> {
+        let key = key.clone();
+        self.write(move |connection| {
+            let Some(session) = sessions::load(connection, &key)? else { return Ok(false) };
+            append(connection, &session.session_id, None, &[message], at_ms)?;
+            sessions::turn_ended(connection, &key, session.aborted_last_run, &sessions::TokenCounts::default(), at_ms)?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+/// Appends messages and returns the position of the first.
+pub(super) fn append(connection: &Connection, session_id: &str, run_id: Option<&str>, messages: &[ChatMessage], at_ms: i64) -> Result<i64> {
+    let first = next_position(connection, session_id)?;
+    let mut statement =
+        connection.prepare_cached("INSERT INTO entries (session_id, position, run_id, at_ms, message) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for (position, message) in (first..).zip(messages) {
+        statement.execute(params![session_id, position, run_id, at_ms, serde_json::to_string(message)?])?;
+    }
+    Ok(first)
+}
+
+fn next_position(connection: &Connection, session_id: &str) -> Result<i64> {
+    let mut statement = connection.prepare_cached("SELECT coalesce(max(position), -1) + 1 FROM entries WHERE session_id = ?1")?;
+    Ok(statement.query_row([session_id], |row| row.get(0))?)
+}
+
+const NEWEST_BEFORE: &str = "SELECT position, message FROM entries WHERE session_id = ?1 AND position < ?2 ORDER BY position DESC";
+
+/// Reads backwards from `before`, and returns the oldest first.
+fn newest_before(connection: &Connection, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<ChatMessage>, bool)> {
+    take(&mut *connection.prepare_cached(NEWEST_BEFORE)?, session_id, before, request)
+}
+
+fn take(statement: &mut Statement<'_>, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<ChatMessage>, bool)> {
+    let mut rows = statement.query(params![session_id, before])?;
+    let (mut messages, mut bytes, mut oldest) = (Vec::new(), 0_usize, before);
+    while messages.len() < request.messages_max {
+        let Some(row) = rows.next()? else { break };
+        let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        bytes = bytes.saturating_add(text.len());
+        // One message is returned whatever its size: otherwise nobody could ever read it.
+        if bytes > request.bytes_max && !messages.is_empty() {
+            break;
+        }
+        messages.push(serde_json::from_str(text)?);
+        oldest = row.get(0)?;
+    }
+    messages.reverse();
+    Ok((messages, oldest > 0))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    /// Returns how many steps SQLite's machine took to read the newest `messages_max` messages.
+    pub(in crate::store) fn steps(connection: &Connection, session_id: &str, messages_max: usize) -> i32 {
+        let mut statement = connection.prepare(NEWEST_BEFORE).unwrap();
+        let request = PageRequest { messages_max, bytes_max: usize::MAX, offset: 0 };
+        let (messages, _) = take(&mut statement, session_id, i64::MAX, request).unwrap();
+        assert_eq!(messages.len(), messages_max);
+        statement.get_status(StatementStatus::VmStep)
+    }
+}

@@ -1,0 +1,159 @@
+//! The agents' part of `health` and `status`.
+
+use verso_proto::agent::v1::{
+    AgentHealth, HealthSummaryResponse, HeartbeatHealth, RecentSession, SessionsHealth, StatusAgent, StatusDefaults, StatusHeartbeat,
+    StatusHeartbeatAgent, StatusRow, StatusSessions, StatusSummaryResponse,
+};
+
+use crate::error::Error;
+use crate::runs::Runs;
+use crate::store::{Filter, SessionRecord};
+
+/// Sessions that `health` names.
+const HEALTH_SESSIONS_MAX: usize = 5;
+
+/// Sessions that `status` names.
+const STATUS_SESSIONS_MAX: usize = 10;
+
+/// A session is not said to have used more of its window, in per cent.
+const PERCENT_MAX: i64 = 999;
+
+/// Returns the agents' part of `health`.
+pub(crate) async fn health(runs: &Runs) -> Result<HealthSummaryResponse, Error> {
+    let parts = &runs.parts;
+    let counts = parts.store.session_counts().await?;
+    let naming = &parts.roster.naming;
+    let every = parts.roster.heartbeat();
+    let every_ms = every.and_then(|every| i64::try_from(every.as_millis()).ok());
+    let mut agents = Vec::with_capacity(parts.roster.agents().len());
+    for agent in parts.roster.agents() {
+        let id = agent.id.to_string();
+        // Only the default agent wakes by itself.
+        let is_default = agent.id == naming.default_agent;
+        let every_ms = every_ms.filter(|_| is_default);
+        agents.push(AgentHealth {
+            is_default,
+            name: agent.name.clone(),
+            heartbeat: Some(HeartbeatHealth {
+                enabled: every_ms.is_some(),
+                every: if every_ms.is_some() { parts.roster.heartbeat_every.clone() } else { "disabled".to_owned() },
+                every_ms,
+            }),
+            sessions: Some(SessionsHealth {
+                path: parts.store_path(),
+                count: count(&counts, Some(&id)),
+                recent: recent(runs, Some(id.clone()), HEALTH_SESSIONS_MAX)
+                    .await?
+                    .iter()
+                    .map(|session| health_row(runs, session))
+                    .collect(),
+            }),
+            agent_id: id,
+        });
+    }
+    let model = parts.catalog.current();
+    Ok(HealthSummaryResponse {
+        heartbeat_seconds: every_ms.unwrap_or(0) / 1_000,
+        default_agent_id: naming.default_agent.to_string(),
+        agents,
+        sessions: Some(SessionsHealth {
+            path: parts.store_path(),
+            count: count(&counts, None),
+            recent: recent(runs, None, HEALTH_SESSIONS_MAX).await?.iter().map(|session| health_row(runs, session)).collect(),
+        }),
+        main_session_key: naming.main(&naming.default_agent).to_string(),
+        main_key: naming.main_key.to_string(),
+        session_scope: if naming.global { "global" } else { "per-sender" }.to_owned(),
+        model: model.full_name(),
+        model_configured: !model.offline(),
+    })
+}
+
+/// Returns the agents' part of `status`.
+pub(crate) async fn status(runs: &Runs) -> Result<StatusSummaryResponse, Error> {
+    let parts = &runs.parts;
+    let counts = parts.store.session_counts().await?;
+    let naming = &parts.roster.naming;
+    let every_ms = parts.roster.heartbeat().and_then(|every| i64::try_from(every.as_millis()).ok());
+    let mut by_agent = Vec::with_capacity(parts.roster.agents().len());
+    let mut heartbeats = Vec::with_capacity(parts.roster.agents().len());
+    for agent in parts.roster.agents() {
+        let id = agent.id.to_string();
+        let every_ms = every_ms.filter(|_| agent.id == naming.default_agent);
+        heartbeats.push(StatusHeartbeatAgent {
+            agent_id: id.clone(),
+            enabled: every_ms.is_some(),
+            every: if every_ms.is_some() { parts.roster.heartbeat_every.clone() } else { "disabled".to_owned() },
+            every_ms,
+        });
+        by_agent.push(StatusAgent {
+            path: parts.store_path(),
+            count: count(&counts, Some(&id)),
+            recent: recent(runs, Some(id.clone()), STATUS_SESSIONS_MAX).await?.iter().map(|session| status_row(runs, session)).collect(),
+            agent_id: id,
+        });
+    }
+    let model = parts.catalog.current();
+    Ok(StatusSummaryResponse {
+        heartbeat: Some(StatusHeartbeat { default_agent_id: naming.default_agent.to_string(), agents: heartbeats }),
+        sessions: Some(StatusSessions {
+            paths: vec![parts.store_path()],
+            count: count(&counts, None),
+            defaults: Some(StatusDefaults { model: Some(model.id.clone()), context_tokens: i64::try_from(model.context_window).ok() }),
+            recent: recent(runs, None, STATUS_SESSIONS_MAX).await?.iter().map(|session| status_row(runs, session)).collect(),
+            by_agent,
+        }),
+    })
+}
+
+fn count(counts: &[(String, i64)], agent: Option<&str>) -> i64 {
+    counts.iter().filter(|(id, _)| agent.is_none_or(|agent| id == agent)).map(|(_, count)| count).sum()
+}
+
+async fn recent(runs: &Runs, agent_id: Option<String>, limit: usize) -> Result<Vec<SessionRecord>, Error> {
+    let filter = Filter { agent_id, without: vec!["global", "unknown"], limit, ..Filter::default() };
+    Ok(runs.parts.store.sessions(filter).await?.into_iter().map(|listed| listed.session).collect())
+}
+
+fn age_ms(runs: &Runs, session: &SessionRecord) -> i64 {
+    (runs.parts.clock.now_ms() - session.updated_at_ms).max(0)
+}
+
+fn health_row(runs: &Runs, session: &SessionRecord) -> RecentSession {
+    RecentSession { key: session.key.to_string(), updated_at_ms: Some(session.updated_at_ms), age_ms: Some(age_ms(runs, session)) }
+}
+
+fn status_row(runs: &Runs, session: &SessionRecord) -> StatusRow {
+    let tokens = &session.tokens;
+    let default = runs.parts.catalog.current();
+    let context = tokens.context.or_else(|| i64::try_from(default.context_window).ok());
+    let used = tokens.total.or_else(|| Some(tokens.input? + tokens.output?));
+    let percent = used.zip(context).filter(|(_, context)| *context > 0).map(|(used, context)| {
+        // Rounded half up.
+        ((used.saturating_mul(200) + context) / (context * 2)).min(PERCENT_MAX)
+    });
+    let level = |name: &str, level: &Option<String>| level.as_ref().map(|level| format!("{name}:{level}"));
+    let flags = [
+        level("think", &session.thinking_level),
+        level("verbose", &session.verbose_level),
+        session.system_sent.then(|| "system".to_owned()),
+        session.aborted_last_run.then(|| "aborted".to_owned()),
+        Some(format!("id:{}", session.session_id)),
+    ];
+    StatusRow {
+        agent_id: Some(session.agent_id.clone()),
+        key: session.key.to_string(),
+        kind: session.key.kind().to_owned(),
+        session_id: Some(session.session_id.clone()),
+        updated_at_ms: Some(session.updated_at_ms),
+        age_ms: Some(age_ms(runs, session)),
+        input_tokens: tokens.input,
+        output_tokens: tokens.output,
+        total_tokens: used,
+        remaining_tokens: used.zip(context).map(|(used, context)| (context - used).max(0)),
+        percent_used: percent,
+        model: Some(tokens.model.clone().unwrap_or_else(|| default.id.clone())),
+        context_tokens: context,
+        flags: flags.into_iter().flatten().collect(),
+    }
+}

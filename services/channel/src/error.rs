@@ -1,0 +1,71 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+use verso_kit::error::{WireCode, WireError};
+
+/// Why a call is refused, or the service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no network of that name.
+    #[error("invalid channels.status channel")]
+    UnknownChannel,
+    /// The configuration names too many accounts.
+    #[error("channels.{channel}.accounts: at most {max} accounts")]
+    TooManyAccounts {
+        /// The network.
+        channel: &'static str,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A newer incarnation of this service owns the database.
+    #[error("the channel service was replaced; try again")]
+    Replaced,
+    /// The database was written by a later version of the program.
+    #[error("{path} has layout {found}, and this version knows up to {known}")]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its layout.
+        found: u32,
+        /// The latest layout that is known here.
+        known: u32,
+    },
+    /// The database's file cannot be made.
+    #[error("could not create {path}")]
+    Create {
+        /// The database.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The database does not do what it was asked.
+    #[error("could not use the channel database")]
+    Database(#[from] rusqlite::Error),
+    /// The process could not be set up or served.
+    #[error(transparent)]
+    Service(#[from] verso_kit::service::Error),
+}
+
+impl From<verso_kit::config::Error> for Error {
+    fn from(error: verso_kit::config::Error) -> Self {
+        Self::Service(error.into())
+    }
+}
+
+impl WireError for Error {
+    fn code(&self) -> WireCode {
+        match self {
+            Self::UnknownChannel => WireCode::InvalidRequest,
+            Self::Replaced => WireCode::Unavailable,
+            Self::TooManyAccounts { .. } | Self::Newer { .. } | Self::Create { .. } | Self::Database(_) | Self::Service(_) => {
+                WireCode::Fault
+            }
+        }
+    }
+
+    fn retry_after_ms(&self) -> Option<u64> {
+        matches!(self, Self::Replaced).then_some(100)
+    }
+}

@@ -1,0 +1,148 @@
+//! The database: accounts and how they fare, and who may write.
+
+mod migrations;
+#[cfg(test)]
+mod tests;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use crate::error::Error;
+
+/// How long a write waits for another process's, such as that of an incarnation that is being replaced.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// How much of the database is kept in memory, in KiB: what is read often is small.
+const CACHE_KIB: i64 = 512;
+
+/// How an account fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) channel: String,
+    pub(crate) account: String,
+    pub(crate) running: bool,
+    pub(crate) last_error: Option<String>,
+    /// When any of that last changed, in milliseconds since 1970.
+    pub(crate) changed_at_ms: i64,
+}
+
+/// The database of one incarnation. Clones share it. Its work blocks, so it runs beside the runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    connection: Arc<Mutex<Connection>>,
+    epoch: u64,
+}
+
+impl Store {
+    /// Opens the database at `path`, brings its layout up to date, and claims it for the incarnation `epoch`: older ones can write no more.
+    pub(crate) async fn open(path: PathBuf, epoch: u64) -> Result<Self, Error> {
+        blocking(move || {
+            let mut connection = connect(&path)?;
+            migrations::run(&mut connection, &path, epoch)?;
+            Ok(Self { connection: Arc::new(Mutex::new(connection)), epoch })
+        })
+        .await
+    }
+
+    /// Replaces the accounts that there are. What is known of those that stay is changed where it differs.
+    pub(crate) async fn replace_accounts(&self, statuses: Vec<Status>) -> Result<(), Error> {
+        self.write(move |transaction| {
+            transaction.execute("CREATE TEMP TABLE IF NOT EXISTS kept (channel TEXT, account TEXT)", [])?;
+            transaction.execute("DELETE FROM temp.kept", [])?;
+            for status in &statuses {
+                transaction.execute("INSERT INTO temp.kept VALUES (?1, ?2)", params![status.channel, status.account])?;
+                put(transaction, status)?;
+            }
+            transaction.execute("DELETE FROM accounts WHERE (channel, account) NOT IN (SELECT channel, account FROM temp.kept)", [])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Loads how every account fares.
+    pub(crate) async fn statuses(&self) -> Result<Vec<Status>, Error> {
+        self.with(|connection, _| {
+            let mut query = connection.prepare_cached("SELECT channel, account, running, last_error, changed_at_ms FROM accounts")?;
+            let rows = query.query_map([], |row| {
+                Ok(Status {
+                    channel: row.get(0)?,
+                    account: row.get(1)?,
+                    running: row.get(2)?,
+                    last_error: row.get(3)?,
+                    changed_at_ms: row.get(4)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Runs one transaction, unless a newer incarnation has claimed the database.
+    async fn write<T: Send + 'static>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+        self.with(move |connection, epoch| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            check_epoch(&transaction, epoch)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        })
+        .await
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection, u64) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (connection, epoch) = (Arc::clone(&self.connection), self.epoch);
+        blocking(move || work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner), epoch)).await
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, Error> {
+    // SQLite would create it readable for others; its other files take the mode of this one.
+    let created = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    created.map_err(|source| Error::Create { path: path.to_owned(), source })?;
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A message is acknowledged to its network once it is committed: a commit must survive the machine.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    Ok(connection)
+}
+
+fn put(transaction: &Transaction<'_>, status: &Status) -> Result<(), Error> {
+    let Status { channel, account, running, last_error, changed_at_ms } = status;
+    transaction.execute(
+        "INSERT INTO accounts (channel, account, running, last_error, changed_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (channel, account) DO UPDATE
+         SET running = excluded.running, last_error = excluded.last_error, changed_at_ms = excluded.changed_at_ms
+         WHERE running IS NOT excluded.running OR last_error IS NOT excluded.last_error",
+        params![channel, account, running, last_error, changed_at_ms],
+    )?;
+    Ok(())
+}
+
+/// Refuses an incarnation that was replaced.
+fn check_epoch(transaction: &Transaction<'_>, epoch: u64) -> Result<(), Error> {
+    let claimed: Option<i64> = transaction.query_row("SELECT epoch FROM fence", [], |row| row.get(0)).optional()?;
+    if claimed.is_some_and(|claimed| claimed > saved(epoch)) { Err(Error::Replaced) } else { Ok(()) }
+}
+
+/// The database's integers are signed; no supervisor counts that far.
+fn saved(epoch: u64) -> i64 {
+    i64::try_from(epoch).unwrap_or(i64::MAX)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
+    }
+}

@@ -1,0 +1,217 @@
+//! Which nodes are known, which of them are connected, and through which connection.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::info;
+use verso_kit::clock::Clock;
+use verso_proto::node::v1::NodeInfo;
+
+use crate::error::Error;
+use crate::store::{Nodes, Store};
+
+/// How many nodes may be known.
+const NODES_MAX: usize = 4_096;
+
+/// How many capabilities a node may have.
+const CAPS_MAX: usize = 256;
+
+/// How many commands a node may offer.
+const COMMANDS_MAX: usize = 512;
+
+/// A node's connection.
+#[derive(Debug, Clone, PartialEq)]
+struct Link {
+    conn_id: String,
+    /// What the node says of itself over this connection.
+    node: NodeInfo,
+    since_ms: i64,
+}
+
+/// Connections of one node: the one that counts, and the one that ended last.
+#[derive(Debug, Default)]
+struct Links {
+    live: Option<Link>,
+    ended: Option<String>,
+}
+
+/// All nodes.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    clock: Clock,
+    store: Store,
+    /// Held while a change goes to disk and then to memory.
+    saving: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// As on disk.
+    paired: Nodes,
+    links: BTreeMap<String, Links>,
+}
+
+impl Registry {
+    /// Starts with the nodes of `store`; nobody is connected.
+    pub(crate) fn new(clock: Clock, store: Store, paired: Nodes) -> Self {
+        let state = Mutex::new(State { paired, links: BTreeMap::new() });
+        Self { clock, store, saving: tokio::sync::Mutex::new(()), state }
+    }
+
+    /// Returns the time in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Lists paired and connected nodes: connected ones first, then by name, then by id.
+    pub(crate) fn list(&self) -> Vec<NodeInfo> {
+        let state = self.state();
+        let live = state.links.iter().filter(|(_, links)| links.live.is_some()).map(|(id, _)| id);
+        let gone = state.paired.keys().filter(|id| !state.connected(id));
+        let mut nodes: Vec<_> = live.chain(gone).filter_map(|id| state.get(id)).collect();
+        drop(state);
+        nodes.sort_by_cached_key(|node| (!node.connected, display_key(node), node.node_id.clone()));
+        nodes
+    }
+
+    /// Returns one node.
+    pub(crate) fn get(&self, id: &str) -> Result<NodeInfo, Error> {
+        self.state().get(id.trim()).ok_or(Error::UnknownNode)
+    }
+
+    /// Records that a node's connection came or went.
+    pub(crate) async fn announce(&self, conn_id: String, node: NodeInfo) -> Result<(), Error> {
+        if conn_id.is_empty() || node.node_id.trim().is_empty() {
+            return Err(Error::UnnamedNode);
+        }
+        if node.connected { self.connect(conn_id, tidy(node)?).await } else { self.disconnect(conn_id, tidy(node)?).await }
+    }
+
+    async fn connect(&self, conn_id: String, node: NodeInfo) -> Result<(), Error> {
+        let _saving = self.saving.lock().await;
+        if self.state().outdates(&conn_id, &node) {
+            return Ok(());
+        }
+        self.remember(&node).await?;
+        let since_ms = node.connected_at_ms.unwrap_or_else(|| self.clock.now_ms());
+        let mut state = self.state();
+        let links = state.links.entry(node.node_id.clone()).or_default();
+        if links.live.as_ref().is_none_or(|live| live.conn_id != conn_id) {
+            info!(node = %node.node_id, conn = %conn_id, "node connected");
+        }
+        links.live = Some(Link { conn_id, node, since_ms });
+        Ok(())
+    }
+
+    async fn disconnect(&self, conn_id: String, node: NodeInfo) -> Result<(), Error> {
+        let _saving = self.saving.lock().await;
+        {
+            let mut state = self.state();
+            let paired = state.paired.contains_key(&node.node_id) || node.paired;
+            if let Some(links) = state.links.get_mut(&node.node_id) {
+                if links.live.as_ref().is_some_and(|live| live.conn_id == conn_id) {
+                    info!(node = %node.node_id, conn = %conn_id, "node disconnected");
+                    links.live = None;
+                    links.ended = Some(conn_id);
+                }
+                // Nobody asks again for a device that was never paired.
+                if links.live.is_none() && !paired {
+                    state.links.remove(&node.node_id);
+                }
+            }
+        }
+        // The device may have been paired while it was connected.
+        if node.paired && !self.state().paired.contains_key(&node.node_id) { self.remember(&node).await } else { Ok(()) }
+    }
+
+    /// Puts what is known of a paired node on disk, if that is news, and then into memory. The caller holds `saving`.
+    async fn remember(&self, node: &NodeInfo) -> Result<(), Error> {
+        let changed = {
+            let state = self.state();
+            let known = state.paired.get(&node.node_id);
+            if known.is_none() && !state.links.contains_key(&node.node_id) && state.count() >= NODES_MAX {
+                return Err(Error::TooMany { what: "nodes", max: NODES_MAX });
+            }
+            let lasting = NodeInfo { paired: true, connected: false, connected_at_ms: None, ..node.clone() };
+            if known.is_some_and(|known| *known == lasting) || (known.is_none() && !node.paired) {
+                return Ok(());
+            }
+            let mut changed = state.paired.clone();
+            changed.insert(lasting.node_id.clone(), lasting);
+            changed
+        };
+        self.store.save(&changed).await?;
+        self.state().paired = changed; // memory never runs ahead of the disk
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether an announced connection is older than what is known of its node.
+    fn outdates(&self, conn_id: &str, node: &NodeInfo) -> bool {
+        let Some(links) = self.links.get(&node.node_id) else { return false };
+        let replaced = links.live.as_ref().is_some_and(|live| {
+            live.conn_id != conn_id && node.connected_at_ms.is_some_and(|connected_at_ms| connected_at_ms < live.since_ms)
+        });
+        replaced || links.ended.as_deref() == Some(conn_id)
+    }
+
+    fn connected(&self, id: &str) -> bool {
+        self.links.get(id).is_some_and(|links| links.live.is_some())
+    }
+
+    fn count(&self) -> usize {
+        self.paired.len() + self.links.keys().filter(|id| !self.paired.contains_key(*id)).count()
+    }
+
+    /// What is known of a node; what it says now wins over what it said.
+    fn get(&self, id: &str) -> Option<NodeInfo> {
+        let paired = self.paired.get(id);
+        let Some(live) = self.links.get(id).and_then(|links| links.live.as_ref()) else { return paired.cloned() };
+        let said = live.node.clone();
+        let last = paired.cloned().unwrap_or_default();
+        Some(NodeInfo {
+            node_id: said.node_id,
+            display_name: said.display_name.or(last.display_name),
+            platform: said.platform.or(last.platform),
+            version: said.version.or(last.version),
+            core_version: said.core_version.or(last.core_version),
+            ui_version: said.ui_version.or(last.ui_version),
+            device_family: said.device_family.or(last.device_family),
+            model_identifier: said.model_identifier.or(last.model_identifier),
+            remote_ip: said.remote_ip.or(last.remote_ip),
+            caps: said.caps,
+            commands: said.commands,
+            path_env: said.path_env.or(last.path_env),
+            permissions: said.permissions.or(last.permissions),
+            connected_at_ms: Some(live.since_ms),
+            paired: said.paired || paired.is_some(),
+            connected: true,
+        })
+    }
+}
+
+/// Sorts what a node offers and refuses what is too much.
+fn tidy(mut node: NodeInfo) -> Result<NodeInfo, Error> {
+    node.node_id = node.node_id.trim().to_owned();
+    for (list, what, max) in [(&mut node.caps, "caps", CAPS_MAX), (&mut node.commands, "commands", COMMANDS_MAX)] {
+        list.sort_unstable();
+        list.dedup();
+        if list.len() > max {
+            return Err(Error::TooMany { what, max });
+        }
+    }
+    Ok(node)
+}
+
+fn display_key(node: &NodeInfo) -> String {
+    node.display_name.as_deref().unwrap_or(&node.node_id).to_lowercase()
+}

@@ -1,0 +1,95 @@
+//! The rpc adapter.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use tonic::service::Routes;
+use tonic::{Request, Status};
+use verso_kit::CancellationToken;
+use verso_kit::error::status;
+use verso_kit::events::Hub;
+use verso_kit::grpc::{Reply, reply};
+use verso_kit::peer::MESSAGE_BYTES_MAX;
+use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
+use verso_proto::presence::v1::presence_server::{Presence, PresenceServer};
+use verso_proto::presence::v1::{
+    AnnounceRequest, AnnounceResponse, Entry, Event, RestoreRequest, RestoreResponse, SubscribeRequest, SystemEventRequest,
+    SystemEventResponse, SystemPresenceRequest, SystemPresenceResponse,
+};
+
+use crate::board::Board;
+use crate::error::Error;
+use crate::own;
+use crate::roster::Roster;
+
+/// Builds the service. Its background work belongs to `tasks`.
+pub fn routes(context: &Context, tasks: &Tasks) -> Routes {
+    let roster = Roster::new(context.clock.clone(), own::entry(), context.epoch);
+    let board = Arc::new(Board::new(roster, Hub::new(&context.incarnation)));
+    let (telling, shutdown) = (Arc::clone(&board), tasks.shutdown().clone());
+    tasks.spawn("presence broadcasts", async move { telling.run(&shutdown).await });
+    let service = Service { board, shutdown: tasks.shutdown().clone() };
+    Routes::new(PresenceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+#[derive(Debug)]
+struct Service {
+    board: Arc<Board>,
+    shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Presence for Service {
+    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn system_presence(&self, _: Request<SystemPresenceRequest>) -> Reply<SystemPresenceResponse> {
+        reply(SystemPresenceResponse { entries: self.board.list() })
+    }
+
+    async fn system_event(&self, request: Request<SystemEventRequest>) -> Reply<SystemEventResponse> {
+        self.board.beacon(said(request.into_inner())).map_err(status)?;
+        reply(SystemEventResponse { ok: true })
+    }
+
+    async fn announce(&self, request: Request<AnnounceRequest>) -> Reply<AnnounceResponse> {
+        let AnnounceRequest { conn_id, entry, broadcast } = request.into_inner();
+        let entry = entry.ok_or(Error::EntryRequired).map_err(status)?;
+        let (entries, version) = self.board.announce(conn_id, entry, broadcast).map_err(status)?;
+        reply(AnnounceResponse { entries, version })
+    }
+
+    async fn restore(&self, request: Request<RestoreRequest>) -> Reply<RestoreResponse> {
+        let RestoreRequest { connections, version } = request.into_inner();
+        let connections = connections.into_iter().map(|held| (held.conn_id, held.entry.unwrap_or_default())).collect();
+        let (entries, version) = self.board.restore(connections, version).map_err(status)?;
+        reply(RestoreResponse { entries, version })
+    }
+
+    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Reply<Self::SubscribeStream> {
+        let events = self.board.hub().subscribe(request.into_inner().from);
+        reply(Box::pin(events.take_until(self.shutdown.clone().cancelled_owned())))
+    }
+}
+
+fn said(request: SystemEventRequest) -> Entry {
+    Entry {
+        host: request.host,
+        ip: request.ip,
+        version: request.version,
+        platform: request.platform,
+        device_family: request.device_family,
+        model_identifier: request.model_identifier,
+        mode: request.mode,
+        last_input_seconds: request.last_input_seconds,
+        reason: request.reason,
+        tags: request.tags,
+        text: request.text,
+        ts_ms: 0,
+        device_id: request.device_id,
+        roles: request.roles,
+        scopes: request.scopes,
+        instance_id: request.instance_id,
+    }
+}
