@@ -86,7 +86,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("services/canvas", service.clone()),
         ("services/supervisor", service),
         ("edge/protocol", vec!["proto"]),
-        ("edge/client", vec!["proto", "protocol"]),
+        ("edge/client", vec!["proto", "kit", "protocol"]),
         ("edge/gateway", vec!["proto", "kit", "protocol"]),
     ])
 }

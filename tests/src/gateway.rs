@@ -50,8 +50,12 @@ impl Gateway {
 
     /// Makes the folder and the configuration, and starts nothing.
     pub fn prepare(extra: Value) -> Self {
+        Self::prepare_at(free_port(), extra)
+    }
+
+    /// The same, for a port that is known already.
+    pub fn prepare_at(port: u16, extra: Value) -> Self {
         let folder = tempfile::Builder::new().prefix("verso-test-").tempdir().expect("a temporary folder");
-        let port = free_port();
         let mut config = json!({
             "gateway": {"mode": "local", "port": port, "auth": {"mode": "token", "token": TOKEN}},
             "agents": {"defaults": {"workspace": folder.path().join("workspace"), "skipBootstrap": true}},

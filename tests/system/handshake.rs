@@ -62,7 +62,7 @@ async fn sec_09_a_remote_device_waits_for_approval_and_a_revoked_one_is_thrown_o
     };
     let identity = Identity::generate(0);
     let refused = Client::connect(remote(identity.clone())).await.expect_err("not paired yet");
-    assert!(refused.to_string().contains("pairing required"), "{refused}");
+    assert!(format!("{refused:?}").contains("pairing required"), "{refused:?}");
     let asked = tokio::time::timeout(PATIENCE, events.next_named("device.pair.requested")).await.expect("in time").expect("an event");
     assert_eq!(asked.payload["deviceId"], json!(identity.device_id()));
     let approval = admin.call("device.pair.approve", json!({"requestId": asked.payload["requestId"]})).await.expect("an approval");

@@ -87,8 +87,8 @@ async fn a_second_gateway_on_the_same_state_is_refused() {
 #[tokio::test]
 async fn a_busy_port_is_named() {
     let gateway = Gateway::start().await;
-    let mut second = Gateway::prepare(json!({"gateway": {"port": gateway.port()}}));
-    second.launch(&["--port", &gateway.port().to_string()]);
+    let mut second = Gateway::prepare_at(gateway.port(), json!({}));
+    second.launch(&[]);
     assert!(!second.ended().await.success());
     let expected = format!("another gateway instance is already listening on ws://127.0.0.1:{}", gateway.port());
     assert!(second.output().contains(&expected), "{}", second.output());
@@ -97,7 +97,7 @@ async fn a_busy_port_is_named() {
 #[tokio::test]
 async fn a_broken_configuration_is_named_with_its_place() {
     for (text, expected) in [
-        ("{\n  gateway: {mode: 'local',\n", "line 3"),
+        ("{\n  gateway: {mode: 'local',\n", "line 2"),
         ("{gatway: {}}", "gateway"),
         ("{gateway: {mode: 'local', port: 'many'}}", "gateway.port"),
     ] {

@@ -116,7 +116,7 @@ impl Connection {
                 Ok(payload) => last = payload,
                 // A run that failed says so in its payload, like one that succeeded.
                 Err(CallError { kind: CallErrorKind::Answered, payload: Some(payload), .. }) if payload.get("runId").is_some() => {
-                    last = *payload
+                    last = *payload;
                 }
                 Err(error) => return Err(error),
             }

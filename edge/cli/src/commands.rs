@@ -99,6 +99,9 @@ fn of_gateway(session: Session, gateway: crate::args::Gateway) -> anyhow::Result
         None => gateway.run,
     };
     session.guard()?;
+    if session.snapshot.missing.is_some() {
+        return Err(session.invalid().into());
+    }
     let Session { instance, snapshot, no_color, .. } = session;
     gateway::run(&instance, snapshot, no_color, &flags)
 }
@@ -106,10 +109,11 @@ fn of_gateway(session: Session, gateway: crate::args::Gateway) -> anyhow::Result
 impl Session {
     /// Refuses to go on with a configuration that cannot be used. Commands that look into what is wrong do not ask.
     fn guard(&self) -> Result<(), Failure> {
-        if self.snapshot.is_valid() {
-            return Ok(());
-        }
-        Err(Failure::refusal(self.snapshot.complaint(&self.instance), &self.snapshot.env))
+        if self.snapshot.is_valid() { Ok(()) } else { Err(self.invalid()) }
+    }
+
+    fn invalid(&self) -> Failure {
+        Failure::refusal(self.snapshot.complaint(&self.instance), &self.snapshot.env)
     }
 }
 

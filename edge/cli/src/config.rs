@@ -4,6 +4,7 @@ mod check;
 mod near;
 mod sections;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub(crate) struct Snapshot {
     pub(crate) problems: Vec<Problem>,
     /// Keys of older versions.
     pub(crate) legacy: Vec<Problem>,
+    /// A variable that the file refers to and that is not set here. It may well be where the gateway runs.
+    pub(crate) missing: Option<Problem>,
     /// The names of the variables that the file refers to.
     pub(crate) variables: Vec<String>,
 }
@@ -53,12 +56,30 @@ impl Snapshot {
         collect_references(&raw, &mut variables);
         match File::load(&instance.config_path, &env) {
             Ok(file) => {
-                let problems = check::problems(&file, &env);
+                let checked = with_variables(&file, &env, &variables);
+                let missing = file.check_variables().err().map(|error| unusable(&error));
+                let problems = check::problems(&checked, &env);
                 let legacy = check::legacy(file.value());
-                Self { file, env, problems, legacy, variables }
+                Self { file, env, problems, legacy, missing, variables }
             }
-            Err(error) => Self { file: File::empty(), env, problems: vec![unusable(&error)], legacy: Vec::new(), variables },
+            Err(error) => {
+                let problems = vec![unusable(&error)];
+                Self { file: File::empty(), env, problems, legacy: Vec::new(), missing: None, variables }
+            }
         }
+    }
+
+    /// A file that exists and sets nothing.
+    #[cfg(test)]
+    pub(crate) fn of(value: Value, env: Env, variables: Vec<String>) -> Self {
+        Self { file: File::from_value(value), env, problems: Vec::new(), legacy: Vec::new(), missing: None, variables }
+    }
+
+    /// The names of the variables that the edge's part of the file refers to.
+    pub(crate) fn edge_variables(&self) -> BTreeSet<String> {
+        let mut names = Vec::new();
+        collect_references(self.file.value().get("gateway").unwrap_or(&Value::Null), &mut names);
+        names.into_iter().collect()
     }
 
     /// Whether the file can be used as it is.
@@ -70,9 +91,10 @@ impl Snapshot {
     pub(crate) fn complaint(&self, instance: &Instance) -> String {
         let listed = |problem: &Problem| format!("  - {}: {}", problem.path, problem.message);
         let mut lines = vec!["Config invalid".to_owned(), format!("File: {}", instance.config_path.display())];
-        if !self.problems.is_empty() {
+        let problems: Vec<String> = self.problems.iter().chain(&self.missing).map(listed).collect();
+        if !problems.is_empty() {
             lines.push("Problem:".to_owned());
-            lines.extend(self.problems.iter().map(listed));
+            lines.extend(problems);
         }
         if !self.legacy.is_empty() {
             lines.push("Legacy config keys detected:".to_owned());
@@ -81,6 +103,13 @@ impl Snapshot {
         lines.push(format!("\nEdit the file, then check it with: {}", instance.command("gateway status")));
         lines.join("\n")
     }
+}
+
+/// The same file where every variable is set: what else is wrong with it does not depend on who looks.
+fn with_variables(file: &File, env: &Env, variables: &[String]) -> File {
+    let unset = variables.iter().filter(|name| env.get(name).is_none()).map(|name| (name.clone(), "unset"));
+    let env = env.clone().with(unset);
+    File::parse(file.path(), &file.value().to_string(), &env).unwrap_or_else(|_| file.clone())
 }
 
 fn unusable(error: &Error) -> Problem {

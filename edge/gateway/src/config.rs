@@ -82,13 +82,16 @@ impl Endpoint {
 }
 
 impl Config {
-    /// Reads the section; the file's secrets win over those of the environment.
+    /// Reads the section. Under a supervisor the environment holds what flags, file and environment came to; by itself, the file's
+    /// secrets win over those of the environment.
     pub fn load(file: &File, env: &Env) -> Result<Self, Error> {
         let mut config: Self = file.section("gateway")?;
         let from_env = |names: [&str; 2]| names.iter().find_map(|name| env.get(name)).map(|value| Secret::new(value.to_owned()));
         let auth = &mut config.auth;
-        auth.token = auth.token.take().or_else(|| from_env(["VERSO_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN"]));
-        auth.password = auth.password.take().or_else(|| from_env(["VERSO_GATEWAY_PASSWORD", "OPENCLAW_GATEWAY_PASSWORD"]));
+        let settled = env.get("VERSO_SUPERVISOR_PID").is_some();
+        let choose = |file: Option<Secret<String>>, env: Option<Secret<String>>| if settled { env.or(file) } else { file.or(env) };
+        auth.token = choose(auth.token.take(), from_env(["VERSO_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN"]));
+        auth.password = choose(auth.password.take(), from_env(["VERSO_GATEWAY_PASSWORD", "OPENCLAW_GATEWAY_PASSWORD"]));
         if let Some(mode) = env.get("VERSO_GATEWAY_AUTH") {
             auth.mode =
                 Some(serde_json::from_value(mode.into()).map_err(|_| Error::Value {

@@ -6,6 +6,7 @@ mod hello;
 use std::sync::Arc;
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -32,6 +33,9 @@ const BUFFER_BYTES: usize = 4 << 10;
 
 /// Frames that are written before the socket is flushed.
 const BATCH_FRAMES: usize = 64;
+
+/// Read at once from a peer whose bytes no longer count.
+const DISCARD_BYTES: usize = 64 << 10;
 
 /// Room for frame headers and pings beside the payload before the handshake is done, in bytes.
 const PREAUTH_OVERHEAD_BYTES: usize = 1 << 10;
@@ -252,7 +256,15 @@ async fn close(gateway: &Gateway, mut socket: Socket, ending: &Close) {
     let farewell = async {
         if socket.close(Some(frame)).await.is_ok() {
             while let Some(Ok(_)) = socket.next().await {}
+            discard(socket.get_mut()).await;
         }
     };
     drop(timeout(gateway.limits.close_grace, farewell).await);
+}
+
+/// Reads what a peer is still sending: a connection that is ended over unread bytes is reset, and the peer never learns why.
+async fn discard(stream: &mut Metered<TcpStream>) {
+    stream.lift();
+    let mut scratch = vec![0; DISCARD_BYTES];
+    while let Ok(1..) = stream.read(&mut scratch).await {}
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Status;
-use tracing::{Instrument as _, debug, debug_span};
+use tracing::{Instrument as _, debug, debug_span, info};
 use verso_kit::peer::{Backoff, Caller, broken_by_transport};
 use verso_kit::trace::TraceContext;
 use verso_proto::methods::{DecodeError, Encoded, Method, Retry, Transcode};
@@ -56,6 +56,7 @@ impl Asking {
 
     /// Answers a request with an error.
     pub(crate) fn refuse(&self, id: &str, error: ErrorShape) {
+        info!(conn = self.outlet.conn_id, code = error.code.as_str(), reason = error.message.as_ref(), "request refused");
         let error = self.adapter().error(error);
         self.outlet.respond(response_error(id, &error), &self.gateway.limits);
     }

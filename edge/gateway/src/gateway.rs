@@ -90,6 +90,13 @@ impl Gateway {
         self.versions.presence.fetch_max(version, Ordering::Relaxed);
     }
 
+    /// Takes over the presence service's list, unless a newer one is known: answers may overtake each other.
+    pub(crate) fn saw_presence_list(&self, version: u64, entries: Vec<Entry>) {
+        if self.versions.presence.fetch_max(version, Ordering::Relaxed) <= version {
+            self.presence.store(Arc::new(entries));
+        }
+    }
+
     /// Counts a health refresh.
     pub(crate) fn bump_health(&self) {
         self.versions.health.fetch_add(1, Ordering::Relaxed);

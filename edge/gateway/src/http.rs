@@ -45,3 +45,6 @@ async fn harden(mut response: Response) -> Response {
     response.headers_mut().extend(HARDENING);
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Runs the edge until `shutdown`, then sees its clients off.
 pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
     let config = Config::load(&context.config, &context.env)?;
+    verso_kit::service::raise_descriptor_limit();
     let mut listeners = context.sockets.tcp("public");
     if listeners.is_empty() {
         listeners.push(TcpListener::bind(("127.0.0.1", config.port.unwrap_or(config::PORT)))?);

@@ -60,8 +60,7 @@ pub(crate) async fn restore(gateway: &Gateway, process: &str) {
 async fn restore_presence(gateway: &Gateway) -> Result<(), tonic::Status> {
     let version = gateway.state_version().presence;
     let restored = gateway.services.call(RestoreRequest { connections: gateway.roster.presence(), version }).await?;
-    gateway.saw_presence(restored.version);
-    gateway.presence.store(restored.entries.into());
+    gateway.saw_presence_list(restored.version, restored.entries);
     Ok(())
 }
 

@@ -272,18 +272,16 @@ fn end(ended: &Ended) -> CompleteEnd {
     let texts: Vec<&str> = result.into_iter().flat_map(|result| &result.payloads).map(|payload| payload.text.as_str()).collect();
     let meta = result.and_then(|result| result.meta.as_ref());
     let error = ended.error().map(str::to_owned);
-    let aborted = ended.state == RunState::Aborted;
+    let stop_reason = match ended.state {
+        RunState::Error => "error",
+        RunState::Aborted => "aborted",
+        _ if ended.cut_short => "length",
+        _ => "stop",
+    };
     CompleteEnd {
         text: if error.is_some() { String::new() } else { texts.join("\n\n") },
         usage: meta.and_then(|meta| meta.agent_meta.as_ref()).and_then(|agent| agent.usage),
-        stop_reason: if error.is_some() {
-            "error"
-        } else if aborted {
-            "aborted"
-        } else {
-            "stop"
-        }
-        .to_owned(),
+        stop_reason: stop_reason.to_owned(),
         error,
     }
 }

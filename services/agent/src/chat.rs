@@ -176,7 +176,7 @@ async fn reply(runs: &Runs, arriving: Arriving<'_>, reset: bool, text: String) -
         Accepted::Known(record) => Answered { ended: Arc::new(Ended::from_record(&record)), fresh: false },
         Accepted::New(_) => {
             emit_reply(&runs.parts.hub, &source, 1, as_event(message));
-            let ended = Ended { state: RunState::Ok, response, started_at_ms: Some(now_ms), at_ms: now_ms };
+            let ended = Ended { state: RunState::Ok, response, started_at_ms: Some(now_ms), at_ms: now_ms, cut_short: false };
             Answered { ended: Arc::new(ended), fresh: true }
         }
     })

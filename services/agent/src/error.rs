@@ -100,6 +100,13 @@ pub enum Error {
     Panicked,
 }
 
+impl Error {
+    /// Whether the next incarnation of the service can do what this one cannot.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Restarting | Self::Store(store::Error::Fenced))
+    }
+}
+
 impl WireError for Error {
     fn code(&self) -> WireCode {
         match self {

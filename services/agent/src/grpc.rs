@@ -18,6 +18,7 @@ use verso_proto::agent::v1::{
 };
 
 use crate::agents::{self, Piece};
+use crate::error::Error;
 use crate::runs::Runs;
 use crate::{Service, chat, sessions, summary};
 
@@ -44,16 +45,16 @@ impl Agent for Adapter {
 
     async fn run(&self, request: Request<RunRequest>) -> Reply<Self::RunStream> {
         let (caller, delivered) = (caller(&request), resume::delivered(&request));
-        let answers = agents::run(&self.runs, request.into_inner(), caller, delivered).await.map_err(status)?;
-        Ok(Response::new(answers.map(|answer| answer.map_err(status)).boxed()))
+        let answers = agents::run(&self.runs, request.into_inner(), caller, delivered).await.map_err(refusal)?;
+        Ok(Response::new(answers.map(|answer| answer.map_err(refusal)).boxed()))
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitResponse> {
-        reply(agents::wait(&self.runs, request.into_inner()).await.map_err(status)?)
+        reply(agents::wait(&self.runs, request.into_inner()).await.map_err(refusal)?)
     }
 
     async fn identity_get(&self, request: Request<IdentityGetRequest>) -> Reply<IdentityGetResponse> {
-        reply(agents::identity(&self.runs, request.get_ref()).map_err(status)?)
+        reply(agents::identity(&self.runs, request.get_ref()).map_err(refusal)?)
     }
 
     async fn agents_list(&self, _request: Request<AgentsListRequest>) -> Reply<AgentsListResponse> {
@@ -65,47 +66,52 @@ impl Agent for Adapter {
     }
 
     async fn sessions_list(&self, request: Request<SessionsListRequest>) -> Reply<SessionsListResponse> {
-        reply(sessions::list(&self.runs, request.into_inner()).await.map_err(status)?)
+        reply(sessions::list(&self.runs, request.into_inner()).await.map_err(refusal)?)
     }
 
     async fn chat_send(&self, request: Request<ChatSendRequest>) -> Reply<ChatSendResponse> {
         let caller = caller(&request);
-        reply(chat::send(&self.runs, request.into_inner(), caller).await.map_err(status)?)
+        reply(chat::send(&self.runs, request.into_inner(), caller).await.map_err(refusal)?)
     }
 
     async fn chat_history(&self, request: Request<ChatHistoryRequest>) -> Reply<ChatHistoryResponse> {
-        reply(chat::history(&self.runs, request.into_inner()).await.map_err(status)?)
+        reply(chat::history(&self.runs, request.into_inner()).await.map_err(refusal)?)
     }
 
     async fn chat_abort(&self, request: Request<ChatAbortRequest>) -> Reply<ChatAbortResponse> {
-        reply(chat::abort(&self.runs, request.get_ref()).map_err(status)?)
+        reply(chat::abort(&self.runs, request.get_ref()).map_err(refusal)?)
     }
 
     async fn chat_inject(&self, request: Request<ChatInjectRequest>) -> Reply<ChatInjectResponse> {
-        reply(chat::inject(&self.runs, request.into_inner()).await.map_err(status)?)
+        reply(chat::inject(&self.runs, request.into_inner()).await.map_err(refusal)?)
     }
 
     async fn complete(&self, request: Request<CompleteRequest>) -> Reply<Self::CompleteStream> {
-        let pieces = agents::complete(&self.runs, request.into_inner()).await.map_err(status)?;
+        let pieces = agents::complete(&self.runs, request.into_inner()).await.map_err(refusal)?;
         let item = |piece| match piece {
             Piece::Delta(text) => complete_response::Item::Delta(text),
             Piece::End(end) => complete_response::Item::End(end),
         };
-        let answers = pieces.map(move |piece| piece.map(|piece| CompleteResponse { item: Some(item(piece)) }).map_err(status));
+        let answers = pieces.map(move |piece| piece.map(|piece| CompleteResponse { item: Some(item(piece)) }).map_err(refusal));
         Ok(Response::new(answers.boxed()))
     }
 
     async fn health_summary(&self, _request: Request<HealthSummaryRequest>) -> Reply<HealthSummaryResponse> {
-        reply(summary::health(&self.runs).await.map_err(status)?)
+        reply(summary::health(&self.runs).await.map_err(refusal)?)
     }
 
     async fn status_summary(&self, _request: Request<StatusSummaryRequest>) -> Reply<StatusSummaryResponse> {
-        reply(summary::status(&self.runs).await.map_err(status)?)
+        reply(summary::status(&self.runs).await.map_err(refusal)?)
     }
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Reply<Self::SubscribeStream> {
         Ok(Response::new(self.runs.parts.hub.subscribe(request.into_inner().from).boxed()))
     }
+}
+
+/// Turns an error into a status. What another incarnation can do looks like a broken connection: whoever may repeat the call does so.
+fn refusal(error: Error) -> Status {
+    if error.passes() { Status::unavailable(error.to_string()) } else { status(error) }
 }
 
 /// Returns what the caller is called, for sessions that have no name yet.

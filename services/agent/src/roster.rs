@@ -165,21 +165,21 @@ mod tests {
 
     use super::*;
 
-    fn roster(agents: serde_json::Value) -> Roster {
+    fn roster(agents: &serde_json::Value) -> Roster {
         let file = File::from_value(json!({"agents": agents, "channels": {"Carrier": {}}}));
         Roster::new(&Config::read(&file).unwrap(), Path::new("/state"))
     }
 
     #[test]
     fn without_a_list_there_is_one_agent() {
-        let roster = roster(json!({}));
+        let roster = roster(&json!({}));
         assert_eq!(roster.agents().iter().map(|agent| agent.id.as_str()).collect::<Vec<_>>(), ["main"]);
         assert_eq!((roster.agents()[0].display_name(), roster.agents()[0].avatar().as_str()), ("Assistant", "A"));
     }
 
     #[test]
     fn refuses_what_is_not_configured() {
-        let roster = roster(json!({"list": [{"id": "main"}, {"id": "second", "default": true}]}));
+        let roster = roster(&json!({"list": [{"id": "main"}, {"id": "second", "default": true}]}));
         assert_eq!(roster.naming.default_agent.as_str(), "second");
         let text = |error: Error| error.to_string();
         assert_eq!(text(roster.named("agent", Some("kit-none")).unwrap_err()), r#"invalid agent params: unknown agent id "kit-none""#);
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn reads_the_heartbeat_interval() {
         for (every, seconds) in [("30m", Some(1_800)), ("0m", None), ("2h", Some(7_200)), ("15", Some(900)), ("soon", None)] {
-            let roster = roster(json!({"defaults": {"heartbeat": {"every": every}}}));
+            let roster = roster(&json!({"defaults": {"heartbeat": {"every": every}}}));
             assert_eq!(roster.heartbeat().map(|every| every.as_secs()), seconds, "{every}");
         }
     }

@@ -128,14 +128,14 @@ impl Runs {
 
     /// Waits until a run has ended: one that is under way, or still to come. None: not within `timeout`.
     pub(crate) async fn wait(&self, run_id: &str, timeout: Duration) -> Result<Option<Arc<Ended>>, Error> {
+        let mut arrivals = self.arrivals.subscribe();
+        if self.find(run_id).is_none()
+            && let Some(record) = self.parts.store.run(run_id).await?
+            && record.ended_at_ms.is_some_and(|ended_at_ms| self.parts.clock.now_ms() - ended_at_ms <= WAITABLE_MS)
+        {
+            return Ok(Some(Arc::new(Ended::from_record(&record))));
+        }
         let waiting = async {
-            let mut arrivals = self.arrivals.subscribe();
-            if self.find(run_id).is_none()
-                && let Some(record) = self.parts.store.run(run_id).await?
-                && record.ended_at_ms.is_some_and(|ended_at_ms| self.parts.clock.now_ms() - ended_at_ms <= WAITABLE_MS)
-            {
-                return Ok(Arc::new(Ended::from_record(&record)));
-            }
             loop {
                 if let Some(run) = self.find(run_id) {
                     return run.ended().await;

@@ -134,6 +134,15 @@ pub fn follow_supervisor(env: &Env) -> Result<(), Error> {
     if parent.is_some_and(|parent| parent.get() == supervisor) { Ok(()) } else { Err(Error::Orphaned) }
 }
 
+/// Lets the process open as many files as the system allows it: every connection is one.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "could not raise the limit of open files");
+    }
+}
+
 /// Triggers `shutdown` on SIGTERM or SIGINT. SIGHUP, which the supervisor passes on, does not end the process.
 #[allow(clippy::disallowed_methods, reason = "lives as long as the process")]
 pub fn stop_on_signals(shutdown: CancellationToken) -> io::Result<()> {

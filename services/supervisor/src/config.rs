@@ -1,6 +1,6 @@
 //! What the supervisor is told by the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -48,11 +48,16 @@ pub struct Listen {
 
 /// Secrets by the name of the environment variable that they stand for. Printing them shows the names only.
 #[derive(Clone, Default)]
-pub struct Secrets(pub BTreeMap<String, String>);
+pub struct Secrets {
+    /// Every secret.
+    pub values: BTreeMap<String, String>,
+    /// The names that the edge's own configuration refers to; it gets no others but its own.
+    pub edge: BTreeSet<String>,
+}
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 

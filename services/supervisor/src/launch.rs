@@ -124,7 +124,8 @@ impl Launcher {
 
     /// Writes the secrets that the service may read to a file without a name, which is gone when its readers are.
     fn secrets_file(&self, name: ServiceName) -> io::Result<OwnedFd> {
-        let readable: BTreeMap<&String, &String> = self.secrets.0.iter().filter(|(secret, _)| name.may_read(secret)).collect();
+        let readable: BTreeMap<&String, &String> =
+            self.secrets.values.iter().filter(|(secret, _)| name.may_read(secret, &self.secrets)).collect();
         let mut file = tempfile::tempfile_in(&self.run_dir)?;
         file.write_all(&serde_json::to_vec(&readable)?)?;
         file.rewind()?;

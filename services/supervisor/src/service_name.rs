@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::config::Secrets;
+
 /// One of the processes that the supervisor looks after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServiceName {
@@ -41,11 +43,11 @@ impl ServiceName {
         matches!(self, Self::Edge)
     }
 
-    /// Whether the service may read the secret.
-    pub(crate) fn may_read(self, secret: &str) -> bool {
+    /// Whether the service may read the secret of that name.
+    pub(crate) fn may_read(self, secret: &str, secrets: &Secrets) -> bool {
         let of_gateway = secret.starts_with("VERSO_GATEWAY_");
         match self {
-            Self::Edge => of_gateway,
+            Self::Edge => of_gateway || secrets.edge.contains(secret),
             Self::Agent | Self::Channel => !of_gateway,
             Self::Presence | Self::Node | Self::Canvas => false,
         }

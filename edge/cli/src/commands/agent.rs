@@ -96,7 +96,11 @@ impl Reply {
             lines.extend(Some(payload.text.clone()).filter(|text| !text.is_empty()));
             lines.extend(payload.media_url.as_ref().map(|url| format!("MEDIA:{url}")));
         }
-        let text = lines.join("\n");
+        let mut text = lines.join("\n");
+        if response.status != "ok" && response.summary.as_deref() == Some(text.as_str()) {
+            // The caller says it where errors are said.
+            text.clear();
+        }
         if text.is_empty() && self.shown.is_empty() {
             // An error is told by the caller.
             return if response.status == "ok" { output::line("No reply from agent.") } else { Ok(()) };

@@ -1,6 +1,7 @@
 //! The values that the command line itself needs.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use verso_kit::config::{Env, Error, File, Secret};
 use verso_supervisor::ServiceName;
 
@@ -52,9 +53,17 @@ pub(crate) struct Remote {
 const PORT: u16 = 18_789;
 
 impl Gateway {
-    /// Reads the section; a value that cannot be used counts as absent, and is a problem of the configuration's check.
+    /// Reads the section key by key. One that cannot be used counts as absent: it is a problem of the configuration's check, or
+    /// refers to a variable that is set only where the gateway runs.
     pub(crate) fn of(file: &File) -> Self {
-        file.section("gateway").unwrap_or_default()
+        Self {
+            mode: key(file, "mode"),
+            port: key(file, "port"),
+            bind: key(file, "bind"),
+            custom_bind_host: key(file, "customBindHost"),
+            auth: Auth { mode: key(file, "auth.mode"), token: key(file, "auth.token"), password: key(file, "auth.password") },
+            remote: Remote { url: key(file, "remote.url"), token: key(file, "remote.token"), password: key(file, "remote.password") },
+        }
     }
 
     /// Returns the port: that of the environment, the file or the default. A value that is no port is passed over.
@@ -62,6 +71,10 @@ impl Gateway {
         let of_env = env.get("VERSO_GATEWAY_PORT").and_then(|text| text.parse().ok());
         of_env.or(self.port).filter(|port| *port > 0).unwrap_or(PORT)
     }
+}
+
+fn key<T: DeserializeOwned>(file: &File, name: &str) -> Option<T> {
+    file.section(&format!("gateway.{name}")).unwrap_or_default()
 }
 
 /// The section `canvasHost`.

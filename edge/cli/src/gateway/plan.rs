@@ -84,7 +84,6 @@ fn services(snapshot: &Snapshot, flags: &Run) -> Result<Vec<ServiceName>, Failur
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use verso_kit::config::File;
 
     use super::*;
     use crate::args::{Cli, Command};
@@ -93,7 +92,7 @@ mod tests {
     fn plan(env: &[(&str, &str)], config: Value, flags: &[&str]) -> Result<Plan, Failure> {
         let env = Env::from_pairs(env.iter().copied()).with([("HOME", "/nonexistent")]);
         let instance = Instance::new(Profile::default(), env.clone());
-        let snapshot = Snapshot { file: File::from_value(config), env, problems: Vec::new(), legacy: Vec::new(), variables: Vec::new() };
+        let snapshot = Snapshot::of(config, env, Vec::new());
         let arguments = ["verso", "gateway"].iter().chain(flags).map(Into::into).collect();
         let Some(Command::Gateway(gateway)) = Cli::read(arguments).unwrap().command else { panic!("a gateway command") };
         Plan::make(&instance, &snapshot, &gateway.run)

@@ -37,7 +37,7 @@ const KEYS: [&str; 14] = [
 ];
 
 /// Variables that every service may see.
-const SHARED: [&str; 29] = [
+const SHARED: [&str; 33] = [
     "VERSO_PROFILE",
     "VERSO_SKIP_CHANNELS",
     "VERSO_SKIP_PROVIDERS",
@@ -63,10 +63,14 @@ const SHARED: [&str; 29] = [
     "VERSO_BASH_PENDING_MAX_OUTPUT_CHARS",
     "VERSO_TTS_PREFS",
     "VERSO_VERBOSE",
+    "VERSO_LOCAL_MODELS",
     "NO_COLOR",
     "FORCE_COLOR",
     "OPENAI_BASE_URL",
     "OLLAMA_HOST",
+    "OPENAI_MODEL",
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_OPENAI_BASE_URL",
 ];
 
 /// What to start, and for whom.
@@ -134,7 +138,7 @@ fn secrets(snapshot: &Snapshot, credentials: &Credentials) -> Secrets {
             secrets.insert(name.to_owned(), secret.expose().clone());
         }
     }
-    Secrets(secrets)
+    Secrets { values: secrets, edge: snapshot.edge_variables() }
 }
 
 fn shared(env: &Env, credentials: &Credentials) -> BTreeMap<String, String> {
@@ -166,7 +170,7 @@ fn failed(env: &Env, error: &Error, port: u16) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use verso_kit::config::{File, Secret};
+    use verso_kit::config::Secret;
 
     use super::super::credentials::Origin;
     use super::*;
@@ -179,8 +183,8 @@ mod tests {
     fn hands_over_keys_and_references_and_the_chosen_token_only() {
         let env = Env::from_pairs([("OPENAI_API_KEY", "k"), ("MINE", "m"), ("OTHER", "o"), ("VERSO_GATEWAY_TOKEN", "stale")]);
         let variables = vec!["MINE".to_owned(), "ABSENT".to_owned()];
-        let snapshot = Snapshot { file: File::empty(), env, problems: Vec::new(), legacy: Vec::new(), variables };
-        let Secrets(secrets) = secrets(&snapshot, &credentials());
+        let snapshot = Snapshot::of(serde_json::json!({}), env, variables);
+        let secrets = secrets(&snapshot, &credentials()).values;
         let found: Vec<(&str, &str)> = secrets.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(found, [("MINE", "m"), ("OPENAI_API_KEY", "k"), ("VERSO_GATEWAY_TOKEN", "chosen")]);
     }

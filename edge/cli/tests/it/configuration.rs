@@ -112,3 +112,14 @@ fn never_opens_to_others_without_a_secret() {
     let ended = user.run(&["gateway", "--auth", "password"]);
     assert!(ended.stderr.starts_with("Gateway auth is set to password, but no password is configured.\n"), "{ended:?}");
 }
+
+#[test]
+fn a_variable_that_is_not_set_stops_the_gateway_but_not_its_clients() {
+    let user = User::new().without_gateway();
+    user.configure("{gateway: {mode: 'local', auth: {token: '${NOT_SET_HERE}'}}}");
+    let ended = user.run(&["gateway"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("  - gateway.auth.token: environment variable NOT_SET_HERE is not set\n"), "{ended:?}");
+    let ended = user.run(&["agent", "--message", "hello"]);
+    assert!(ended.stderr.starts_with("Error: gateway closed (1006 "), "it got as far as the connection: {ended:?}");
+}

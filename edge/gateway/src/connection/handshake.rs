@@ -258,7 +258,7 @@ impl Attempt<'_> {
         let gateway = self.gateway;
         let peer = Peer { version: self.version, role: self.role, scopes: ScopeSet::from_names(&identity.scopes) };
         let principal = self.principal(&identity, &conn_id);
-        let announced = hello::announcements(&self.request, &identity.auth, &principal, self.facts);
+        let announced = hello::announcements(&self.request, &identity.auth, &principal, self.facts, gateway.context.clock.now_ms());
         trace::scope(TraceContext::generate(), announce(gateway, &conn_id, announced)).await;
         let outlet = Arc::new(Outlet::new(conn_id, peer, principal));
         let greeting = hello::response(gateway, &outlet, identity.auth, self.facts);
@@ -290,8 +290,7 @@ async fn announce(gateway: &Arc<Gateway>, conn_id: &str, announced: Announced) {
     if let Some(presence) = announced.presence
         && let Ok(Ok(answer)) = tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(presence)).await
     {
-        gateway.saw_presence(answer.version);
-        gateway.presence.store(answer.entries.into());
+        gateway.saw_presence_list(answer.version, answer.entries);
     }
     if let Some(node) = announced.node {
         drop(tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(node)).await);

@@ -60,7 +60,8 @@ pub(super) fn frame(id: &str, version: Version, greeting: &ConnectResponse) -> S
 }
 
 /// What the presence and node services are told. Command-line clients come and go too fast to be worth an entry.
-pub(super) fn announcements(request: &ConnectRequest, auth: &GrantedAuth, principal: &Principal, facts: &Facts) -> Announced {
+/// `now_ms` is when the connection came: of several connections of one device the newest counts, also when they are told again later.
+pub(super) fn announcements(request: &ConnectRequest, auth: &GrantedAuth, principal: &Principal, facts: &Facts, now_ms: i64) -> Announced {
     let client = request.client.clone().unwrap_or_default();
     let remote_ip = (!facts.local).then(|| facts.client_ip.to_string());
     let tracked = client.id != "cli" && client.mode != "cli";
@@ -75,6 +76,7 @@ pub(super) fn announcements(request: &ConnectRequest, auth: &GrantedAuth, princi
             model_identifier: client.model_identifier.clone(),
             mode: Some(client.mode.clone()),
             reason: Some("connect".to_owned()),
+            ts_ms: now_ms,
             device_id: principal.device_id.clone(),
             roles: vec![auth.role.clone()],
             scopes: auth.scopes.clone(),
@@ -99,6 +101,7 @@ pub(super) fn announcements(request: &ConnectRequest, auth: &GrantedAuth, princi
             permissions: request.permissions.clone(),
             paired: true,
             connected: true,
+            connected_at_ms: Some(now_ms),
             ..NodeInfo::default()
         }),
     });

@@ -52,11 +52,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new().route("/v1/chat/completions", any(complete))
 }
 
-async fn complete(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(asked): Extension<Asked>,
-    request: axum::extract::Request,
-) -> Response {
+async fn complete(State(gateway): State<Arc<Gateway>>, Extension(asked): Extension<Asked>, request: axum::extract::Request) -> Response {
     let (head, body) = request.into_parts();
     if let Err(refusal) = admit(&gateway, &asked, &head, &Method::POST).await {
         return refusal.into_response();

@@ -10,10 +10,10 @@ fn a_session_runs_one_at_a_time_in_order() {
     let mut places: Vec<Place> = (0..3).map(|_| lanes.join(&key("a")).unwrap()).collect();
     let mut turn = places[0].try_turn();
     assert!(turn.is_some() && places[1].try_turn().is_none());
-    for next in 1..3 {
+    for next in &mut places[1..] {
         drop(turn.take());
-        turn = places[next].try_turn();
-        assert!(turn.is_some(), "{next}");
+        turn = next.try_turn();
+        assert!(turn.is_some());
     }
     drop(turn);
     assert_eq!(lanes.load(), (0, 0));

@@ -111,7 +111,7 @@ async fn begin(runs: &Runs, run: &Run, request: &Request, accession: Accession) 
             (turn, Box::new(head))
         }
     };
-    let started_at_ms = *run.started_at_ms.get_or_init(|| runs.parts.clock.now_ms());
+    let started_at_ms = *run.started_at_ms.get_or_init(|| head.started_at_ms);
     run.emitter.started(&head.session.session_id, started_at_ms);
     Ok((turn, head))
 }
@@ -131,10 +131,9 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
         other => other,
     };
     let now_ms = runs.parts.clock.now_ms();
-    let mut finish = finish(runs, run, head, &outcome, now_ms);
+    let finish = finish(runs, run, head, &outcome, now_ms);
     let error = finish.response.summary.clone().filter(|_| finish.state == RunState::Error);
     let (mut state, mut response) = (finish.state, finish.response.clone());
-    finish.messages.shrink_to_fit();
     let saved = runs.parts.store.finish(finish).await;
     let unsaved = match &saved {
         // Somebody else goes on with this run, and says how it ends.
@@ -155,7 +154,8 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     }
     runs.remove(run);
     let started_at_ms = run.started_at_ms.get().copied();
-    run.set_phase(Phase::Ended(Arc::new(Ended { state, response, started_at_ms, at_ms: now_ms })));
+    let cut_short = matches!(&outcome, Outcome::Replied(reply) if reply.cut_short);
+    run.set_phase(Phase::Ended(Arc::new(Ended { state, response, started_at_ms, at_ms: now_ms, cut_short })));
 }
 
 fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms: i64) -> Finish {

@@ -186,7 +186,7 @@ impl Emitter {
         );
         let text = state.text.trim();
         let message = (!text.is_empty()).then(|| messages::shown(text, at_ms));
-        self.chat(&state, ChatEvent { message, stop_reason: Some("stop".to_owned()), ..self.chat_event(&state, "final") });
+        self.chat(&state, ChatEvent { message, ..self.chat_event(&state, "final") });
         state.mode = Mode::Closed;
     }
 

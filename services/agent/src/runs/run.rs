@@ -55,6 +55,8 @@ pub(crate) struct Ended {
     pub(crate) response: RunResponse,
     pub(crate) started_at_ms: Option<i64>,
     pub(crate) at_ms: i64,
+    /// Whether the model reached the longest answer that it may give. The journal does not keep this.
+    pub(crate) cut_short: bool,
 }
 
 impl Ended {
@@ -63,7 +65,7 @@ impl Ended {
         let unknown = || failure_response(&record.run_id, "the end of this run could not be saved; send the message again", None);
         let (state, at_ms) = record.ended_at_ms.map_or((RunState::Error, record.accepted_at_ms), |at_ms| (record.state, at_ms));
         let response = record.response.clone().unwrap_or_else(unknown);
-        Self { state, response, started_at_ms: record.started_at_ms, at_ms }
+        Self { state, response, started_at_ms: record.started_at_ms, at_ms, cut_short: false }
     }
 
     /// Returns what went wrong, if something did.

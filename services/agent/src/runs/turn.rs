@@ -39,6 +39,8 @@ pub(super) struct Reply {
     pub(super) usage: Option<Usage>,
     /// Of the last call.
     pub(super) last_usage: Option<Usage>,
+    /// Whether the model reached the longest answer that it may give.
+    pub(super) cut_short: bool,
 }
 
 /// Why a turn has no reply. The words are for the person who asked.
@@ -81,7 +83,7 @@ pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &H
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default);
     let status = if model.offline() { parts.status_text(&run.key, &model).await? } else { String::new() };
 
-    let mut reply = Reply { model: Arc::clone(&model), usage: None, last_usage: None };
+    let mut reply = Reply { model: Arc::clone(&model), usage: None, last_usage: None, cut_short: false };
     for _ in 0..ROUNDS_MAX {
         let failed = |failure| Error::Provider { model: Arc::clone(&model), failure };
         let call = Call {
@@ -99,6 +101,7 @@ pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &H
         let text = run.emitter.end_message();
         let said = said(&model, &text, &round, now_ms);
         if round.calls.is_empty() {
+            reply.cut_short = round.finish.as_deref() == Some("length");
             run.add((!said.content.is_empty()).then_some(said));
             return Ok(reply);
         }

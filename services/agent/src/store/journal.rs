@@ -98,6 +98,8 @@ pub(crate) struct Head {
     pub(crate) session: SessionRecord,
     /// Where the user's message stands: everything before it is history.
     pub(crate) position: i64,
+    /// When the run began for the first time.
+    pub(crate) started_at_ms: i64,
 }
 
 /// What became of an arrival.
@@ -258,7 +260,7 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
              WHERE run_id = ?1",
         )?
         .execute(params![run_id, session.session_id, opening.user.as_ref().map(|_| position).or(run.user_position), at_ms, epoch])?;
-    Ok(Head { session, position })
+    Ok(Head { session, position, started_at_ms: run.started_at_ms.unwrap_or(at_ms) })
 }
 
 fn end(connection: &Connection, finish: &Finish) -> Result<()> {

@@ -71,7 +71,7 @@ fn config(setup: Setup, announce: Announce) -> Config {
         public: Listen { hosts: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)], port: setup.port },
         canvas_port: Some(0),
         services: ServiceName::ALL.to_vec(),
-        secrets: Secrets(pairs(SECRETS)),
+        secrets: Secrets { values: pairs(SECRETS), ..Secrets::default() },
         pass_env: pairs([("VERSO_PROFILE", "test")]),
         restart_on_signal: setup.restart_on_signal,
         limits,

@@ -52,11 +52,14 @@ impl Ending {
 /// Tokens, as clients of this API count them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Tokens {
-    prompt_tokens: i64,
-    completion_tokens: i64,
-    total_tokens: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(rename = "prompt_tokens")]
+    prompt: i64,
+    #[serde(rename = "completion_tokens")]
+    completion: i64,
+    #[serde(rename = "total_tokens")]
+    total: i64,
+    #[serde(rename = "prompt_tokens_details", skip_serializing_if = "Option::is_none")]
+    prompt_details: Option<PromptDetails>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,13 +69,13 @@ struct PromptDetails {
 
 impl Tokens {
     fn count(usage: Option<&Usage>) -> Self {
-        let usage = usage.cloned().unwrap_or_default();
-        let prompt_tokens = usage.input.saturating_add(usage.cache_read);
+        let usage = usage.copied().unwrap_or_default();
+        let prompt = usage.input.saturating_add(usage.cache_read);
         Self {
-            prompt_tokens,
-            completion_tokens: usage.output,
-            total_tokens: prompt_tokens.saturating_add(usage.output).max(usage.total),
-            prompt_tokens_details: (usage.cache_read > 0).then_some(PromptDetails { cached_tokens: usage.cache_read }),
+            prompt,
+            completion: usage.output,
+            total: prompt.saturating_add(usage.output).max(usage.total),
+            prompt_details: (usage.cache_read > 0).then_some(PromptDetails { cached_tokens: usage.cache_read }),
         }
     }
 }
@@ -190,8 +193,7 @@ impl Frames {
     }
 
     fn chunk(mut self, head: &Head, choices: &[Piece<'_>], usage: Option<Tokens>) -> Self {
-        let chunk =
-            Chunk { id: &head.id, object: "chat.completion.chunk", created: head.created, model: &head.model, choices, usage };
+        let chunk = Chunk { id: &head.id, object: "chat.completion.chunk", created: head.created, model: &head.model, choices, usage };
         let json = serde_json::to_vec(&chunk).expect("strings and numbers can be written as JSON");
         self.data(&json);
         self

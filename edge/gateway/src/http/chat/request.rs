@@ -75,7 +75,7 @@ fn check_sampling(fields: &Map<String, Value>) -> Result<(), Refusal> {
         }
     }
     for name in TOKEN_LIMITS {
-        if given(fields, name).is_some_and(|value| !whole_number(value).is_some_and(|number| number > 0)) {
+        if given(fields, name).is_some_and(|value| whole_number(value).is_none_or(|number| number <= 0)) {
             return Err(Refusal::invalid(format!("`{name}` must be a positive integer.")));
         }
     }

@@ -61,12 +61,11 @@ impl Run {
     /// Returns the next item; the end is the last one. Nothing is lost when the wait for it is given up.
     pub(super) async fn next(&mut self) -> Result<Item, Refusal> {
         loop {
-            let answers = match &mut self.answers {
-                Some(answers) => answers,
-                None => {
-                    let begun = self.begin().await.map_err(|status| Refusal::from_status(&status))?;
-                    self.answers.insert(begun)
-                }
+            let answers = if let Some(answers) = &mut self.answers {
+                answers
+            } else {
+                let begun = self.begin().await.map_err(|status| Refusal::from_status(&status))?;
+                self.answers.insert(begun)
             };
             let received = tokio::select! {
                 received = answers.next() => received,

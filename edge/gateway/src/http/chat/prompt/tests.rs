@@ -114,7 +114,8 @@ fn refuses_pictures_in_the_current_message_only() {
         let error = assemble(&messages).unwrap_err();
         assert!(error.starts_with("Invalid image_url content in `messages`."), "{error}");
     }
-    let earlier = json!([{"role": "user", "content": [picture]}, {"role": "assistant", "content": "a cat"}, {"role": "user", "content": "sure?"}]);
+    let earlier =
+        json!([{"role": "user", "content": [picture]}, {"role": "assistant", "content": "a cat"}, {"role": "user", "content": "sure?"}]);
     let expected =
         "[Chat messages since your last reply - for context]\nAssistant: a cat\n\n[Current message - respond to this]\nUser: sure?";
     assert_eq!(message(&earlier), expected);

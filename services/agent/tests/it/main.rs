@@ -1,0 +1,10 @@
+//! The agent service through its gRPC client, in front of a scripted model server on loopback.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod agent;
+mod models;
+mod provider;
+mod recovery;
+mod sessions;
+mod turns;
