@@ -88,7 +88,7 @@ pub(crate) async fn history(runs: &Runs, request: ChatHistoryRequest) -> Result<
         offset: count(request.offset).unwrap_or(0),
     };
     let page = runs.parts.store.history(&key, page).await?;
-    let mut messages: Vec<ChatMessage> = page.messages.into_iter().map(messages::without_pictures).collect();
+    let mut messages = page.messages;
     if let Some(chars_max) = count(request.max_chars) {
         messages
             .iter_mut()

@@ -101,6 +101,11 @@ pub(crate) fn text_of(message: &ChatMessage) -> String {
     text
 }
 
+/// Returns how much of a message is pictures, in bytes.
+pub(crate) fn picture_bytes(message: &ChatMessage) -> usize {
+    message.content.iter().filter_map(|block| block.data.as_ref()).map(String::len).sum()
+}
+
 /// Takes the pictures out of a message, and says so: a list of messages would be too large with them.
 pub(crate) fn without_pictures(mut message: ChatMessage) -> ChatMessage {
     for block in &mut message.content {

@@ -126,12 +126,14 @@ fn render(message: &ChatMessage, ingredients: &Ingredients<'_>) -> WireMessage {
 fn question(message: &ChatMessage, ingredients: &Ingredients<'_>) -> WireMessage {
     let at_ms = message.timestamp_ms.unwrap_or(ingredients.now_ms);
     let mut text = format!("[{}] {}", stamp(at_ms, ingredients.zone, "%a %Y-%m-%d %H:%M %Z"), messages::text_of(message));
-    let pictures: Vec<&ContentBlock> = message.content.iter().filter(|block| block.r#type == "image").collect();
-    if pictures.is_empty() {
-        return WireMessage::text("user", text);
+    let all = message.content.iter().filter(|block| block.r#type == "image");
+    // Pictures of earlier turns are not read again.
+    let (pictures, hidden): (Vec<&ContentBlock>, Vec<&ContentBlock>) =
+        all.partition(|block| ingredients.model.images && block.data.is_some());
+    if !hidden.is_empty() {
+        text = format!("{text}\n[{} picture(s) attached, which cannot be seen here]", hidden.len());
     }
-    if !ingredients.model.images {
-        text = format!("{text}\n[{} picture(s) attached, which this model cannot see]", pictures.len());
+    if pictures.is_empty() {
         return WireMessage::text("user", text);
     }
     let url = |block: &ContentBlock| ImageUrl {

@@ -107,7 +107,7 @@ async fn begin(runs: &Runs, run: &Run, request: &Request, accession: Accession) 
         Accession::Begun(turn, head) => (turn, head),
         Accession::Waiting(place) => {
             let turn = place.turn().await?;
-            let head = runs.parts.store.begin(&run.id, opening(request, now_ms), now_ms).await?;
+            let head = runs.parts.store.begin(&run.id, opening(request, run.accepted_at_ms), now_ms).await?;
             (turn, Box::new(head))
         }
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use verso_kit::trace;
+use verso_kit::trace::{self, TraceContext};
 
 use super::drive::{self, Accession};
 use super::run::{Request, Run, failure_response};
@@ -52,19 +52,21 @@ impl Runs {
     fn resume(&self, record: &RunRecord, request: Request, accession: Accession) {
         tracing::info!(run = record.run_id, session = %record.key, attempt = record.attempt + 1, "run is taken up again");
         let agent = AgentId::normalize(&record.agent_id);
-        let emitter = self.emitter(record, &agent);
+        let context = TraceContext::generate();
+        let emitter = self.emitter(record, &agent, context);
         let run = Arc::new(Run::recovered(record.run_id.clone(), record.key.clone(), agent, emitter, record.accepted_at_ms));
         self.insert(&run);
         let runs = self.clone();
-        self.tasks.spawn("resumed run", async move {
+        let work = async move {
             runs.listener().await;
             drive::carry_out(&runs, &run, &request, accession).await;
-        });
+        };
+        self.tasks.spawn("resumed run", trace::scope(context, work));
     }
 
     async fn close(&self, record: RunRecord, now_ms: i64) -> Result<(), Error> {
         tracing::warn!(run = record.run_id, session = %record.key, attempt = record.attempt, "run was interrupted and is closed");
-        let emitter = self.emitter(&record, &AgentId::normalize(&record.agent_id));
+        let emitter = self.emitter(&record, &AgentId::normalize(&record.agent_id), TraceContext::generate());
         let finish = Finish {
             response: failure_response(&record.run_id, INTERRUPTED, None),
             run_id: record.run_id,
@@ -84,12 +86,12 @@ impl Runs {
         Ok(())
     }
 
-    fn emitter(&self, record: &RunRecord, agent: &AgentId) -> Emitter {
+    fn emitter(&self, record: &RunRecord, agent: &AgentId, context: TraceContext) -> Emitter {
         let source = super::Source {
             run_id: record.run_id.clone(),
             key: record.key.clone(),
             agent: agent.clone(),
-            traceparent: trace::current().to_string(),
+            traceparent: context.to_string(),
         };
         Emitter::new(self.parts.hub.clone(), self.parts.clock.clone(), source, record.attempt + 1)
     }

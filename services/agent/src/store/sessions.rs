@@ -236,7 +236,10 @@ fn describe(connection: &Connection, session: SessionRecord, filter: &Filter) ->
         let message: Option<ChatMessage> = found.map(|text| serde_json::from_str(&text)).transpose()?;
         Ok(message.map(|message| text_of(&message)).filter(|text| !text.is_empty()))
     };
-    let first_user_text = read_text(filter.titles, "SELECT message FROM entries WHERE session_id = ?1 ORDER BY position LIMIT 1")?;
+    let first_user_text = read_text(
+        filter.titles,
+        "SELECT message FROM entries WHERE session_id = ?1 AND json_extract(message, '$.role') = 'user' ORDER BY position LIMIT 1",
+    )?;
     let last_text = read_text(filter.last_messages, "SELECT message FROM entries WHERE session_id = ?1 ORDER BY position DESC LIMIT 1")?;
     Ok(Listed { session, first_user_text, last_text })
 }

@@ -6,13 +6,17 @@ use verso_proto::agent::v1::ChatMessage;
 use super::sessions::{self, SessionRecord};
 use super::{Result, Store};
 use crate::keys::SessionKey;
+use crate::messages;
+
+/// What one read takes from the disk at most, pictures included, in bytes.
+const RAW_BYTES_MAX: usize = 64 << 20;
 
 /// Which part of a transcript to read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageRequest {
     /// Messages at most.
     pub(crate) messages_max: usize,
-    /// Their size as JSON at most, in bytes; the oldest go first.
+    /// Their size as JSON at most, in bytes, without pictures; the oldest are left out first.
     pub(crate) bytes_max: usize,
     /// The newest messages to leave out.
     pub(crate) offset: usize,
@@ -23,7 +27,7 @@ pub(crate) struct PageRequest {
 pub(crate) struct Page {
     /// None: there is no such session.
     pub(crate) session: Option<SessionRecord>,
-    /// The oldest first.
+    /// The oldest first, without their pictures.
     pub(crate) messages: Vec<ChatMessage>,
     /// Whether there are older ones.
     pub(crate) has_more: bool,
@@ -87,20 +91,22 @@ fn newest_before(connection: &Connection, session_id: &str, before: i64, request
 
 fn take(statement: &mut Statement<'_>, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<ChatMessage>, bool)> {
     let mut rows = statement.query(params![session_id, before])?;
-    let (mut messages, mut bytes, mut oldest) = (Vec::new(), 0_usize, before);
-    while messages.len() < request.messages_max {
+    let (mut found, mut bytes, mut raw_bytes, mut oldest) = (Vec::new(), 0_usize, 0_usize, before);
+    while found.len() < request.messages_max {
         let Some(row) = rows.next()? else { break };
         let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        bytes = bytes.saturating_add(text.len());
+        let message: ChatMessage = serde_json::from_str(text)?;
+        raw_bytes = raw_bytes.saturating_add(text.len());
+        bytes = bytes.saturating_add(text.len() - messages::picture_bytes(&message));
         // One message is returned whatever its size: otherwise nobody could ever read it.
-        if bytes > request.bytes_max && !messages.is_empty() {
+        if (bytes > request.bytes_max || raw_bytes > RAW_BYTES_MAX) && !found.is_empty() {
             break;
         }
-        messages.push(serde_json::from_str(text)?);
+        found.push(messages::without_pictures(message));
         oldest = row.get(0)?;
     }
-    messages.reverse();
-    Ok((messages, oldest > 0))
+    found.reverse();
+    Ok((found, oldest > 0))
 }
 
 #[cfg(test)]
