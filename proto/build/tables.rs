@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use protox::prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
+use crate::attributes;
 use crate::options::{self, Options, rust_path};
 use crate::schema;
 
@@ -68,17 +69,25 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
         listed = !name.is_empty() && !flag("unlisted"),
         dynamic = dynamic_scope(options),
         schema = schema.to_string(),
-        transcode = transcode(method, &name),
+        transcode = transcode(pool, method, &name),
     ))
 }
 
 /// Internal rpcs carry envelopes that need no JSON form.
-fn transcode(method: &MethodDescriptor, name: &str) -> String {
+fn transcode(pool: &DescriptorPool, method: &MethodDescriptor, name: &str) -> String {
     if name.is_empty() {
         return "None".to_owned();
     }
     let (input, output) = (rust_path(method.input().full_name()), rust_path(method.output().full_name()));
-    format!("Some(Transcode {{ encode: encode::<{input}>, decode: decode::<{output}> }})")
+    // An answer that is JSON text already needs no rendering.
+    let rendered = options::bare(pool, &method.output()).then(|| method.output().fields().next()).flatten().filter(|field| {
+        field.kind().as_message().is_some_and(|message| message.full_name() == "verso.wire.v1.Json") && !attributes::is_optional(field)
+    });
+    let decode = rendered.map_or_else(
+        || format!("decode::<{output}>"),
+        |field| format!("|message| Ok({output}::decode(message)?.{}.unwrap_or_default().text)", field.name()),
+    );
+    format!("Some(Transcode {{ encode: encode::<{input}>, decode: {decode} }})")
 }
 
 fn dynamic_scope(options: Option<&Options>) -> String {

@@ -96,8 +96,8 @@ impl Socket {
 pub(crate) async fn many(url: &str, count: usize) -> Vec<Socket> {
     let mut opening = JoinSet::new();
     let mut sockets = Vec::with_capacity(count);
-    for _ in 0..OPENING_AT_ONCE {
-        let (url, share) = (url.to_owned(), count / OPENING_AT_ONCE);
+    for opener in 0..OPENING_AT_ONCE {
+        let (url, share) = (url.to_owned(), count / OPENING_AT_ONCE + usize::from(opener < count % OPENING_AT_ONCE));
         opening.spawn(async move {
             let mut opened = Vec::with_capacity(share);
             for _ in 0..share {

@@ -31,8 +31,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway without any model and waits until every service serves.
     pub async fn start() -> Self {
-        // Named, because the test's machine may have a model of its own.
-        Self::start_with(json!({"agents": {"defaults": {"model": {"primary": "verso/offline"}}}})).await
+        Self::start_with(json!({})).await
     }
 
     /// Starts a gateway whose model is `provider`.
@@ -83,6 +82,8 @@ impl Gateway {
         command.env("HOME", self.folder.path()).env("NO_COLOR", "1");
         command.env("VERSO_STATE_DIR", self.state_dir()).env("VERSO_CONFIG_PATH", self.state_dir().join("verso.json"));
         command.env("VERSO_GATEWAY_PORT", self.port.to_string());
+        // The machine may have a model of its own.
+        command.env("VERSO_LOCAL_MODELS", "off");
         command
     }
 

@@ -4,6 +4,7 @@ mod handshake;
 mod hello;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
@@ -27,6 +28,7 @@ use crate::gateway::Gateway;
 use crate::metered::Metered;
 use crate::outlet::{Outgoing, Outlet};
 use crate::request_facts::Facts;
+use crate::wire::{self, TextFrame};
 
 /// Read and write buffer of one connection, in bytes: ten thousand idle connections must fit.
 const BUFFER_BYTES: usize = 4 << 10;
@@ -118,11 +120,10 @@ async fn refuse(gateway: &Gateway, mut socket: Socket, refusal: Refusal) {
 async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>) -> Option<Close> {
     let asking = Asking { gateway: Arc::clone(gateway), outlet: Arc::clone(outlet) };
     let in_flight = Arc::new(Semaphore::new(gateway.limits.requests_per_connection_max));
-    let mut batch = Vec::new();
     loop {
         tokio::select! {
             () = outlet.filled() => {
-                if let Some(ending) = send_queued(socket, outlet, &mut batch).await {
+                if let Some(ending) = send_queued(socket, outlet).await {
                     return ending;
                 }
             }
@@ -158,61 +159,57 @@ fn take(asking: &Asking, in_flight: &Arc<Semaphore>, text: &str) {
     });
 }
 
-/// Writes what is queued and flushes once; the answer is set when the connection is to end.
-async fn send_queued(socket: &mut Socket, outlet: &Outlet, batch: &mut Vec<Outgoing>) -> Option<Option<Close>> {
+/// Writes what is queued; the answer is set when the connection is to end.
+async fn send_queued(socket: &mut Socket, outlet: &Outlet) -> Option<Option<Close>> {
+    // Allocated for the moment: ten thousand idle connections keep nothing.
+    let mut batch = Vec::new();
     loop {
-        outlet.take(BATCH_FRAMES, batch);
+        outlet.take(BATCH_FRAMES, &mut batch);
         if batch.is_empty() {
             return None;
         }
+        let (mut frames, mut ping, mut ending) = (Vec::with_capacity(batch.len()), false, None);
         for outgoing in batch.drain(..) {
-            let message = match outgoing {
-                Outgoing::Text(text) => Message::Text(text),
-                Outgoing::Event(event, seq) => match event.frame(outlet.peer.version, seq) {
-                    Some(frame) => Message::text(frame),
-                    None => continue,
-                },
-                Outgoing::Ping => Message::Ping(Bytes::new()),
-                Outgoing::Close(ending) => {
-                    let flushed = timeout(CLOSE_FLUSH, socket.flush()).await;
-                    return Some(flushed.is_ok_and(|flushed| flushed.is_ok()).then_some(ending));
-                }
-            };
-            if send(socket, outlet, message).await.is_err() {
-                return Some(None);
+            match outgoing {
+                Outgoing::Text(text) => frames.push(TextFrame::text(text)),
+                Outgoing::Event(event, seq) => frames.extend(TextFrame::event(event, outlet.peer.version, seq)),
+                Outgoing::Ping => ping = true,
+                Outgoing::Close(close) => ending = Some(close),
             }
         }
-        if batch.capacity() > 2 * BATCH_FRAMES {
-            batch.shrink_to(BATCH_FRAMES);
-        }
-        if flush(socket, outlet).await.is_err() {
-            return Some(None);
+        let writing = async {
+            if ping {
+                socket.feed(Message::Ping(Bytes::new())).await.map_err(|_| ())?;
+            }
+            // What the library has to say, pings and pongs, goes first and whole: frames must not mix.
+            socket.flush().await.map_err(|_| ())?;
+            wire::write_all(socket.get_mut(), &frames).await.map_err(|_| ())
+        };
+        let written = match ending {
+            Some(_) => timeout(CLOSE_FLUSH, writing).await.map_err(|_| ()).flatten(),
+            None => until_closed(outlet, writing).await,
+        };
+        match (written, ending) {
+            (Err(()), _) => return Some(None),
+            (Ok(()), Some(close)) => return Some(Some(close)),
+            (Ok(()), None) => {}
         }
     }
 }
 
-/// How long frames that are written already may take to leave before the connection is closed.
-const CLOSE_FLUSH: std::time::Duration = std::time::Duration::from_millis(500);
-
-async fn send(socket: &mut Socket, outlet: &Outlet, message: Message) -> Result<(), ()> {
-    until_closed(outlet, socket.feed(message)).await
-}
-
-async fn flush(socket: &mut Socket, outlet: &Outlet) -> Result<(), ()> {
-    until_closed(outlet, socket.flush()).await
-}
+/// How long frames may take to leave once the connection is to be closed.
+const CLOSE_FLUSH: Duration = Duration::from_millis(500);
 
 /// Writes to a peer that may not be reading; gives up when the connection is to be closed meanwhile.
-async fn until_closed(outlet: &Outlet, writing: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), ()> {
+async fn until_closed(outlet: &Outlet, writing: impl Future<Output = Result<(), ()>>) -> Result<(), ()> {
     let mut writing = std::pin::pin!(writing);
     loop {
         tokio::select! {
             biased;
-            written = &mut writing => return written.map_err(|_| ()),
+            written = &mut writing => return written,
             () = outlet.filled() => {
                 if outlet.is_closed() {
-                    let rest = timeout(CLOSE_FLUSH, &mut writing).await;
-                    return rest.map_err(|_| ()).and_then(|written| written.map_err(|_| ()));
+                    return timeout(CLOSE_FLUSH, &mut writing).await.map_err(|_| ()).flatten();
                 }
             }
         }

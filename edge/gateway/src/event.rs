@@ -51,12 +51,12 @@ impl Rendered {
         self.prefix(version).map_or(0, EventPrefix::len)
     }
 
-    /// Returns the frame for one connection.
-    pub(crate) fn frame(&self, version: Version, seq: Option<u64>) -> Option<String> {
-        self.prefix(version).map(|prefix| prefix.finish(seq, self.state_version))
+    pub(crate) fn state_version(&self) -> Option<(u64, u64)> {
+        self.state_version
     }
 
-    fn prefix(&self, version: Version) -> Option<&EventPrefix> {
+    /// Returns the part of the frame that all clients of a version share.
+    pub(crate) fn prefix(&self, version: Version) -> Option<&EventPrefix> {
         let cell = match version {
             Version::V3 => &self.v3,
             Version::V4 => &self.v4,

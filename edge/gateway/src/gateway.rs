@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use verso_kit::service::{Context, Error};
 use verso_kit::tasks::Tasks;
+use verso_proto::Json;
 use verso_proto::methods::{METHODS, ServiceEvent};
-use verso_proto::presence::v1::Entry;
 use verso_proto::wire::v1::StateVersion;
 
 use crate::config::Config;
@@ -41,7 +41,7 @@ pub(crate) struct Gateway {
     pub(crate) boot_id: String,
     pub(crate) started: Instant,
     /// The presence list that was last heard of, for when the presence service is away.
-    pub(crate) presence: ArcSwap<Vec<Entry>>,
+    pub(crate) presence: ArcSwap<Json>,
     /// What `last-heartbeat` answers.
     pub(crate) last_heartbeat: ArcSwap<Option<String>>,
     versions: Versions,
@@ -91,9 +91,9 @@ impl Gateway {
     }
 
     /// Takes over the presence service's list, unless a newer one is known: answers may overtake each other.
-    pub(crate) fn saw_presence_list(&self, version: u64, entries: Vec<Entry>) {
+    pub(crate) fn saw_presence_list(&self, version: u64, entries: Option<Json>) {
         if self.versions.presence.fetch_max(version, Ordering::Relaxed) <= version {
-            self.presence.store(Arc::new(entries));
+            self.presence.store(Arc::new(entries.unwrap_or_default()));
         }
     }
 

@@ -21,6 +21,7 @@ mod roster;
 mod services;
 mod sources;
 mod timers;
+mod wire;
 
 use std::net::TcpListener;
 use std::sync::Arc;

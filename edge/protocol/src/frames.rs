@@ -62,14 +62,20 @@ impl EventPrefix {
 
     /// The whole frame for one connection, in one allocation.
     pub fn finish(&self, seq: Option<u64>, state_version: Option<(u64, u64)>) -> String {
+        let tail = self.tail(seq, state_version);
+        [self.text.as_str(), &tail].concat()
+    }
+
+    /// The rest of the frame for one connection: what follows the shared part.
+    #[allow(clippy::unused_self, reason = "a tail without its event means nothing")]
+    pub fn tail(&self, seq: Option<u64>, state_version: Option<(u64, u64)>) -> String {
         const SEQ: &str = ",\"seq\":";
         const PRESENCE: &str = ",\"stateVersion\":{\"presence\":";
         const HEALTH: &str = ",\"health\":";
         let seq_bytes = seq.map_or(0, |seq| SEQ.len() + digits(seq));
         let version_bytes =
             state_version.map_or(0, |(presence, health)| PRESENCE.len() + digits(presence) + HEALTH.len() + digits(health) + 1);
-        let mut out = String::with_capacity(self.text.len() + seq_bytes + version_bytes + 1);
-        out.push_str(&self.text);
+        let mut out = String::with_capacity(seq_bytes + version_bytes + 1);
         if let Some(seq) = seq {
             out.push_str(SEQ);
             push_number(&mut out, seq);
@@ -83,6 +89,11 @@ impl EventPrefix {
         }
         out.push('}');
         out
+    }
+
+    /// The shared part of the frame.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 
     /// Bytes of the rendered part: what a queue can count before the frame exists.

@@ -105,7 +105,9 @@ impl Agent for Adapter {
     }
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Reply<Self::SubscribeStream> {
-        Ok(Response::new(self.runs.parts.hub.subscribe(request.into_inner().from).boxed()))
+        let events = self.runs.parts.hub.subscribe(request.into_inner().from);
+        // An event stream never ends by itself, and a stop should not wait for it.
+        Ok(Response::new(events.take_until(self.runs.shutdown().cancelled_owned()).boxed()))
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use verso_kit::CancellationToken;
 use verso_kit::tasks::Tasks;
 use verso_kit::trace;
 
@@ -59,6 +60,11 @@ pub(crate) enum Submitted {
 }
 
 impl Runs {
+    /// Is triggered when the service ends.
+    pub(crate) fn shutdown(&self) -> CancellationToken {
+        self.tasks.shutdown().clone()
+    }
+
     /// Makes the table of runs. `tasks` carry them out.
     pub(crate) fn new(parts: Arc<Parts>, tasks: Tasks) -> Self {
         Self { parts, tasks, active: Arc::default(), arrivals: watch::Sender::new(0) }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use verso_kit::CancellationToken;
 use verso_kit::events::Hub;
+use verso_proto::Json;
 use verso_proto::presence::v1::{Entry, Event, PresenceEvent, event};
 use verso_proto::wire::v1::StateVersion;
 
@@ -17,7 +18,7 @@ use crate::roster::{self, Roster};
 const GATHER: Duration = Duration::from_millis(50);
 
 /// The list as it stands, and the number of its last change.
-pub(crate) type Snapshot = (Vec<Entry>, u64);
+pub(crate) type Snapshot = (Json, u64);
 
 /// The list that everybody sees.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Board {
     }
 
     /// Lists every entry, newest first.
-    pub(crate) fn list(&self) -> Vec<Entry> {
+    pub(crate) fn list(&self) -> Json {
         self.state().roster.list()
     }
 
@@ -66,7 +67,7 @@ impl Board {
         if state.roster.announce(conn_id, entry)? && broadcast {
             self.tell_soon(&mut state);
         }
-        let entries = if gone { Vec::new() } else { state.roster.list() };
+        let entries = if gone { Json { text: "[]".to_owned() } } else { state.roster.list() };
         Ok((entries, state.roster.version()))
     }
 
@@ -108,7 +109,7 @@ impl Board {
     fn tell(&self, state: &mut State) {
         state.untold = false;
         let version = StateVersion { presence: state.roster.version(), health: 0 };
-        let presence = event::Event::Presence(PresenceEvent { presence: state.roster.list() });
+        let presence = event::Event::Presence(PresenceEvent { presence: Some(state.roster.list()) });
         self.hub.emit_with(Event { meta: None, event: Some(presence) }, |meta| meta.state_version = Some(version));
     }
 

@@ -45,7 +45,7 @@ impl Presence for Service {
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
     async fn system_presence(&self, _: Request<SystemPresenceRequest>) -> Reply<SystemPresenceResponse> {
-        reply(SystemPresenceResponse { entries: self.board.list() })
+        reply(SystemPresenceResponse { entries: Some(self.board.list()) })
     }
 
     async fn system_event(&self, request: Request<SystemEventRequest>) -> Reply<SystemEventResponse> {
@@ -57,14 +57,14 @@ impl Presence for Service {
         let AnnounceRequest { conn_id, entry, broadcast } = request.into_inner();
         let entry = entry.ok_or(Error::EntryRequired).map_err(status)?;
         let (entries, version) = self.board.announce(conn_id, entry, broadcast).map_err(status)?;
-        reply(AnnounceResponse { entries, version })
+        reply(AnnounceResponse { entries: Some(entries), version })
     }
 
     async fn restore(&self, request: Request<RestoreRequest>) -> Reply<RestoreResponse> {
         let RestoreRequest { connections, version } = request.into_inner();
         let connections = connections.into_iter().map(|held| (held.conn_id, held.entry.unwrap_or_default())).collect();
         let (entries, version) = self.board.restore(connections, version).map_err(status)?;
-        reply(RestoreResponse { entries, version })
+        reply(RestoreResponse { entries: Some(entries), version })
     }
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Reply<Self::SubscribeStream> {

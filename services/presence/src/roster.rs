@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use verso_kit::clock::Clock;
+use verso_proto::Json;
 use verso_proto::presence::v1::Entry;
 
 use crate::entry::{bounded, merge};
@@ -47,6 +48,8 @@ type Place = (i64, u64);
 #[derive(Debug)]
 struct Record {
     entry: Entry,
+    /// The entry as JSON, rendered when it changes: a list is read far more often.
+    json: String,
     place: Place,
     /// What was announced last, and by which connection.
     announced: Option<(String, Entry)>,
@@ -77,15 +80,25 @@ impl Roster {
         self.version
     }
 
-    /// Lists every entry that is not too old, newest first. The gateway's own one is always of now.
-    pub(crate) fn list(&mut self) -> Vec<Entry> {
+    /// Lists every entry that is not too old, newest first, as a JSON array. The gateway's own one is always of now.
+    pub(crate) fn list(&mut self) -> Json {
         let now_ms = self.clock.now_ms();
         self.forget_old(now_ms);
         let mut own = self.own.clone();
         // A clock that was set back must not put it below others.
         own.ts_ms = self.by_age.last_key_value().map_or(now_ms, |((newest_ms, _), _)| now_ms.max(*newest_ms));
-        let others = self.by_age.values().rev().filter_map(|key| self.records.get(key)).map(|record| record.entry.clone());
-        std::iter::once(own).chain(others).collect()
+        let own = render(&own);
+        let others = self.by_age.values().rev().filter_map(|key| self.records.get(key)).map(|record| record.json.as_str());
+        let size_bytes = own.len() + 2 + self.records.values().map(|record| record.json.len() + 1).sum::<usize>();
+        let mut text = String::with_capacity(size_bytes);
+        text.push('[');
+        text.push_str(&own);
+        for other in others {
+            text.push(',');
+            text.push_str(other);
+        }
+        text.push(']');
+        Json { text }
     }
 
     /// Records that a connection came or went; false when that was known.
@@ -159,7 +172,7 @@ impl Roster {
                 place.0 = place.0.max(known.place.0);
                 known
             }
-            None => Record { entry: Entry::default(), place, announced: None, text_given },
+            None => Record { entry: Entry::default(), json: String::new(), place, announced: None, text_given },
         };
         merge(&mut record.entry, entry);
         record.place = place;
@@ -169,6 +182,7 @@ impl Roster {
         if !record.text_given {
             record.entry.text = Some(line::write(&record.entry));
         }
+        record.json = render(&record.entry);
         self.by_age.insert(place, key.clone());
         self.records.insert(key, record);
         while self.records.len() >= ENTRIES_MAX {
@@ -187,6 +201,10 @@ impl Roster {
             self.records.remove(&key);
         }
     }
+}
+
+fn render(entry: &Entry) -> String {
+    serde_json::to_string(entry).expect("an entry holds strings, numbers and lists of strings")
 }
 
 /// Whether an announced connection is gone.

@@ -38,7 +38,7 @@ pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, fa
             capabilities: Some(StringList::default()),
         }),
         snapshot: Some(Snapshot {
-            presence: gateway.presence.load().as_ref().clone(),
+            presence: Some(presence(gateway)),
             health: Some(Json { text: if summary.json.is_empty() { "{}".to_owned() } else { summary.json.clone() } }),
             state_version: Some(gateway.state_version()),
             uptime_ms: gateway.uptime_ms(),
@@ -106,6 +106,12 @@ pub(super) fn announcements(request: &ConnectRequest, auth: &GrantedAuth, princi
         }),
     });
     Announced { presence, node }
+}
+
+/// The last known list; an empty one before there was any.
+fn presence(gateway: &Gateway) -> Json {
+    let known = gateway.presence.load();
+    if known.text.is_empty() { Json { text: "[]".to_owned() } } else { known.as_ref().clone() }
 }
 
 fn policy(gateway: &Gateway) -> Policy {

@@ -115,7 +115,6 @@ impl Edit {
         match self {
             Self::Drop => None,
             Self::DropUnless(member) => Object::parse(value)?.get(member).map(|_| value),
-            Self::DropValue(dropped) => (value != dropped).then_some(value),
             Self::Replace { from, to } if value == from => Some(to),
             Self::Replace { .. } | Self::Suppress(_) => Some(value),
         }

@@ -21,8 +21,6 @@ pub(super) enum Edit {
     Drop,
     /// The member is left out unless the object in it has this one.
     DropUnless(&'static str),
-    /// The member is left out when it is this JSON text.
-    DropValue(&'static str),
     /// One JSON text becomes another.
     Replace { from: &'static str, to: &'static str },
     /// The event is not sent at all when the member is one of these JSON texts.
@@ -92,7 +90,6 @@ pub(super) static EVENTS: &[Row] = &[
     drop(V3, "chat", "agentId"),
     drop(V3, "chat", "deltaText"),
     drop(V3, "chat", "replace"),
-    Row { version: V3, name: "chat", path: "stopReason", edit: Edit::DropValue("\"stop\"") },
     Row { version: V3, name: "chat", path: "state", edit: Edit::Suppress(&["\"status\""]) },
 ];
 

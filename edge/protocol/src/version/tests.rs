@@ -46,13 +46,6 @@ fn holds(row: &Row, render: &dyn Fn(Version, &str) -> Option<String>) {
             check(row.version, &given, Some(&without(row.path)));
             check(other(row.version), &given, Some(&given));
         }
-        Edit::DropValue(dropped) => {
-            let given = at(row.path, &parsed(dropped));
-            check(row.version, &given, Some(&without(row.path)));
-            check(other(row.version), &given, Some(&given));
-            let unrelated = at(row.path, &json!("unrelated"));
-            check(row.version, &unrelated, Some(&unrelated));
-        }
         Edit::Replace { from, to } => {
             let given = at(row.path, &parsed(from));
             check(row.version, &given, Some(&at(row.path, &parsed(to))));
