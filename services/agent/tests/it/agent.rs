@@ -153,7 +153,12 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) async fn next(&mut self) -> Kind {
-        self.stream.message().await.unwrap().unwrap().event.unwrap()
+        self.next_or_end().await.unwrap()
+    }
+
+    /// Returns the next event; none when the service has ended.
+    pub(crate) async fn next_or_end(&mut self) -> Option<Kind> {
+        Some(self.stream.message().await.unwrap()?.event.unwrap())
     }
 
     /// Returns the next events of a run, up to the `chat` event that ends it, in short form.
