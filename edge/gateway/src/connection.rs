@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -30,8 +30,8 @@ use crate::outlet::{Outgoing, Outlet};
 use crate::request_facts::Facts;
 use crate::wire::{self, TextFrame};
 
-/// Read and write buffer of one connection, in bytes: ten thousand idle connections must fit.
-const BUFFER_BYTES: usize = 4 << 10;
+/// Read and write buffer of one connection, in bytes: ten thousand idle connections must fit. Longer frames get room of their own.
+const BUFFER_BYTES: usize = 1 << 10;
 
 /// Frames that are written before the socket is flushed.
 const BATCH_FRAMES: usize = 64;
@@ -45,7 +45,27 @@ const PREAUTH_OVERHEAD_BYTES: usize = 1 << 10;
 type Socket = WebSocketStream<Metered<TcpStream>>;
 
 /// Runs an upgraded connection to its end.
+///
+/// What an idle connection keeps is the state of this function, so whatever happens only once is on the heap and gone when it is done.
 pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, facts: Facts, waiting: Waiting) {
+    let Some((mut socket, outlet)) = Box::pin(establish(Arc::clone(&gateway), stream, early, facts, waiting)).await else { return };
+    let ending = serve(&gateway, &mut socket, &outlet).await;
+    gateway.connections.remove(&outlet.conn_id);
+    handshake::leave(&gateway, &outlet.conn_id);
+    debug!(conn = outlet.conn_id, "disconnected");
+    if let Some(ending) = ending {
+        Box::pin(close(gateway, socket, ending)).await;
+    }
+}
+
+/// Shakes hands in time; none when that did not come to a connection.
+async fn establish(
+    gateway: Arc<Gateway>,
+    stream: TcpStream,
+    early: Bytes,
+    facts: Facts,
+    waiting: Waiting,
+) -> Option<(Socket, Arc<Outlet>)> {
     let limits = &gateway.limits;
     let metered = Metered::new(stream, early, limits.preauth_payload_bytes_max + PREAUTH_OVERHEAD_BYTES);
     let config = WebSocketConfig::default()
@@ -54,23 +74,23 @@ pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, 
         .max_message_size(Some(limits.payload_bytes_max))
         .max_frame_size(Some(limits.payload_bytes_max));
     let mut socket = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config)).await;
-    let deadline = Instant::now() + limits.handshake;
     let conn_id = uuid::Uuid::new_v4().to_string();
-    let outlet = match timeout_at(deadline, greet(&gateway, &mut socket, &facts, conn_id)).await {
-        Ok(Ok(outlet)) => outlet,
-        Ok(Err(refusal)) => return refuse(&gateway, socket, refusal).await,
-        Err(_) => return close(&gateway, socket, &Close::NORMAL).await,
+    let refusal = match timeout(limits.handshake, greet(&gateway, &mut socket, &facts, conn_id)).await {
+        Ok(Ok(outlet)) => {
+            drop(waiting);
+            socket.get_mut().lift();
+            debug!(conn = outlet.conn_id, client = outlet.principal.client_id, "connected");
+            return Some((socket, outlet));
+        }
+        Ok(Err(refusal)) => refusal,
+        Err(_) => Close::NORMAL.into(),
     };
-    drop(waiting);
-    socket.get_mut().lift();
-    debug!(conn = outlet.conn_id, client = outlet.principal.client_id, "connected");
-    let ending = serve(&gateway, &mut socket, &outlet).await;
-    gateway.connections.remove(&outlet.conn_id);
-    handshake::leave(&gateway, &outlet.conn_id);
-    debug!(conn = outlet.conn_id, "disconnected");
-    if let Some(ending) = ending {
-        close(&gateway, socket, &ending).await;
+    if let Some(response) = refusal.response {
+        // A peer that is gone already cannot be told.
+        drop(socket.send(Message::text(response)).await);
     }
+    close(gateway, socket, refusal.close).await;
+    None
 }
 
 /// Why a connection got no further than its handshake.
@@ -108,14 +128,6 @@ async fn greet(gateway: &Arc<Gateway>, socket: &mut Socket, facts: &Facts, conn_
     handshake::connect(gateway, &text, &nonce, facts, conn_id).await
 }
 
-async fn refuse(gateway: &Gateway, mut socket: Socket, refusal: Refusal) {
-    if let Some(response) = refusal.response {
-        // A peer that is gone already cannot be told.
-        drop(socket.send(Message::text(response)).await);
-    }
-    close(gateway, socket, &refusal.close).await;
-}
-
 /// Serves an established connection; the answer is how to end it, or none if the peer is gone.
 async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>) -> Option<Close> {
     let asking = Asking { gateway: Arc::clone(gateway), outlet: Arc::clone(outlet) };
@@ -123,7 +135,7 @@ async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>
     loop {
         tokio::select! {
             () = outlet.filled() => {
-                if let Some(ending) = send_queued(socket, outlet).await {
+                if let Some(ending) = Box::pin(send_queued(socket, outlet)).await {
                     return ending;
                 }
             }
@@ -248,7 +260,7 @@ async fn next_text(socket: &mut Socket) -> Incoming {
 }
 
 /// Says why the connection ends, gives the peer a moment to say the same, and ends it.
-async fn close(gateway: &Gateway, mut socket: Socket, ending: &Close) {
+async fn close(gateway: Arc<Gateway>, mut socket: Socket, ending: Close) {
     let frame = CloseFrame { code: CloseCode::from(ending.code), reason: Utf8Bytes::from(ending.reason.as_ref()) };
     let farewell = async {
         if socket.close(Some(frame)).await.is_ok() {

@@ -19,8 +19,8 @@ pub(crate) struct Roster {
 /// What was announced for one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Announced {
-    pub(crate) presence: Option<PresenceAnnounce>,
-    pub(crate) node: Option<NodeAnnounce>,
+    pub(crate) presence: Option<Box<PresenceAnnounce>>,
+    pub(crate) node: Option<Box<NodeAnnounce>>,
 }
 
 impl Roster {
@@ -33,11 +33,11 @@ impl Roster {
     }
 
     fn presence(&self) -> Vec<PresenceAnnounce> {
-        self.live().values().filter_map(|announced| announced.presence.clone()).collect()
+        self.live().values().filter_map(|announced| announced.presence.as_deref().cloned()).collect()
     }
 
     fn nodes(&self) -> Vec<NodeAnnounce> {
-        self.live().values().filter_map(|announced| announced.node.clone()).collect()
+        self.live().values().filter_map(|announced| announced.node.as_deref().cloned()).collect()
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<String, Announced>> {

@@ -83,13 +83,13 @@ pub(super) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
             }
             presence.broadcast = true;
             // A presence service that is away rebuilds its list without this connection.
-            drop(told.services.call(presence).await);
+            drop(told.services.call(*presence).await);
         }
         if let Some(mut node) = announced.node {
             if let Some(info) = &mut node.node {
                 info.connected = false;
             }
-            drop(told.services.call(node).await);
+            drop(told.services.call(*node).await);
         }
     });
 }
@@ -288,11 +288,11 @@ impl Attempt<'_> {
 async fn announce(gateway: &Arc<Gateway>, conn_id: &str, announced: Announced) {
     gateway.roster.add(conn_id, announced.clone());
     if let Some(presence) = announced.presence
-        && let Ok(Ok(answer)) = tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(presence)).await
+        && let Ok(Ok(answer)) = tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(*presence)).await
     {
         gateway.saw_presence_list(answer.version, answer.entries);
     }
     if let Some(node) = announced.node {
-        drop(tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(node)).await);
+        drop(tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(*node)).await);
     }
 }

@@ -65,45 +65,49 @@ pub(super) fn announcements(request: &ConnectRequest, auth: &GrantedAuth, princi
     let client = request.client.clone().unwrap_or_default();
     let remote_ip = (!facts.local).then(|| facts.client_ip.to_string());
     let tracked = client.id != "cli" && client.mode != "cli";
-    let presence = tracked.then(|| PresenceAnnounce {
-        conn_id: principal.conn_id.clone(),
-        entry: Some(Entry {
-            host: Some(client.display_name.clone().unwrap_or_else(|| client.id.clone())),
-            ip: remote_ip.clone(),
-            version: Some(client.version.clone()),
-            platform: Some(client.platform.clone()),
-            device_family: client.device_family.clone(),
-            model_identifier: client.model_identifier.clone(),
-            mode: Some(client.mode.clone()),
-            reason: Some("connect".to_owned()),
-            ts_ms: now_ms,
-            device_id: principal.device_id.clone(),
-            roles: vec![auth.role.clone()],
-            scopes: auth.scopes.clone(),
-            instance_id: principal.device_id.clone().or_else(|| client.instance_id.clone()),
-            ..Entry::default()
-        }),
-        broadcast: false,
+    let presence = tracked.then(|| {
+        Box::new(PresenceAnnounce {
+            conn_id: principal.conn_id.clone(),
+            entry: Some(Entry {
+                host: Some(client.display_name.clone().unwrap_or_else(|| client.id.clone())),
+                ip: remote_ip.clone(),
+                version: Some(client.version.clone()),
+                platform: Some(client.platform.clone()),
+                device_family: client.device_family.clone(),
+                model_identifier: client.model_identifier.clone(),
+                mode: Some(client.mode.clone()),
+                reason: Some("connect".to_owned()),
+                ts_ms: now_ms,
+                device_id: principal.device_id.clone(),
+                roles: vec![auth.role.clone()],
+                scopes: auth.scopes.clone(),
+                instance_id: principal.device_id.clone().or_else(|| client.instance_id.clone()),
+                ..Entry::default()
+            }),
+            broadcast: false,
+        })
     });
-    let node = (auth.role == "node").then(|| NodeAnnounce {
-        conn_id: principal.conn_id.clone(),
-        node: Some(NodeInfo {
-            node_id: principal.device_id.clone().unwrap_or_default(),
-            display_name: client.display_name,
-            platform: Some(client.platform),
-            version: Some(client.version),
-            device_family: client.device_family,
-            model_identifier: client.model_identifier,
-            remote_ip,
-            caps: request.caps.clone(),
-            commands: request.commands.clone(),
-            path_env: request.path_env.clone(),
-            permissions: request.permissions.clone(),
-            paired: true,
-            connected: true,
-            connected_at_ms: Some(now_ms),
-            ..NodeInfo::default()
-        }),
+    let node = (auth.role == "node").then(|| {
+        Box::new(NodeAnnounce {
+            conn_id: principal.conn_id.clone(),
+            node: Some(NodeInfo {
+                node_id: principal.device_id.clone().unwrap_or_default(),
+                display_name: client.display_name,
+                platform: Some(client.platform),
+                version: Some(client.version),
+                device_family: client.device_family,
+                model_identifier: client.model_identifier,
+                remote_ip,
+                caps: request.caps.clone(),
+                commands: request.commands.clone(),
+                path_env: request.path_env.clone(),
+                permissions: request.permissions.clone(),
+                paired: true,
+                connected: true,
+                connected_at_ms: Some(now_ms),
+                ..NodeInfo::default()
+            }),
+        })
     });
     Announced { presence, node }
 }
