@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 use crate::attributes::is_optional;
 use crate::options::{self, Options};
 
+/// In a patch, `null` stands beside the strings that the rules allow.
+const NULLABLE_STRING: &str = "verso.wire.v1.NullableString";
+
 /// The schema of `message`. An open one accepts members that it does not list.
 pub(crate) fn of(pool: &DescriptorPool, message: &MessageDescriptor, open: bool) -> Value {
-    match message.full_name() {
-        "verso.wire.v1.Json" => return json!({}),
-        "verso.wire.v1.NullableString" => return json!({"type": ["string", "null"]}),
-        _ => {}
+    if message.full_name() == "verso.wire.v1.Json" {
+        return json!({});
     }
     if options::bare(pool, message) {
         return message.fields().next().map_or_else(|| json!({}), |field| of_field(pool, &field, open));
@@ -69,12 +70,14 @@ fn of_kind(pool: &DescriptorPool, kind: &Kind, rules: Option<&Options>, open: bo
         Kind::String => json!({"type": "string"}),
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Double | Kind::Float => json!({"type": "number"}),
+        Kind::Message(message) if message.full_name() == NULLABLE_STRING => json!({"type": ["string", "null"]}),
         Kind::Message(message) => return of(pool, message, open),
         _ => json!({"type": "integer"}),
     };
     limit(&mut schema, rules, &[("min_len", "minLength"), ("max_len", "maxLength"), ("gte", "minimum"), ("lte", "maximum")]);
     if let Some(values) = rules.map(|rules| rules.texts("one_of")).filter(|values| !values.is_empty()) {
-        schema = json!({"enum": values});
+        let cleared = (schema["type"].is_array()).then_some(Value::Null);
+        schema = json!({"enum": values.into_iter().map(Value::from).chain(cleared).collect::<Vec<_>>()});
     }
     schema
 }
