@@ -98,7 +98,12 @@ fn fitting(conversation: &[ChatMessage], budget: u64) -> &[ChatMessage] {
     }
     let shown = &conversation[start..];
     let first_question = shown.iter().position(|message| message.role == "user").unwrap_or(0);
-    if start == 0 { shown } else { &shown[first_question..] }
+    if start > 0 {
+        return &shown[first_question..];
+    }
+    // The question before it may have been cut away: results without their call are refused by every provider.
+    let first_said = shown.iter().position(|message| message.role != "toolResult").unwrap_or(0);
+    &shown[first_said..]
 }
 
 fn cost(message: &ChatMessage) -> u64 {

@@ -52,6 +52,13 @@ fn drops_the_oldest_turns_that_do_not_fit() {
 }
 
 #[test]
+fn shows_no_tool_results_whose_call_was_cut_away() {
+    let result = ChatMessage { role: "toolResult".to_owned(), ..answered("noon") };
+    let messages = prompt(&[result, answered("it is noon"), asked("b")], &models::offline(), None);
+    assert_eq!(messages.iter().map(|message| message.role).collect::<Vec<_>>(), ["system", "assistant", "user"]);
+}
+
+#[test]
 fn always_shows_the_message_to_answer() {
     let model = Model { context_window: 100, ..models::offline() };
     let messages = prompt(&[asked("old"), asked(&"word ".repeat(1_000))], &model, None);

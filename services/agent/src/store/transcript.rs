@@ -82,7 +82,7 @@ fn next_position(connection: &Connection, session_id: &str) -> Result<i64> {
     Ok(statement.query_row([session_id], |row| row.get(0))?)
 }
 
-const NEWEST_BEFORE: &str = "SELECT position, message FROM entries WHERE session_id = ?1 AND position < ?2 ORDER BY position DESC";
+const NEWEST_BEFORE: &str = "SELECT message FROM entries WHERE session_id = ?1 AND position < ?2 ORDER BY position DESC";
 
 /// Reads backwards from `before`, and returns the oldest first.
 fn newest_before(connection: &Connection, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<ChatMessage>, bool)> {
@@ -91,22 +91,25 @@ fn newest_before(connection: &Connection, session_id: &str, before: i64, request
 
 fn take(statement: &mut Statement<'_>, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<ChatMessage>, bool)> {
     let mut rows = statement.query(params![session_id, before])?;
-    let (mut found, mut bytes, mut raw_bytes, mut oldest) = (Vec::new(), 0_usize, 0_usize, before);
-    while found.len() < request.messages_max {
-        let Some(row) = rows.next()? else { break };
-        let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+    let (mut found, mut bytes, mut raw_bytes, mut has_more) = (Vec::new(), 0_usize, 0_usize, false);
+    while let Some(row) = rows.next()? {
+        if found.len() >= request.messages_max {
+            has_more = true;
+            break;
+        }
+        let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         let message: ChatMessage = serde_json::from_str(text)?;
         raw_bytes = raw_bytes.saturating_add(text.len());
         bytes = bytes.saturating_add(text.len() - messages::picture_bytes(&message));
         // One message is returned whatever its size: otherwise nobody could ever read it.
         if (bytes > request.bytes_max || raw_bytes > RAW_BYTES_MAX) && !found.is_empty() {
+            has_more = true;
             break;
         }
         found.push(messages::without_pictures(message));
-        oldest = row.get(0)?;
     }
     found.reverse();
-    Ok((found, oldest > 0))
+    Ok((found, has_more))
 }
 
 #[cfg(test)]
