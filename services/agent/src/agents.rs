@@ -16,13 +16,11 @@ use crate::commands::Command;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::runs::{Ended, Request, Run, Runs, StopReason, Submission, Submitted};
+use crate::sessions;
 use crate::store::{RunState, SessionHints};
 
 /// How long `agent.wait` waits that does not say, in milliseconds.
 const WAIT_MS_DEFAULT: i64 = 30_000;
-
-/// The longest label of a session, in characters.
-const LABEL_CHARS_MAX: usize = 64;
 
 /// Answers as they become known.
 pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
@@ -88,7 +86,7 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Option<String>) ->
     let images = attachments::read(request.attachments)?;
     let hints = SessionHints {
         session_id,
-        label: request.label.as_deref().map(label).transpose()?,
+        label: request.label.as_deref().map(sessions::label).transpose()?,
         display_name: caller,
         channel: request.channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| channel != "last"),
         spawned_by: request.spawned_by,
@@ -123,15 +121,6 @@ async fn by_session_id(runs: &Runs, session_id: &str, named: Option<AgentId>) ->
     let agent = named.unwrap_or_else(|| naming.default_agent.clone());
     let key = naming.resolve(&format!("agent:{agent}:explicit:{session_id}"), &agent)?;
     Ok((agent, key))
-}
-
-fn label(raw: &str) -> Result<String, Error> {
-    let label = raw.trim();
-    match label.chars().count() {
-        0 => Err(Error::InvalidLabel("empty".to_owned())),
-        length if length > LABEL_CHARS_MAX => Err(Error::InvalidLabel(format!("too long (max {LABEL_CHARS_MAX})"))),
-        _ => Ok(label.to_owned()),
-    }
 }
 
 /// Waits for the end of a run.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use verso_proto::agent::v1::{
     ChatAbortRequest, ChatAbortResponse, ChatHistoryRequest, ChatHistoryResponse, ChatInjectRequest, ChatInjectResponse, ChatMessage,
-    ChatSendRequest, ChatSendResponse,
+    ChatSendRequest, ChatSendResponse, ChatStartupRequest,
 };
 
 use crate::attachments;
@@ -77,10 +77,9 @@ pub(crate) async fn reset(runs: &Runs, run_id: &str, key: SessionKey, agent: Age
     reply(runs, Arriving { run_id, key, agent, hints }, true, text).await.map(|answered| answered.ended)
 }
 
-/// Returns the newest messages of a session.
-pub(crate) async fn history(runs: &Runs, request: ChatHistoryRequest) -> Result<ChatHistoryResponse, Error> {
-    const METHOD: &str = "chat.history";
-    let (_, key) = session(runs, METHOD, request.agent_id.as_deref(), &request.session_key)?;
+/// Returns the newest messages of a session, to a caller of `method`.
+pub(crate) async fn history(runs: &Runs, method: &'static str, request: ChatHistoryRequest) -> Result<ChatHistoryResponse, Error> {
+    let (_, key) = session(runs, method, request.agent_id.as_deref(), &request.session_key)?;
     let count = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
     let page = PageRequest {
         messages_max: count(request.limit).unwrap_or(HISTORY_MESSAGES_DEFAULT),
@@ -94,7 +93,7 @@ pub(crate) async fn history(runs: &Runs, request: ChatHistoryRequest) -> Result<
             .iter_mut()
             .flat_map(|message| &mut message.content)
             .filter_map(|block| block.text.as_mut())
-            .for_each(|text| cut(text, chars_max));
+            .for_each(|text| messages::cut(text, chars_max));
     }
     let thinking_level = page.session.as_ref().and_then(|session| session.thinking_level.clone());
     Ok(ChatHistoryResponse {
@@ -105,6 +104,13 @@ pub(crate) async fn history(runs: &Runs, request: ChatHistoryRequest) -> Result<
         has_more: Some(page.has_more),
         session_info: page.session.map(sessions::row),
     })
+}
+
+/// Returns what [`history`] does, under the name by which some clients ask for it.
+pub(crate) async fn startup(runs: &Runs, request: ChatStartupRequest) -> Result<ChatHistoryResponse, Error> {
+    let ChatStartupRequest { session_key, limit, agent_id, max_bytes, max_chars, offset, session_id } = request;
+    let request = ChatHistoryRequest { session_key, limit, agent_id, max_bytes, max_chars, offset, session_id };
+    history(runs, "chat.startup", request).await
 }
 
 /// Stops one run, or all runs of a session.
@@ -174,6 +180,7 @@ async fn reply(runs: &Runs, arriving: Arriving<'_>, reset: bool, text: String) -
     let accepted = runs.parts.store.accept_answered(arrival, reset, message.clone(), response.clone()).await?;
     Ok(match accepted {
         Accepted::Known(record) => Answered { ended: Arc::new(Ended::from_record(&record)), fresh: false },
+        Accepted::Denied => return Err(Error::SendDenied),
         Accepted::New(_) => {
             emit_reply(&runs.parts.hub, &source, 1, as_event(message));
             let ended = Ended { state: RunState::Ok, response, started_at_ms: Some(now_ms), at_ms: now_ms, cut_short: false };
@@ -186,7 +193,8 @@ async fn reply_text(runs: &Runs, command: &Command, key: &SessionKey, agent: &Ag
     Ok(match command {
         Command::Status => {
             let own = runs.parts.roster.get(agent).model;
-            let model = runs.parts.catalog.choose(&runs.parts.clients, None, own.as_deref()).await?;
+            let asked = runs.parts.store.session(key).await?.and_then(|session| session.model_override());
+            let model = runs.parts.catalog.choose(&runs.parts.clients, asked.as_deref(), own.as_deref()).await?;
             runs.parts.status_text(key, &model).await?
         }
         Command::WhoAmI => format!("You are talking to agent {agent} in session {key}."),
@@ -213,11 +221,4 @@ fn session(runs: &Runs, method: &'static str, agent: Option<&str>, key: &str) ->
 /// Events name neither the author nor the model of a message that no model wrote.
 fn as_event(message: ChatMessage) -> ChatMessage {
     ChatMessage { provider: None, model: None, ..message }
-}
-
-fn cut(text: &mut String, chars_max: usize) {
-    if let Some((end, _)) = text.char_indices().nth(chars_max) {
-        text.truncate(end);
-        text.push('…');
-    }
 }

@@ -2,7 +2,7 @@
 
 use verso_kit::error::{WireCode, WireError};
 
-use crate::store;
+use crate::{sessions, store};
 
 /// When a caller that met a full queue may try again, in milliseconds.
 const QUEUE_RETRY_MS: u64 = 1_000;
@@ -65,6 +65,9 @@ pub enum Error {
     /// The run belongs to another session.
     #[error("runId does not match sessionKey")]
     RunOfAnotherSession,
+    /// The session takes no messages.
+    #[error("send blocked by session policy")]
+    SendDenied,
     /// There is no such session.
     #[error("session not found")]
     SessionNotFound,
@@ -83,6 +86,9 @@ pub enum Error {
     /// The service is about to stop.
     #[error("the agent service is restarting")]
     Restarting,
+    /// What is asked of a session cannot be done.
+    #[error(transparent)]
+    Session(#[from] sessions::Error),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -119,8 +125,10 @@ impl WireError for Error {
             | Self::NothingToSend
             | Self::Attachment { .. }
             | Self::RunOfAnotherSession
+            | Self::SendDenied
             | Self::SessionNotFound => WireCode::InvalidRequest,
             Self::SessionQueueFull { .. } | Self::QueueFull { .. } | Self::Restarting => WireCode::Unavailable,
+            Self::Session(error) => error.code(),
             Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
             Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Panicked => WireCode::Fault,
         }
@@ -129,6 +137,7 @@ impl WireError for Error {
     fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Self::SessionQueueFull { .. } | Self::QueueFull { .. } => Some(QUEUE_RETRY_MS),
+            Self::Session(error) => error.retry_after_ms(),
             Self::Restarting => Some(RESTART_RETRY_MS),
             _ => None,
         }

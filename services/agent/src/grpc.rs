@@ -11,10 +11,13 @@ use verso_kit::{principal, resume};
 use verso_proto::agent::v1::agent_server::{Agent, AgentServer};
 use verso_proto::agent::v1::{
     AgentsListRequest, AgentsListResponse, ChatAbortRequest, ChatAbortResponse, ChatHistoryRequest, ChatHistoryResponse, ChatInjectRequest,
-    ChatInjectResponse, ChatSendRequest, ChatSendResponse, CompleteRequest, CompleteResponse, Event, HealthSummaryRequest,
-    HealthSummaryResponse, IdentityGetRequest, IdentityGetResponse, ModelsListRequest, ModelsListResponse, RunRequest, RunResponse,
-    SessionsListRequest, SessionsListResponse, StatusSummaryRequest, StatusSummaryResponse, SubscribeRequest, WaitRequest, WaitResponse,
-    complete_response,
+    ChatInjectResponse, ChatSendRequest, ChatSendResponse, ChatStartupRequest, CompleteRequest, CompleteResponse, Event,
+    HealthSummaryRequest, HealthSummaryResponse, IdentityGetRequest, IdentityGetResponse, ModelsListRequest, ModelsListResponse,
+    RunRequest, RunResponse, SessionsCompactRequest, SessionsCompactResponse, SessionsDeleteRequest, SessionsDeleteResponse,
+    SessionsDescribeRequest, SessionsDescribeResponse, SessionsListRequest, SessionsListResponse, SessionsPatchRequest,
+    SessionsPatchResponse, SessionsPreviewRequest, SessionsPreviewResponse, SessionsResetRequest, SessionsResetResponse,
+    SessionsResolveRequest, SessionsResolveResponse, StatusSummaryRequest, StatusSummaryResponse, SubscribeRequest, WaitRequest,
+    WaitResponse, complete_response,
 };
 
 use crate::agents::{self, Piece};
@@ -69,13 +72,45 @@ impl Agent for Adapter {
         reply(sessions::list(&self.runs, request.into_inner()).await.map_err(refusal)?)
     }
 
+    async fn sessions_patch(&self, request: Request<SessionsPatchRequest>) -> Reply<SessionsPatchResponse> {
+        reply(sessions::patch(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn sessions_resolve(&self, request: Request<SessionsResolveRequest>) -> Reply<SessionsResolveResponse> {
+        reply(sessions::resolve(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn sessions_preview(&self, request: Request<SessionsPreviewRequest>) -> Reply<SessionsPreviewResponse> {
+        reply(sessions::preview(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn sessions_describe(&self, request: Request<SessionsDescribeRequest>) -> Reply<SessionsDescribeResponse> {
+        reply(sessions::describe(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn sessions_reset(&self, request: Request<SessionsResetRequest>) -> Reply<SessionsResetResponse> {
+        reply(sessions::reset(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn sessions_delete(&self, request: Request<SessionsDeleteRequest>) -> Reply<SessionsDeleteResponse> {
+        reply(sessions::delete(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn sessions_compact(&self, request: Request<SessionsCompactRequest>) -> Reply<SessionsCompactResponse> {
+        reply(sessions::compact(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
     async fn chat_send(&self, request: Request<ChatSendRequest>) -> Reply<ChatSendResponse> {
         let caller = caller(&request);
         reply(chat::send(&self.runs, request.into_inner(), caller).await.map_err(refusal)?)
     }
 
     async fn chat_history(&self, request: Request<ChatHistoryRequest>) -> Reply<ChatHistoryResponse> {
-        reply(chat::history(&self.runs, request.into_inner()).await.map_err(refusal)?)
+        reply(chat::history(&self.runs, "chat.history", request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn chat_startup(&self, request: Request<ChatStartupRequest>) -> Reply<ChatHistoryResponse> {
+        reply(chat::startup(&self.runs, request.into_inner()).await.map_err(refusal)?)
     }
 
     async fn chat_abort(&self, request: Request<ChatAbortRequest>) -> Reply<ChatAbortResponse> {

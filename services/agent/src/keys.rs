@@ -88,6 +88,11 @@ impl SessionKey {
         }
     }
 
+    /// Whether the session belongs to a helper that another session has started.
+    pub(crate) fn is_subagent(&self) -> bool {
+        parse(&self.0).is_some_and(|(_, rest)| rest.starts_with("subagent:"))
+    }
+
     /// Returns the channel that a group's key names.
     pub(crate) fn channel(&self) -> Option<&str> {
         let (_, rest) = parse(&self.0)?;

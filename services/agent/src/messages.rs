@@ -116,11 +116,19 @@ pub(crate) fn without_pictures(mut message: ChatMessage) -> ChatMessage {
     message
 }
 
-/// Cuts a text after `chars_max` characters.
+/// Puts a text on one line, and cuts it after `chars_max` characters.
 pub(crate) fn shorten(text: &str, chars_max: usize) -> String {
     let folded = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match folded.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}…", &folded[..end]),
         None => folded,
+    }
+}
+
+/// Cuts a text after `chars_max` characters, and shows that it does.
+pub(crate) fn cut(text: &mut String, chars_max: usize) {
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+        text.push('…');
     }
 }

@@ -168,6 +168,11 @@ impl Catalog {
         Ok(self.default(clients).await)
     }
 
+    /// Returns the model that the configuration or a session names, else the default as far as it is known, without waiting.
+    pub(crate) fn known(&self, name: Option<&str>) -> Arc<Model> {
+        name.map_or_else(|| self.current(), |name| Arc::new(self.configured(name)))
+    }
+
     /// Returns the default model as far as it is known, without waiting.
     pub(crate) fn current(&self) -> Arc<Model> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))

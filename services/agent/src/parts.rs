@@ -1,5 +1,6 @@
 //! What every part of the service works with.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -21,6 +22,9 @@ use crate::store::{self, Fence, Store};
 
 /// The database's file in the service's folder.
 const DATABASE: &str = "agent.sqlite";
+
+/// The folder beside it for transcripts that left it.
+const ARCHIVE: &str = "archive";
 
 /// How much a model thinks, unless somebody says otherwise.
 const THINKING_DEFAULT: &str = "off";
@@ -69,6 +73,11 @@ impl Parts {
     /// Returns the database's path as clients see it.
     pub(crate) fn store_path(&self) -> String {
         self.store.path().display().to_string()
+    }
+
+    /// Returns where transcripts go that leave the database.
+    pub(crate) fn archive_folder(&self) -> PathBuf {
+        self.store.path().with_file_name(ARCHIVE)
     }
 
     /// Returns how a session and this gateway are doing, in words.

@@ -95,13 +95,14 @@ impl Runs {
                 Phase::Ended(ended) | Phase::Known(ended) => return Ok(Submitted::Ended(ended)),
                 Phase::Left => return Err(Error::Restarting),
                 // Neither is in the table any more: this one may try.
-                Phase::Refused(_) | Phase::Arriving => {}
+                Phase::Refused(_) | Phase::Denied | Phase::Arriving => {}
             }
         }
         let run = self.enter(submission)?;
         match run.settled_arrival().await {
             Phase::Known(ended) => Ok(Submitted::Ended(ended)),
             Phase::Refused(error) => Err(error.into()),
+            Phase::Denied => Err(Error::SendDenied),
             Phase::Left => Err(Error::Restarting),
             Phase::Arriving | Phase::Accepted | Phase::Ended(_) => Ok(Submitted::New(run)),
         }
@@ -114,13 +115,29 @@ impl Runs {
 
     /// Stops every run of a session, and returns which.
     pub(crate) fn stop_session(&self, key: &SessionKey, reason: StopReason) -> Vec<String> {
-        let mut runs: Vec<Arc<Run>> = self.active().values().filter(|run| run.key == *key).cloned().collect();
+        let mut runs = self.of_session(key);
         runs.sort_by(|a, b| (a.accepted_at_ms, &a.id).cmp(&(b.accepted_at_ms, &b.id)));
         // Those that wait go first: none of them may begin because the one before it was stopped.
         let order = runs.iter().rev().filter(|run| run.stop(reason)).map(|run| run.id.clone());
         let mut stopped: Vec<String> = order.collect();
         stopped.reverse();
         stopped
+    }
+
+    /// Stops every run of a session, and waits until they are over. Returns false if that takes longer than `timeout`.
+    pub(crate) async fn end_session(&self, key: &SessionKey, timeout: Duration) -> Result<bool, Error> {
+        let runs = self.of_session(key);
+        self.stop_session(key, StopReason::Rpc);
+        let over = async {
+            for run in runs {
+                // How it ended does not matter, unless it did not: the next incarnation goes on with it.
+                if let Err(error @ Error::Restarting) = run.ended().await {
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(timeout, over).await.map_or(Ok(false), |over| over.map(|()| true))
     }
 
     /// Stops one run of a session.
@@ -178,6 +195,10 @@ impl Runs {
     fn insert(&self, run: &Arc<Run>) {
         self.active().insert(run.id.clone(), Arc::clone(run));
         self.arrivals.send_modify(|count| *count += 1);
+    }
+
+    fn of_session(&self, key: &SessionKey) -> Vec<Arc<Run>> {
+        self.active().values().filter(|run| run.key == *key).cloned().collect()
     }
 
     fn remove(&self, run: &Run) {

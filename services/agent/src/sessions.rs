@@ -1,9 +1,20 @@
-//! The list of sessions.
+//! Sessions: their list, and what can be done to one of them.
+
+mod entry;
+mod error;
+mod find;
+pub(crate) mod levels;
+mod lifecycle;
+mod patch;
+
+pub(crate) use error::Error;
+pub(crate) use find::{describe, preview, resolve};
+pub(crate) use lifecycle::{compact, delete, reset};
+pub(crate) use patch::{label, patch};
 
 use verso_proto::agent::v1::{SessionDefaults, SessionRow, SessionsListRequest, SessionsListResponse};
 
-use crate::error::Error;
-use crate::keys::AgentId;
+use crate::keys::{AgentId, SessionKey};
 use crate::messages::shorten;
 use crate::runs::Runs;
 use crate::store::{Filter, Listed, SessionRecord};
@@ -18,7 +29,7 @@ const TITLE_CHARS_MAX: usize = 60;
 const PREVIEW_CHARS_MAX: usize = 240;
 
 /// Lists sessions, the newest first.
-pub(crate) async fn list(runs: &Runs, request: SessionsListRequest) -> Result<SessionsListResponse, Error> {
+pub(crate) async fn list(runs: &Runs, request: SessionsListRequest) -> Result<SessionsListResponse, crate::Error> {
     let now_ms = runs.parts.clock.now_ms();
     let count = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
     let unless = |included: Option<bool>, key: &'static str| (!included.unwrap_or(false)).then_some(key);
@@ -35,6 +46,7 @@ pub(crate) async fn list(runs: &Runs, request: SessionsListRequest) -> Result<Se
         last_messages: request.include_last_message.unwrap_or(false),
         limit: count(request.limit).unwrap_or(SESSIONS_MAX).min(SESSIONS_MAX),
         offset: count(request.offset).unwrap_or(0),
+        ..Filter::default()
     };
     let sessions: Vec<SessionRow> = runs.parts.store.sessions(filter).await?.into_iter().map(listed_row).collect();
     let model = runs.parts.catalog.current();
@@ -59,6 +71,12 @@ fn listed_row(listed: Listed) -> SessionRow {
     }
 }
 
+/// Returns whom and what a request of `method` means.
+fn session(runs: &Runs, method: &'static str, agent: Option<&str>, key: &str) -> Result<(AgentId, SessionKey), crate::Error> {
+    let named = runs.parts.roster.named(method, agent)?;
+    runs.parts.roster.session(method, named.as_ref(), Some(key))
+}
+
 /// Returns a session as clients see it.
 pub(crate) fn row(session: SessionRecord) -> SessionRow {
     SessionRow {
@@ -81,5 +99,9 @@ pub(crate) fn row(session: SessionRecord) -> SessionRow {
         context_tokens: session.tokens.context,
         derived_title: None,
         last_message_preview: None,
+        reasoning_level: session.settings.reasoning_level,
+        elevated_level: session.settings.elevated_level,
+        send_policy: session.settings.send_policy,
+        response_usage: session.settings.response_usage,
     }
 }

@@ -3,6 +3,8 @@
 //! One thread owns the only connection that writes; writes that queue up behind each other share one transaction. A small pool
 //! of threads reads. Neither ever runs on the runtime's own thread.
 
+mod archive;
+mod changes;
 mod error;
 mod journal;
 mod reader;
@@ -18,9 +20,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+pub(crate) use archive::Archive;
+pub(crate) use changes::{Changed, Deleted, Setting};
 pub(crate) use error::Error;
 pub(crate) use journal::{Accepted, Arrival, Finish, Head, Opening, RunRecord, RunState};
-pub(crate) use sessions::{Filter, Listed, SessionHints, SessionRecord, TokenCounts};
+pub(crate) use sessions::{Filter, Listed, SessionHints, SessionRecord, Settings, TokenCounts};
 pub(crate) use transcript::PageRequest;
 
 use reader::Readers;

@@ -136,6 +136,8 @@ fn status_row(runs: &Runs, session: &SessionRecord) -> StatusRow {
     let flags = [
         level("think", &session.thinking_level),
         level("verbose", &session.verbose_level),
+        level("reasoning", &session.settings.reasoning_level),
+        level("elevated", &session.settings.elevated_level),
         session.system_sent.then(|| "system".to_owned()),
         session.aborted_last_run.then(|| "aborted".to_owned()),
         Some(format!("id:{}", session.session_id)),

@@ -207,6 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn tidying_sessions_asks_for_less_than_governing_them() {
+        for (params, expected) in [
+            (json!({"key": "main", "label": null}), "sessions.patch"),
+            (json!({"key": "main", "agentId": "main", "model": "acme/one", "thinkingLevel": "low"}), "sessions.patch"),
+            (json!({"key": "main", "sendPolicy": null}), "missing scope: operator.admin"),
+            (json!({"key": "main", "label": "x", "execSecurity": "full"}), "missing scope: operator.admin"),
+        ] {
+            assert_eq!(call(operator("operator.write"), "sessions.patch", &params), expected, "{params}");
+        }
+    }
+
+    #[test]
     fn sec_19_no_role_calls_the_methods_of_the_other() {
         for method in METHODS.iter().filter(|method| !method.name.is_empty() && method.name != "connect") {
             let expected = if method.role == Role::Operator { "unauthorized role: node" } else { method.name };

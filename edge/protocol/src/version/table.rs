@@ -63,7 +63,9 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V3, "chat.history", "hasMore"),
     drop(V3, "chat.history", "sessionInfo"),
     drop(V4, "chat.history", "thinkingLevel"),
+    drop(V4, "chat.startup", "thinkingLevel"),
     drop(V3, "device.token.rotate", "tokenDelivery"),
+    drop(V3, "sessions.patch", "resolved"),
 ];
 
 /// Differences in the payloads of events.

@@ -56,6 +56,7 @@ pub(super) async fn arrive(runs: Runs, run: Arc<Run>, submission: Submission, mu
             return;
         }
         Ok(Accepted::Known(record)) => Phase::Known(Arc::new(Ended::from_record(&record))),
+        Ok(Accepted::Denied) => Phase::Denied,
         Err(error) => Phase::Refused(error),
     };
     runs.remove(&run);

@@ -44,6 +44,8 @@ pub(crate) enum Phase {
     Known(Arc<Ended>),
     /// Could not be written down.
     Refused(store::Error),
+    /// The session takes no messages.
+    Denied,
     /// Left to the next incarnation.
     Left,
 }
@@ -134,6 +136,7 @@ impl Run {
         match over.map(|phase| phase.clone()) {
             Ok(Phase::Ended(ended) | Phase::Known(ended)) => Ok(ended),
             Ok(Phase::Refused(error)) => Err(error.into()),
+            Ok(Phase::Denied) => Err(Error::SendDenied),
             _ => Err(Error::Restarting),
         }
     }

@@ -16,6 +16,7 @@ use crate::models::{DIALECT, Model};
 use crate::prompt::{self, Ingredients};
 use crate::provider::wire::WireMessage;
 use crate::provider::{self, Answer, Call, Delta, Failure, Kind, ToolFragment};
+use crate::sessions::levels;
 use crate::store::{self, Head, PageRequest};
 use crate::tools;
 
@@ -72,7 +73,8 @@ struct Round {
 pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &Head) -> Result<Reply, Error> {
     let parts = &runs.parts;
     let profile = parts.roster.get(&run.agent);
-    let chosen = parts.catalog.choose(&parts.clients, request.model.as_deref(), profile.model.as_deref()).await;
+    let asked = request.model.clone().or_else(|| head.session.model_override());
+    let chosen = parts.catalog.choose(&parts.clients, asked.as_deref(), profile.model.as_deref()).await;
     let model = chosen.map_err(Error::Refused)?;
     let conversation = conversation(runs, run, request, head, &model).await?;
     let now_ms = parts.clock.now_ms();
@@ -81,6 +83,7 @@ pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &H
     let mut messages = prompt::build(&ingredients);
     let session_level = head.session.thinking_level.as_deref();
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default);
+    let thinking = levels::usable(thinking, &model);
     let status = if model.offline() { parts.status_text(&run.key, &model).await? } else { String::new() };
 
     let mut reply = Reply { model: Arc::clone(&model), usage: None, last_usage: None, cut_short: false };

@@ -36,6 +36,14 @@ pub enum Error {
         /// What the operating system said.
         source: Arc<std::io::Error>,
     },
+    /// A transcript cannot be written to a file.
+    #[error("could not write {path}: {source}")]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<std::io::Error>,
+    },
     /// Another write of the same transaction met a failing disk, which undid them all.
     #[error("a write was undone because the disk that holds the agent's database fails")]
     RolledBack,
@@ -53,7 +61,7 @@ pub enum Error {
 impl Error {
     /// Whether the operator, not the program, must act; the words are then for everybody.
     pub(crate) fn caused_outside(&self) -> bool {
-        matches!(self, Self::DiskFull | Self::DiskFailed(_) | Self::Damaged(_) | Self::RolledBack | Self::Fenced)
+        matches!(self, Self::DiskFull | Self::DiskFailed(_) | Self::Damaged(_) | Self::RolledBack | Self::Fenced | Self::Archive { .. })
     }
 }
 

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use verso_proto::agent::v1::{ChatMessage, RunResponse};
 
 use super::sessions::{self, SessionHints, SessionRecord, TokenCounts};
-use super::{Result, Store, transcript};
+use super::{Result, Store, changes, transcript};
 use crate::keys::{AgentId, SessionKey};
 
 /// How long an ended run is remembered, in milliseconds: a repeat that comes later is a new run.
@@ -109,6 +109,8 @@ pub(crate) enum Accepted {
     Known(Box<RunRecord>),
     /// It was accepted, and has begun if it could.
     New(Option<Box<Head>>),
+    /// The session takes no messages. Nothing was written.
+    Denied,
 }
 
 /// How a run ended. All of it becomes visible at once, or nothing.
@@ -216,6 +218,9 @@ impl Store {
 fn accept(connection: &Connection, arrival: Arrival, epoch: i64) -> Result<Accepted> {
     if let Some(known) = load(connection, &arrival.run_id)? {
         return Ok(Accepted::Known(Box::new(known)));
+    }
+    if changes::denies(connection, &arrival.key)? {
+        return Ok(Accepted::Denied);
     }
     let session = sessions::ensure(connection, &arrival.key, &arrival.agent, &arrival.hints, arrival.at_ms)?;
     connection

@@ -11,7 +11,9 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::{Error, Fence, Result};
 
 /// Each step brings the schema one version further; `user_version` counts those that were made. Steps are never changed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [FIRST, SETTINGS];
+
+const FIRST: &str = "
     CREATE TABLE fence (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
         epoch INTEGER NOT NULL,
@@ -71,7 +73,23 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX runs_unfinished ON runs (accepted_at_ms) WHERE ended_at_ms IS NULL;
     CREATE INDEX runs_by_end ON runs (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
-"];
+";
+
+/// What a user sets on a session, beyond what the first version knew.
+const SETTINGS: &str = "
+    ALTER TABLE sessions ADD COLUMN reasoning_level TEXT;
+    ALTER TABLE sessions ADD COLUMN response_usage TEXT;
+    ALTER TABLE sessions ADD COLUMN elevated_level TEXT;
+    ALTER TABLE sessions ADD COLUMN exec_host TEXT;
+    ALTER TABLE sessions ADD COLUMN exec_security TEXT;
+    ALTER TABLE sessions ADD COLUMN exec_ask TEXT;
+    ALTER TABLE sessions ADD COLUMN exec_node TEXT;
+    ALTER TABLE sessions ADD COLUMN provider_override TEXT;
+    ALTER TABLE sessions ADD COLUMN model_override TEXT;
+    ALTER TABLE sessions ADD COLUMN send_policy TEXT CHECK (send_policy IN ('allow', 'deny'));
+    ALTER TABLE sessions ADD COLUMN group_activation TEXT;
+    CREATE INDEX sessions_by_label ON sessions (label) WHERE label IS NOT NULL;
+";
 
 /// How long a connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,4 +162,34 @@ fn take_over(connection: &mut Connection, fence: &Fence) -> Result<()> {
 /// Integers of the database are signed; no supervisor starts a service that often.
 pub(super) fn as_integer(epoch: u64) -> i64 {
     i64::try_from(epoch).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SessionKey;
+    use crate::store::sessions;
+
+    #[test]
+    fn a_database_of_the_first_version_keeps_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(FIRST).unwrap();
+        old.execute_batch(
+            "INSERT INTO sessions (key, agent_id, session_id, created_at_ms, updated_at_ms, label) VALUES ('agent:main:a', 'main', 's', 1, 2, 'l');
+             INSERT INTO entries VALUES ('s', 0, NULL, 1, '{}');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        let fence = Fence { epoch: 1, incarnation: "i".to_owned() };
+        for _ in 0..2 {
+            let connection = open(&path, &fence).unwrap();
+            let session = sessions::load(&connection, &SessionKey::stored("agent:main:a")).unwrap().unwrap();
+            assert_eq!((session.label.as_deref(), session.settings), (Some("l"), sessions::Settings::default()));
+            let entries: i64 = connection.query_row("SELECT count(*) FROM entries", [], |row| row.get(0)).unwrap();
+            assert_eq!(entries, 1);
+        }
+    }
 }

@@ -10,7 +10,9 @@ use crate::messages::text_of;
 
 /// The columns of a [`SessionRecord`], in its order.
 const COLUMNS: &str = "key, agent_id, session_id, updated_at_ms, label, display_name, channel, thinking_level, verbose_level, \
-                       system_sent, aborted_last_run, input_tokens, output_tokens, total_tokens, context_tokens, model_provider, model";
+                       system_sent, aborted_last_run, input_tokens, output_tokens, total_tokens, context_tokens, model_provider, model, \
+                       spawned_by, reasoning_level, response_usage, elevated_level, exec_host, exec_security, exec_ask, exec_node, \
+                       provider_override, model_override, send_policy, group_activation";
 
 /// One session.
 #[derive(Debug, Clone)]
@@ -28,6 +30,32 @@ pub(crate) struct SessionRecord {
     pub(crate) system_sent: bool,
     pub(crate) aborted_last_run: bool,
     pub(crate) tokens: TokenCounts,
+    pub(crate) settings: Settings,
+}
+
+impl SessionRecord {
+    /// Returns the model that the user has set, as `provider/model`.
+    pub(crate) fn model_override(&self) -> Option<String> {
+        let Settings { provider_override, model_override, .. } = &self.settings;
+        Some(format!("{}/{}", provider_override.as_deref()?, model_override.as_deref()?))
+    }
+}
+
+/// What a user can set on a session, beyond what every list of sessions shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) spawned_by: Option<String>,
+    pub(crate) reasoning_level: Option<String>,
+    pub(crate) response_usage: Option<String>,
+    pub(crate) elevated_level: Option<String>,
+    pub(crate) exec_host: Option<String>,
+    pub(crate) exec_security: Option<String>,
+    pub(crate) exec_ask: Option<String>,
+    pub(crate) exec_node: Option<String>,
+    pub(crate) provider_override: Option<String>,
+    pub(crate) model_override: Option<String>,
+    pub(crate) send_policy: Option<String>,
+    pub(crate) group_activation: Option<String>,
 }
 
 /// What the last turn of a session cost, and who answered it.
@@ -57,6 +85,8 @@ pub(crate) struct SessionHints {
 /// Which sessions to list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
+    pub(crate) key: Option<String>,
+    pub(crate) session_id: Option<String>,
     pub(crate) agent_id: Option<String>,
     pub(crate) label: Option<String>,
     pub(crate) spawned_by: Option<String>,
@@ -212,7 +242,13 @@ fn conditions(filter: &Filter) -> (String, Vec<Value>) {
     for key in &filter.without {
         also("key <> ?", Value::Text((*key).to_owned()));
     }
-    for (condition, text) in [("agent_id = ?", &filter.agent_id), ("label = ?", &filter.label), ("spawned_by = ?", &filter.spawned_by)] {
+    for (condition, text) in [
+        ("key = ?", &filter.key),
+        ("session_id = ?", &filter.session_id),
+        ("agent_id = ?", &filter.agent_id),
+        ("label = ?", &filter.label),
+        ("spawned_by = ?", &filter.spawned_by),
+    ] {
         if let Some(text) = text {
             also(condition, Value::Text(text.clone()));
         }
@@ -264,6 +300,20 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
             context: row.get(14)?,
             provider: row.get(15)?,
             model: row.get(16)?,
+        },
+        settings: Settings {
+            spawned_by: row.get(17)?,
+            reasoning_level: row.get(18)?,
+            response_usage: row.get(19)?,
+            elevated_level: row.get(20)?,
+            exec_host: row.get(21)?,
+            exec_security: row.get(22)?,
+            exec_ask: row.get(23)?,
+            exec_node: row.get(24)?,
+            provider_override: row.get(25)?,
+            model_override: row.get(26)?,
+            send_policy: row.get(27)?,
+            group_activation: row.get(28)?,
         },
     })
 }

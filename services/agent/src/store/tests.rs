@@ -198,3 +198,22 @@ async fn forgets_runs_that_ended_long_ago() {
     assert!(store.run("old").await.unwrap().is_none() && store.run("running").await.unwrap().is_some());
     assert_eq!(texts(&store, &key("a")).await, ["hi", "answer"]);
 }
+
+#[tokio::test]
+async fn a_transcript_that_grew_is_not_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("a.sqlite"), fence(1)).await.unwrap();
+    let head = begun(&store, "r", &key("a"), "question").await;
+    let session_id = head.session.session_id.clone();
+    assert_eq!(store.delete(&key("a"), &session_id, Some(1)).await.unwrap(), Deleted::Busy, "a run is under way");
+    store.finish(finish("r", &key("a"), &head, "answer")).await.unwrap();
+    let path = folder.path().join("archive/file");
+    let archive = Archive { path: path.clone(), workspace: String::new(), at_ms: 0, unless_longer_than: 0 };
+    let cut = store.archive(&session_id, archive).await.unwrap();
+    assert_eq!((cut.count, cut.end, cut.archived, path.exists()), (2, 2, true, true));
+    store.inject(&key("a"), messages::shown("more", 3_000), 3_000).await.unwrap();
+    assert_eq!(store.delete(&key("a"), &session_id, Some(cut.end)).await.unwrap(), Deleted::Busy);
+    assert_eq!(texts(&store, &key("a")).await, ["question", "answer", "more"]);
+    assert_eq!(store.delete(&key("a"), &session_id, Some(3)).await.unwrap(), Deleted::Done);
+    assert_eq!(store.delete(&key("a"), &session_id, Some(3)).await.unwrap(), Deleted::Missing);
+}

@@ -18,9 +18,12 @@ use verso_proto::agent::v1::agent_server::{Agent, AgentServer};
 use verso_proto::agent::v1::complete_response::Item;
 use verso_proto::agent::v1::{
     AgentInfo, AgentsListRequest, AgentsListResponse, ChatAbortRequest, ChatAbortResponse, ChatHistoryRequest, ChatHistoryResponse,
-    ChatInjectRequest, ChatInjectResponse, ChatSendRequest, ChatSendResponse, CompleteEnd, CompleteRequest, CompleteResponse, Event,
-    HealthSummaryRequest, HealthSummaryResponse, IdentityGetRequest, IdentityGetResponse, ModelsListRequest, ModelsListResponse,
-    RunRequest, RunResponse, SessionsListRequest, SessionsListResponse, StatusSummaryRequest, StatusSummaryResponse, SubscribeRequest,
+    ChatInjectRequest, ChatInjectResponse, ChatSendRequest, ChatSendResponse, ChatStartupRequest, CompleteEnd, CompleteRequest,
+    CompleteResponse, Event, HealthSummaryRequest, HealthSummaryResponse, IdentityGetRequest, IdentityGetResponse, ModelsListRequest,
+    ModelsListResponse, RunRequest, RunResponse, SessionsCompactRequest, SessionsCompactResponse, SessionsDeleteRequest,
+    SessionsDeleteResponse, SessionsDescribeRequest, SessionsDescribeResponse, SessionsListRequest, SessionsListResponse,
+    SessionsPatchRequest, SessionsPatchResponse, SessionsPreviewRequest, SessionsPreviewResponse, SessionsResetRequest,
+    SessionsResetResponse, SessionsResolveRequest, SessionsResolveResponse, StatusSummaryRequest, StatusSummaryResponse, SubscribeRequest,
     WaitRequest, WaitResponse,
 };
 
@@ -149,6 +152,30 @@ impl Agent for FakeAgent {
         absent()
     }
     async fn sessions_list(&self, _: Request<SessionsListRequest>) -> Reply<SessionsListResponse> {
+        absent()
+    }
+    async fn sessions_patch(&self, _: Request<SessionsPatchRequest>) -> Reply<SessionsPatchResponse> {
+        absent()
+    }
+    async fn sessions_resolve(&self, _: Request<SessionsResolveRequest>) -> Reply<SessionsResolveResponse> {
+        absent()
+    }
+    async fn sessions_preview(&self, _: Request<SessionsPreviewRequest>) -> Reply<SessionsPreviewResponse> {
+        absent()
+    }
+    async fn sessions_describe(&self, _: Request<SessionsDescribeRequest>) -> Reply<SessionsDescribeResponse> {
+        absent()
+    }
+    async fn sessions_reset(&self, _: Request<SessionsResetRequest>) -> Reply<SessionsResetResponse> {
+        absent()
+    }
+    async fn sessions_delete(&self, _: Request<SessionsDeleteRequest>) -> Reply<SessionsDeleteResponse> {
+        absent()
+    }
+    async fn sessions_compact(&self, _: Request<SessionsCompactRequest>) -> Reply<SessionsCompactResponse> {
+        absent()
+    }
+    async fn chat_startup(&self, _: Request<ChatStartupRequest>) -> Reply<ChatHistoryResponse> {
         absent()
     }
     async fn chat_send(&self, _: Request<ChatSendRequest>) -> Reply<ChatSendResponse> {
