@@ -88,7 +88,7 @@ impl SessionKey {
         }
     }
 
-    /// Whether the session belongs to a helper that another session has started.
+    /// Whether another session has started this one.
     pub(crate) fn is_subagent(&self) -> bool {
         parse(&self.0).is_some_and(|(_, rest)| rest.starts_with("subagent:"))
     }
