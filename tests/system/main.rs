@@ -6,4 +6,5 @@ mod http;
 mod isolation;
 mod lifecycle;
 mod raw;
+mod telemetry;
 mod turns;

@@ -41,11 +41,9 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     let incoming = Incoming::adopt(context.sockets.control()?)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(context.name, tonic_health::ServingStatus::Serving).await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(verso_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(Error::Reflection)?;
+    let current = reflection().build_v1().map_err(Error::Reflection)?;
+    // What older tools ask for.
+    let alpha = reflection().build_v1alpha().map_err(Error::Reflection)?;
     info!(service = context.name, epoch = context.epoch, "serving");
     let drained = async {
         shutdown.cancelled().await;
@@ -56,7 +54,7 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .layer(TracingLayer { service: context.name })
-        .add_routes(routes.add_service(health_service).add_service(reflection))
+        .add_routes(routes.add_service(health_service).add_service(current).add_service(alpha))
         .serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {
         shutdown.cancelled().await;
@@ -67,6 +65,12 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         result = serving => result.map_err(Error::Serve),
         () = overdue => Ok(()),
     }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(verso_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Serves `routes` over a pipe within the process, for a service's own tests.
