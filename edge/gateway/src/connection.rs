@@ -31,7 +31,7 @@ use crate::request_facts::Facts;
 use crate::wire::{self, TextFrame};
 
 /// Read and write buffer of one connection, in bytes: ten thousand idle connections must fit. Longer frames get room of their own.
-const BUFFER_BYTES: usize = 1 << 10;
+const BUFFER_BYTES: usize = 2 << 10;
 
 /// Frames that are written before the socket is flushed.
 const BATCH_FRAMES: usize = 64;
@@ -67,7 +67,7 @@ async fn establish(
     waiting: Waiting,
 ) -> Option<(Socket, Arc<Outlet>)> {
     let limits = &gateway.limits;
-    let metered = Metered::new(stream, early, limits.preauth_payload_bytes_max + PREAUTH_OVERHEAD_BYTES);
+    let metered = Metered::new(stream, &early, limits.preauth_payload_bytes_max + PREAUTH_OVERHEAD_BYTES);
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)

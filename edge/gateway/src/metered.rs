@@ -18,8 +18,9 @@ pub(crate) struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    pub(crate) fn new(stream: S, early: Bytes, allowance_bytes: usize) -> Self {
-        Self { stream, early, allowance_bytes: Some(allowance_bytes) }
+    pub(crate) fn new(stream: S, early: &[u8], allowance_bytes: usize) -> Self {
+        // A copy of the few bytes, if any: the original would keep the whole buffer of the HTTP connection alive.
+        Self { stream, early: Bytes::copy_from_slice(early), allowance_bytes: Some(allowance_bytes) }
     }
 
     /// From now on the peer may send without limit.
@@ -82,12 +83,12 @@ mod tests {
 
     #[tokio::test]
     async fn stops_reading_at_the_limit_until_it_is_lifted() {
-        let mut stream = Metered::new(&b"cdef"[..], Bytes::from_static(b"ab"), 3);
+        let mut stream = Metered::new(&b"cdef"[..], b"ab", 3);
         let mut text = [0; 2];
         stream.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"ab");
         assert_eq!(stream.read_exact(&mut text).await.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        let mut stream = Metered::new(&b"cdef"[..], Bytes::new(), 3);
+        let mut stream = Metered::new(&b"cdef"[..], b"", 3);
         stream.lift();
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
