@@ -18,9 +18,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 use tokio_tungstenite::tungstenite::{self, Bytes, Utf8Bytes};
 use tracing::debug;
 use verso_proto::edge::v1::Challenge;
-use verso_protocol::ErrorShape;
 use verso_protocol::close::Close;
 use verso_protocol::frames::{Rejected, RequestFrame, event};
+use verso_protocol::{Code, ErrorShape};
 
 use crate::connections::Waiting;
 use crate::dispatch::Asking;
@@ -159,12 +159,15 @@ fn take(asking: &Asking, in_flight: &Arc<Semaphore>, text: &str) {
         Err(Rejected::NotARequest { id, message }) => return asking.refuse(&id, ErrorShape::invalid(message)),
     };
     let Some(admitted) = asking.admit(&frame) else { return };
+    let Ok(permit) = Arc::clone(in_flight).try_acquire_owned() else {
+        // Nothing is read while there is no room; should that ever change, no request goes without an answer.
+        return asking.refuse(&frame.id, ErrorShape::new(Code::Unavailable, "too many requests at once").retryable(None));
+    };
     let mut answering = Box::pin(asking.clone().answer(admitted));
     // What is answered from memory is done after one poll and needs no task.
     if (&mut answering).now_or_never().is_some() {
         return;
     }
-    let Ok(permit) = Arc::clone(in_flight).try_acquire_owned() else { return };
     asking.gateway.tasks.spawn("request", async move {
         answering.await;
         drop(permit);

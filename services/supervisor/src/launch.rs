@@ -26,11 +26,6 @@ const FIRST_FD: RawFd = 3;
 /// What a process gets from our own environment, besides `OTEL_*`.
 const INHERITED: [&str; 9] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "NO_COLOR", "RUST_LOG", "VERSO_LOG"];
 
-/// From this size on, in bytes, glibc gives memory back to the system as soon as it is freed. By its own rule it would keep what handshakes
-/// and large messages needed for a moment, in pieces between what lives long: twice the memory of ten thousand idle connections. It is
-/// above the 8 KiB buffers of gRPC calls, which come and go too often for that.
-const RETURNED_BYTES_MIN: &str = "12288";
-
 /// Starts the processes of one gateway.
 #[derive(Debug)]
 pub(crate) struct Launcher {
@@ -117,7 +112,6 @@ impl Launcher {
             .envs(&self.environment)
             .env("VERSO_SERVICE_KIND", name.as_str())
             .env("VERSO_EPOCH", epoch.to_string())
-            .env("MALLOC_MMAP_THRESHOLD_", RETURNED_BYTES_MIN)
             .env("LISTEN_FDS", listeners.to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
             .env("VERSO_SECRETS_FD", (usize::try_from(FIRST_FD).unwrap_or_default() + listeners).to_string());
