@@ -15,7 +15,7 @@ async fn stopping_tells_clients_and_leaves_no_process() {
     assert_eq!(tree.len(), 7, "the supervisor, the edge and five services: {tree:?}");
     process::signal(gateway.pid(), Signal::TERM);
     let farewell = timeout(PATIENCE, events.next_named("shutdown")).await.expect("in time").expect("an event");
-    assert!(farewell.payload["reason"].as_str().is_some_and(|reason| reason.starts_with("gateway ")), "{}", farewell.payload);
+    assert_eq!(farewell.payload, json!({"reason": "gateway stopping"}));
     let closed = client.closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (1012, "service restart"));
     assert!(gateway.ended().await.success());
@@ -50,6 +50,7 @@ async fn what_was_said_is_still_there_after_a_restart() {
 async fn replacing_the_edge_refuses_nobody() {
     let gateway = Gateway::start().await;
     let old = gateway.client().await;
+    let mut events = old.events();
     let restart = async {
         let output = tokio::task::spawn_blocking({
             let mut command = gateway.command();
@@ -68,6 +69,8 @@ async fn replacing_the_edge_refuses_nobody() {
     };
     let (output, ()) = tokio::join!(restart, connecting);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let farewell = timeout(PATIENCE, events.next_named("shutdown")).await.expect("in time").expect("an event");
+    assert_eq!(farewell.payload, json!({"reason": "gateway restarting", "restartExpectedMs": 1500}));
     let closed = old.closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (1012, "service restart"));
     assert_eq!(gateway.service("edge").await.starts, 2);

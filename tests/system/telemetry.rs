@@ -52,8 +52,8 @@ async fn one_trace_runs_from_the_frame_through_the_service() {
     let (collector, address) = Collector::start().await;
     let gateway = Gateway::start_with(json!({"diagnostics": {"otel": {"endpoint": format!("http://{address}")}}})).await;
     let client = gateway.client().await;
-    let trace_id: Vec<u8> = (1..=16).collect();
-    let text: String = trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let trace_id = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10_u128;
+    let (text, trace_id) = (format!("{trace_id:032x}"), trace_id.to_be_bytes().to_vec());
     let frame = json!({"type": "req", "id": "t", "method": "sessions.list", "traceparent": format!("00-{text}-b7ad6b7169203331-01")});
     client.send_raw(frame.to_string()).await.expect("an open socket");
     let spans = eventually("the spans of both processes", async || {

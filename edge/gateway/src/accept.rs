@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt as _;
 use tracing::{info, warn};
 use verso_kit::CancellationToken;
+use verso_kit::service::is_replaced;
 use verso_proto::edge::v1::Shutdown;
 use verso_protocol::close::Close;
 
@@ -57,13 +58,22 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<std::net::TcpLis
     shutdown.cancelled().await;
     gateway.drain();
     tokio::time::sleep(HAND_OVER).await;
-    gateway.emit(Shutdown { reason: "gateway restarting".to_owned(), restart_expected_ms: Some(RESTART_EXPECTED_MS) });
+    gateway.emit(farewell());
     gateway.connections.close_all(&Close::SERVICE_RESTART);
     closing.cancel();
     if tokio::time::timeout(LEAVE, gateway.tasks.clone().join()).await.is_err() {
         warn!(connections = gateway.connections.count(), "some clients did not leave in time");
     }
     Ok(())
+}
+
+/// A client that knows of a restart comes back at once instead of backing off.
+fn farewell() -> Shutdown {
+    if is_replaced() {
+        Shutdown { reason: "gateway restarting".to_owned(), restart_expected_ms: Some(RESTART_EXPECTED_MS) }
+    } else {
+        Shutdown { reason: "gateway stopping".to_owned(), restart_expected_ms: None }
+    }
 }
 
 /// What every accepted connection needs.

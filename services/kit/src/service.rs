@@ -5,6 +5,7 @@ mod sockets;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -143,17 +144,29 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Triggers `shutdown` on SIGTERM or SIGINT. SIGHUP, which the supervisor passes on, does not end the process.
+/// Set by SIGUSR1. A signal is for the process, so this is too.
+static REPLACED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process stops because another one has taken its place.
+pub fn is_replaced() -> bool {
+    REPLACED.load(Ordering::Relaxed)
+}
+
+/// Triggers `shutdown` on SIGTERM, SIGINT or, when another process has taken this one's place, SIGUSR1. SIGHUP, which the supervisor passes on, does not end the process.
 #[allow(clippy::disallowed_methods, reason = "lives as long as the process")]
 pub fn stop_on_signals(shutdown: CancellationToken) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let (mut hang_up, mut replaced) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                _ = replaced.recv() => {
+                    REPLACED.store(true, Ordering::Relaxed);
+                    break;
+                }
                 _ = hang_up.recv() => tracing::info!("the configuration is read at start; restart the service to apply a change"),
             }
         }

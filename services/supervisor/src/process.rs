@@ -78,7 +78,16 @@ impl Process {
 
     /// Asks the process to stop, and kills it when it has not within `drain` or when `at_once` is triggered.
     pub(crate) async fn stop(&mut self, drain: Duration, at_once: &CancellationToken) -> Exit {
-        self.signal(Signal::TERM);
+        self.end(Signal::TERM, drain, at_once).await
+    }
+
+    /// The same, for a process whose successor serves already: it can tell its clients to come back at once.
+    pub(crate) async fn retire(&mut self, drain: Duration, at_once: &CancellationToken) -> Exit {
+        self.end(Signal::USR1, drain, at_once).await
+    }
+
+    async fn end(&mut self, signal: Signal, drain: Duration, at_once: &CancellationToken) -> Exit {
+        self.signal(signal);
         let why = tokio::select! {
             biased;
             exit = self.exit() => return exit,

@@ -51,7 +51,7 @@ impl Keeper {
     pub(super) fn retire(&self, mut process: Process) {
         let (name, shared) = (self.name, self.shared.clone());
         self.shared.tasks.spawn("retire", async move {
-            let exit = process.stop(shared.limits.drain(name), &shared.at_once).await;
+            let exit = process.retire(shared.limits.drain(name), &shared.at_once).await;
             info!(service = %name, epoch = process.epoch, %exit, "replaced process stopped");
             shared.board.update(name, |entry| entry.last_exit = Some(exit.to_string()));
         });
