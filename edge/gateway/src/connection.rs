@@ -79,6 +79,7 @@ async fn establish(
         Ok(Ok(outlet)) => {
             drop(waiting);
             socket.get_mut().lift();
+            handshake::introduce(&gateway, &outlet.conn_id).await;
             debug!(conn = outlet.conn_id, client = outlet.principal.client_id, "connected");
             return Some((socket, outlet));
         }

@@ -32,6 +32,11 @@ impl Roster {
         self.live().remove(conn_id)
     }
 
+    /// What was announced of the node at the other end; none when it is no node.
+    pub(crate) fn node(&self, conn_id: &str) -> Option<NodeAnnounce> {
+        self.live().get(conn_id)?.node.as_deref().cloned()
+    }
+
     fn presence(&self) -> Vec<PresenceAnnounce> {
         self.live().values().filter_map(|announced| announced.presence.as_deref().cloned()).collect()
     }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use verso_kit::trace::{self, TraceContext};
 use verso_proto::edge::v1::{ConnectRequest, DevicePairResolved, DeviceProof, GrantedAuth};
 use verso_proto::methods::Call as _;
+use verso_proto::presence::v1::AnnounceRequest as PresenceAnnounce;
 use verso_proto::wire::v1::Principal;
 use verso_protocol::auth::{
     Asked, Challenge, Deviceless, Peer, PeerRole, Refusal as Refused, RefusalFacts, ScopeSet, SharedMethod, VerifiedDevice,
@@ -22,7 +23,6 @@ use crate::error::fault;
 use crate::gateway::Gateway;
 use crate::outlet::Outlet;
 use crate::request_facts::Facts;
-use crate::roster::Announced;
 
 /// How long the presence service may take to answer a handshake; after that the last known list has to do.
 const PRESENCE_WAIT: Duration = Duration::from_millis(500);
@@ -69,6 +69,15 @@ pub(super) async fn connect(
     let attempt = Attempt { gateway, facts, nonce, request, version, role };
     let identity = attempt.identify().await.map_err(|failure| refuse(version, failure))?;
     Ok(attempt.settle(identity, &frame.id, conn_id).await)
+}
+
+/// Tells the node service of a new node, once the connection has its place: what the service has to say to it finds it there, behind
+/// the greeting. A service that is away is told when it is back.
+pub(super) async fn introduce(gateway: &Arc<Gateway>, conn_id: &str) {
+    if let Some(node) = gateway.roster.node(conn_id) {
+        let telling = tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(node));
+        drop(trace::scope(TraceContext::generate(), telling).await);
+    }
 }
 
 /// Forgets a connection, and tells the services that it is gone.
@@ -259,7 +268,8 @@ impl Attempt<'_> {
         let peer = Peer { version: self.version, role: self.role, scopes: ScopeSet::from_names(&identity.scopes) };
         let principal = self.principal(&identity, &conn_id);
         let announced = hello::announcements(&self.request, &identity.auth, &principal, self.facts, gateway.context.clock.now_ms());
-        trace::scope(TraceContext::generate(), announce(gateway, &conn_id, announced)).await;
+        gateway.roster.add(&conn_id, announced.clone());
+        trace::scope(TraceContext::generate(), announce_presence(gateway, announced.presence)).await;
         let outlet = Arc::new(Outlet::new(conn_id, peer, principal));
         let greeting = hello::response(gateway, &outlet, identity.auth, self.facts);
         outlet.respond(hello::frame(frame_id, self.version, &greeting), &gateway.limits);
@@ -284,15 +294,11 @@ impl Attempt<'_> {
     }
 }
 
-/// Tells the presence and node services of a new connection. A service that is away is told when it is back.
-async fn announce(gateway: &Arc<Gateway>, conn_id: &str, announced: Announced) {
-    gateway.roster.add(conn_id, announced.clone());
-    if let Some(presence) = announced.presence
+/// Tells the presence service of a new connection. A service that is away is told when it is back.
+async fn announce_presence(gateway: &Arc<Gateway>, presence: Option<Box<PresenceAnnounce>>) {
+    if let Some(presence) = presence
         && let Ok(Ok(answer)) = tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(*presence)).await
     {
         gateway.saw_presence_list(answer.version, answer.entries);
-    }
-    if let Some(node) = announced.node {
-        drop(tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(*node)).await);
     }
 }
