@@ -1,5 +1,7 @@
 //! The method table and the event table.
 
+#![allow(clippy::unreadable_literal, reason = "the included tables are generated")]
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
 use verso_kit::error::{WireCode, WireError};
 
 /// Why a call is refused, or the service ended.
@@ -22,11 +23,74 @@ pub enum Error {
         /// How many there may be.
         max: usize,
     },
+    /// More calls wait for somebody than can be kept.
+    #[error("too many pending {what}: at most {max}; try again later")]
+    Busy {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many may be pending.
+        max: usize,
+    },
+    /// No pairing waits under that id.
+    #[error("unknown requestId")]
+    UnknownPairing,
+    /// A name of nothing but blanks.
+    #[error("displayName required")]
+    EmptyName,
+    /// Nobody waits for a decision under that id.
+    #[error("unknown approval id")]
+    UnknownApproval,
+    /// Somebody else waits for a decision under that id.
+    #[error("approval id already pending")]
+    ApprovalPending,
+    /// Not one of the decisions that there are.
+    #[error("invalid decision")]
+    InvalidDecision,
+    /// The file of approvals is to be replaced by somebody who has not said what he read.
+    #[error("exec approvals base hash required; re-run exec.approvals.get and retry")]
+    BaseHashRequired,
+    /// The file of approvals is not the one that the caller has read.
+    #[error("exec approvals changed since last load; re-run exec.approvals.get and retry")]
+    BaseHashStale,
+    /// A browser cannot listen: a phone has to.
+    #[error("talk disabled: no connected iOS/Android nodes")]
+    TalkDisabled,
+    /// The node is not there.
+    #[error("node not connected")]
+    NotConnected,
+    /// The node may not be asked to do that.
+    #[error("node command not allowed")]
+    CommandRefused {
+        /// Why not.
+        reason: &'static str,
+        /// What was to be done.
+        command: String,
+    },
+    /// The node did not answer in time.
+    #[error("node invoke timed out")]
+    InvokeTimedOut,
+    /// The node went away before it answered.
+    #[error("node disconnected ({command})")]
+    NodeGone {
+        /// What was to be done.
+        command: String,
+    },
+    /// The node could not do it.
+    #[error("{message}")]
+    NodeFailed {
+        /// The node's own code.
+        code: Option<String>,
+        /// The node's words.
+        message: String,
+    },
+    /// A node answers in another one's name.
+    #[error("nodeId mismatch")]
+    WrongNode,
     /// A newer incarnation of this service owns the file.
     #[error("the node service was replaced; try again")]
     Replaced,
     /// The file is there but cannot be read.
-    #[error("could not read nodes from {path}")]
+    #[error("could not read {path}")]
     Load {
         /// The file.
         path: PathBuf,
@@ -42,13 +106,16 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The file cannot be written.
-    #[error("could not save nodes to {path}")]
+    #[error("could not save {path}")]
     Save {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] verso_kit::config::Error),
     /// The process could not be set up or served.
     #[error(transparent)]
     Service(#[from] verso_kit::service::Error),
@@ -57,13 +124,45 @@ pub enum Error {
 impl WireError for Error {
     fn code(&self) -> WireCode {
         match self {
-            Self::UnknownNode | Self::UnnamedNode | Self::TooMany { .. } => WireCode::InvalidRequest,
-            Self::Replaced => WireCode::Unavailable,
-            Self::Load { .. } | Self::Damaged { .. } | Self::Save { .. } | Self::Service(_) => WireCode::Fault,
+            Self::UnknownNode
+            | Self::UnnamedNode
+            | Self::TooMany { .. }
+            | Self::UnknownPairing
+            | Self::EmptyName
+            | Self::UnknownApproval
+            | Self::ApprovalPending
+            | Self::InvalidDecision
+            | Self::BaseHashRequired
+            | Self::BaseHashStale
+            | Self::CommandRefused { .. }
+            | Self::WrongNode => WireCode::InvalidRequest,
+            Self::Replaced
+            | Self::Busy { .. }
+            | Self::TalkDisabled
+            | Self::NotConnected
+            | Self::InvokeTimedOut
+            | Self::NodeGone { .. }
+            | Self::NodeFailed { .. } => WireCode::Unavailable,
+            Self::Load { .. } | Self::Damaged { .. } | Self::Save { .. } | Self::Config(_) | Self::Service(_) => WireCode::Fault,
+        }
+    }
+
+    fn details(&self) -> Option<Value> {
+        match self {
+            Self::NotConnected => Some(json!({"code": "NOT_CONNECTED"})),
+            Self::CommandRefused { reason, command } => Some(json!({"reason": reason, "command": command})),
+            Self::InvokeTimedOut => Some(json!({"nodeError": {"code": "TIMEOUT", "message": self.to_string()}})),
+            Self::NodeFailed { code: Some(code), message } => Some(json!({"nodeError": {"code": code, "message": message}})),
+            Self::NodeFailed { code: None, message } => Some(json!({"nodeError": {"message": message}})),
+            _ => None,
         }
     }
 
     fn retry_after_ms(&self) -> Option<u64> {
-        matches!(self, Self::Replaced).then_some(100)
+        match self {
+            Self::Replaced => Some(100),
+            Self::Busy { .. } => Some(1_000),
+            _ => None,
+        }
     }
 }

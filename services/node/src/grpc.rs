@@ -1,36 +1,67 @@
 //! The rpc adapter.
 
+mod shapes;
+
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::service::Routes;
 use tonic::{Request, Status};
+use tracing::debug;
 use verso_kit::CancellationToken;
 use verso_kit::error::status;
 use verso_kit::events::Hub;
 use verso_kit::grpc::{Reply, reply};
 use verso_kit::peer::MESSAGE_BYTES_MAX;
+use verso_kit::principal::principal;
 use verso_kit::service::Context;
 use verso_proto::node::v1::node_server::{Node, NodeServer};
 use verso_proto::node::v1::{
-    AnnounceRequest, AnnounceResponse, DescribeRequest, DescribeResponse, Event, ListRequest, ListResponse, NodeInfo, SubscribeRequest,
+    AnnounceRequest, AnnounceResponse, DescribeRequest, DescribeResponse, Event, ExecApprovalRequestRequest, ExecApprovalRequestResponse,
+    ExecApprovalResolveRequest, ExecApprovalResolveResponse, ExecApprovalsGetRequest, ExecApprovalsSetRequest, ExecApprovalsSnapshot,
+    InvokeRequest, InvokeResponse, InvokeResultRequest, InvokeResultResponse, ListRequest, ListResponse, NodeEventRequest,
+    NodeEventResponse, PairApproveRequest, PairApproveResponse, PairListRequest, PairListResponse, PairRejectRequest, PairRejectResponse,
+    PairRequestRequest, PairRequestResponse, PairVerifyRequest, PairVerifyResponse, RenameRequest, RenameResponse, SubscribeRequest,
+    TalkMode, TalkModeRequest, VoiceWakeChanged, VoiceWakeGetRequest, VoiceWakeGetResponse, VoiceWakeSetRequest, VoiceWakeSetResponse,
 };
+use verso_proto::wire::v1::Audience;
 
+use crate::approvals::Approvals;
+use crate::commands::{self, is_mobile};
 use crate::error::Error;
+use crate::exec_file::ExecFile;
+use crate::invokes::Invokes;
+use crate::pairings::Pairings;
 use crate::registry::Registry;
 use crate::store::Store;
+use crate::voice::VoiceWake;
 
 /// Loads what is known and builds the service.
 pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<Routes, Error> {
     let (store, paired) = Store::open(context.folder()?.join("nodes.json"), context.epoch).await?;
-    let registry = Registry::new(context.clock.clone(), store, paired);
-    let service = Service { registry, hub: Hub::new(&context.incarnation), shutdown: shutdown.clone() };
+    let policy = context.config.section::<commands::Config>("gateway.nodes")?.build();
+    let hub = Hub::new(&context.incarnation);
+    let service = Service {
+        registry: Registry::open(context.clock.clone(), store.clone(), paired).await?,
+        pairings: Pairings::open(&store, context.clock.clone(), hub.clone()).await?,
+        voice: VoiceWake::open(&store).await?,
+        exec_file: ExecFile::new(&store),
+        approvals: Approvals::new(context.clock.clone(), hub.clone()),
+        invokes: Invokes::new(policy, hub.clone()),
+        hub,
+        shutdown: shutdown.clone(),
+    };
     Ok(Routes::new(NodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX)))
 }
 
 #[derive(Debug)]
 struct Service {
     registry: Registry,
+    pairings: Pairings,
+    voice: VoiceWake,
+    exec_file: ExecFile,
+    approvals: Approvals,
+    invokes: Invokes,
     hub: Hub<Event>,
     shutdown: CancellationToken,
 }
@@ -42,6 +73,16 @@ impl Service {
             self.shutdown.cancel();
         }
         status(error)
+    }
+
+    /// Renames a node wherever it is known.
+    async fn renamed(&self, node_id: &str, name: &str) -> Result<(), Error> {
+        if name.is_empty() {
+            return Err(Error::EmptyName);
+        }
+        let as_device = self.registry.rename(node_id, name).await?;
+        let by_name = self.pairings.rename(node_id, name).await?;
+        if as_device || by_name { Ok(()) } else { Err(Error::UnknownNode) }
     }
 }
 
@@ -55,39 +96,121 @@ impl Node for Service {
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Reply<DescribeResponse> {
         let node = self.registry.get(&request.into_inner().node_id).map_err(status)?;
-        reply(described(node, self.registry.now_ms()))
+        reply(shapes::described(node, self.registry.now_ms()))
     }
 
     async fn announce(&self, request: Request<AnnounceRequest>) -> Reply<AnnounceResponse> {
         let AnnounceRequest { conn_id, node } = request.into_inner();
-        self.registry.announce(conn_id, node.unwrap_or_default()).await.map_err(|error| self.failed(error))?;
+        let mut node = node.unwrap_or_default();
+        self.invokes.policy().restrict(&mut node);
+        let connected = node.connected;
+        self.registry.announce(conn_id.clone(), node).await.map_err(|error| self.failed(error))?;
+        if connected {
+            let audience = Audience { conn_ids: vec![conn_id] };
+            self.hub.emit_with(VoiceWakeChanged { triggers: self.voice.get() }, |meta| meta.audience = Some(audience));
+        } else {
+            self.invokes.left(&conn_id);
+        }
         reply(AnnounceResponse {})
+    }
+
+    async fn rename(&self, request: Request<RenameRequest>) -> Reply<RenameResponse> {
+        let RenameRequest { node_id, display_name } = request.into_inner();
+        let (node_id, display_name) = (node_id.trim().to_owned(), display_name.trim().to_owned());
+        self.renamed(&node_id, &display_name).await.map_err(|error| self.failed(error))?;
+        reply(RenameResponse { node_id, display_name })
+    }
+
+    async fn pair_request(&self, request: Request<PairRequestRequest>) -> Reply<PairRequestResponse> {
+        let (pending, created) = self.pairings.request(request.into_inner()).await.map_err(|error| self.failed(error))?;
+        reply(PairRequestResponse { status: "pending".to_owned(), request: Some(pending), created })
+    }
+
+    async fn pair_list(&self, _: Request<PairListRequest>) -> Reply<PairListResponse> {
+        let (pending, paired) = self.pairings.list();
+        reply(PairListResponse { pending, paired: shapes::with_devices(paired, self.registry.list()) })
+    }
+
+    async fn pair_approve(&self, request: Request<PairApproveRequest>) -> Reply<PairApproveResponse> {
+        let PairApproveRequest { request_id } = request.into_inner();
+        let node = self.pairings.approve(&request_id).await.map_err(|error| self.failed(error))?;
+        reply(PairApproveResponse { request_id, node: Some(node) })
+    }
+
+    async fn pair_reject(&self, request: Request<PairRejectRequest>) -> Reply<PairRejectResponse> {
+        let PairRejectRequest { request_id } = request.into_inner();
+        let node_id = self.pairings.reject(&request_id).await.map_err(|error| self.failed(error))?;
+        reply(PairRejectResponse { request_id, node_id })
+    }
+
+    async fn pair_verify(&self, request: Request<PairVerifyRequest>) -> Reply<PairVerifyResponse> {
+        let PairVerifyRequest { node_id, token } = request.into_inner();
+        let node = self.pairings.verify(&node_id, &token);
+        reply(PairVerifyResponse { ok: node.is_some(), node })
+    }
+
+    async fn invoke(&self, request: Request<InvokeRequest>) -> Reply<InvokeResponse> {
+        reply(self.invokes.invoke(&self.registry, request.into_inner()).await.map_err(status)?)
+    }
+
+    async fn invoke_result(&self, request: Request<InvokeResultRequest>) -> Reply<InvokeResultResponse> {
+        let caller = principal(&request).and_then(|principal| principal.device_id);
+        let heard = self.invokes.result(caller.as_deref(), request.into_inner()).map_err(status)?;
+        reply(InvokeResultResponse { ok: true, ignored: (!heard).then_some(true) })
+    }
+
+    async fn node_event(&self, request: Request<NodeEventRequest>) -> Reply<NodeEventResponse> {
+        let node = principal(&request).and_then(|principal| principal.device_id).unwrap_or_default();
+        debug!(node, event = request.get_ref().event, "node event");
+        reply(NodeEventResponse { ok: true })
+    }
+
+    async fn exec_approvals_get(&self, _: Request<ExecApprovalsGetRequest>) -> Reply<ExecApprovalsSnapshot> {
+        reply(self.exec_file.get().await.map_err(|error| self.failed(error))?)
+    }
+
+    async fn exec_approvals_set(&self, request: Request<ExecApprovalsSetRequest>) -> Reply<ExecApprovalsSnapshot> {
+        let ExecApprovalsSetRequest { file, base_hash } = request.into_inner();
+        reply(self.exec_file.set(file.unwrap_or_default(), base_hash).await.map_err(|error| self.failed(error))?)
+    }
+
+    async fn exec_approval_request(&self, request: Request<ExecApprovalRequestRequest>) -> Reply<ExecApprovalRequestResponse> {
+        let mut asked = request.into_inner();
+        let (id, timeout_ms) = (asked.id.take(), asked.timeout_ms);
+        reply(self.approvals.request(id, shapes::question(asked), timeout_ms).await.map_err(status)?)
+    }
+
+    async fn exec_approval_resolve(&self, request: Request<ExecApprovalResolveRequest>) -> Reply<ExecApprovalResolveResponse> {
+        let by = principal(&request).map(|principal| principal.display_name.unwrap_or(principal.client_id));
+        let ExecApprovalResolveRequest { id, decision } = request.into_inner();
+        self.approvals.resolve(&id, &decision, by).map_err(status)?;
+        reply(ExecApprovalResolveResponse { ok: true })
+    }
+
+    async fn voice_wake_get(&self, _: Request<VoiceWakeGetRequest>) -> Reply<VoiceWakeGetResponse> {
+        reply(VoiceWakeGetResponse { triggers: self.voice.get() })
+    }
+
+    async fn voice_wake_set(&self, request: Request<VoiceWakeSetRequest>) -> Reply<VoiceWakeSetResponse> {
+        let triggers = self.voice.set(&request.into_inner().triggers).await.map_err(|error| self.failed(error))?;
+        self.hub.emit(VoiceWakeChanged { triggers: triggers.clone() });
+        reply(VoiceWakeSetResponse { triggers })
+    }
+
+    async fn set_talk_mode(&self, request: Request<TalkModeRequest>) -> Reply<TalkMode> {
+        let in_a_page =
+            principal(&request).is_some_and(|principal| principal.client_mode == "webchat" || principal.client_id == "webchat-ui");
+        if in_a_page && !self.registry.any_connected(is_mobile) {
+            return Err(status(Error::TalkDisabled));
+        }
+        let TalkModeRequest { enabled, phase } = request.into_inner();
+        let mode = TalkMode { enabled, phase, ts_ms: self.registry.now_ms() };
+        self.hub.emit(mode.clone());
+        reply(mode)
     }
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Reply<Self::SubscribeStream> {
         let events = self.hub.subscribe(request.into_inner().from);
         reply(Box::pin(events.take_until(self.shutdown.clone().cancelled_owned())))
-    }
-}
-
-fn described(node: NodeInfo, ts_ms: i64) -> DescribeResponse {
-    DescribeResponse {
-        ts_ms,
-        node_id: node.node_id,
-        display_name: node.display_name,
-        platform: node.platform,
-        version: node.version,
-        core_version: node.core_version,
-        ui_version: node.ui_version,
-        device_family: node.device_family,
-        model_identifier: node.model_identifier,
-        remote_ip: node.remote_ip,
-        caps: node.caps,
-        commands: node.commands,
-        path_env: node.path_env,
-        permissions: node.permissions,
-        connected_at_ms: node.connected_at_ms,
-        paired: node.paired,
-        connected: node.connected,
     }
 }

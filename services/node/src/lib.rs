@@ -1,9 +1,17 @@
-//! Nodes: which devices offer capabilities, which of them are connected, and what they can do.
+//! Nodes: which devices offer capabilities, which of them are connected, what they can do, and who decides what they may.
 
+mod approvals;
+mod commands;
+mod document;
 mod error;
+mod exec_file;
 mod grpc;
+mod invokes;
+mod pairings;
 mod registry;
 mod store;
+mod voice;
+mod waiting;
 
 use verso_kit::CancellationToken;
 use verso_kit::service::Context;

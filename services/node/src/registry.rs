@@ -10,17 +10,18 @@ use tracing::info;
 use verso_kit::clock::Clock;
 use verso_proto::node::v1::NodeInfo;
 
+use crate::document::Document;
 use crate::error::Error;
 use crate::store::{Nodes, Store};
 
 /// How many nodes may be known.
-const NODES_MAX: usize = 4_096;
+pub(crate) const NODES_MAX: usize = 4_096;
 
 /// How many capabilities a node may have.
-const CAPS_MAX: usize = 256;
+pub(crate) const CAPS_MAX: usize = 256;
 
 /// How many commands a node may offer.
-const COMMANDS_MAX: usize = 512;
+pub(crate) const COMMANDS_MAX: usize = 512;
 
 /// A node's connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,11 +39,16 @@ struct Links {
     ended: Option<String>,
 }
 
+/// Names by node id.
+type Names = BTreeMap<String, String>;
+
 /// All nodes.
 #[derive(Debug)]
 pub(crate) struct Registry {
     clock: Clock,
     store: Store,
+    /// Names that people gave to nodes, by node id; they count more than what nodes call themselves.
+    names: Document<Names>,
     /// Held while a change goes to disk and then to memory.
     saving: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -57,9 +63,10 @@ struct State {
 
 impl Registry {
     /// Starts with the nodes of `store`; nobody is connected.
-    pub(crate) fn new(clock: Clock, store: Store, paired: Nodes) -> Self {
+    pub(crate) async fn open(clock: Clock, store: Store, paired: Nodes) -> Result<Self, Error> {
         let state = Mutex::new(State { paired, links: BTreeMap::new() });
-        Self { clock, store, saving: tokio::sync::Mutex::new(()), state }
+        let names = Document::open(&store, "names.json").await?;
+        Ok(Self { clock, store, names, saving: tokio::sync::Mutex::new(()), state })
     }
 
     /// Returns the time in milliseconds since 1970.
@@ -74,13 +81,53 @@ impl Registry {
         let gone = state.paired.keys().filter(|id| !state.connected(id));
         let mut nodes: Vec<_> = live.chain(gone).filter_map(|id| state.get(id)).collect();
         drop(state);
+        self.name(&mut nodes);
         nodes.sort_by_cached_key(|node| (!node.connected, display_key(node), node.node_id.clone()));
         nodes
     }
 
     /// Returns one node.
     pub(crate) fn get(&self, id: &str) -> Result<NodeInfo, Error> {
-        self.state().get(id.trim()).ok_or(Error::UnknownNode)
+        let mut node = self.state().get(id.trim()).ok_or(Error::UnknownNode)?;
+        self.name(std::slice::from_mut(&mut node));
+        Ok(node)
+    }
+
+    /// Returns the connection of a node, and what the node says of itself; none when it is not connected.
+    pub(crate) fn link(&self, id: &str) -> Option<(String, NodeInfo)> {
+        let state = self.state();
+        let live = state.links.get(id)?.live.as_ref()?;
+        Some((live.conn_id.clone(), live.node.clone()))
+    }
+
+    /// Whether a connected node is of the kind that `is` tells.
+    pub(crate) fn any_connected(&self, is: impl Fn(&NodeInfo) -> bool) -> bool {
+        self.state().links.values().filter_map(|links| links.live.as_ref()).any(|live| is(&live.node))
+    }
+
+    /// Gives a node a name; false when there is no such node.
+    pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<bool, Error> {
+        if self.state().get(id).is_none() {
+            return Ok(false);
+        }
+        let outcome = self.names.change(|names| {
+            if !names.contains_key(id) && names.len() >= NODES_MAX {
+                return Err(Error::TooMany { what: "names", max: NODES_MAX });
+            }
+            names.insert(id.to_owned(), name.to_owned());
+            Ok(true)
+        });
+        outcome.await
+    }
+
+    fn name(&self, nodes: &mut [NodeInfo]) {
+        self.names.read(|names| {
+            for node in nodes {
+                if let Some(name) = names.get(&node.node_id) {
+                    node.display_name = Some(name.clone());
+                }
+            }
+        });
     }
 
     /// Records that a node's connection came or went.

@@ -1,9 +1,9 @@
-//! The file of paired nodes, and who may write it.
+//! The file of paired nodes, and who may write it and the files beside it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,20 @@ impl Store {
             let _lock = store.lock()?;
             store.load_current()?;
             store.write(nodes)
+        })
+        .await
+    }
+
+    /// Does something to other files of the folder while no other incarnation can; fails when a newer one has claimed it.
+    pub(crate) async fn exclusively<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.clone();
+        blocking(move || {
+            let _lock = store.lock()?;
+            store.load_current()?;
+            work(store.path.parent().unwrap_or(Path::new(".")))
         })
         .await
     }

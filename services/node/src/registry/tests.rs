@@ -16,7 +16,7 @@ async fn fixture() -> Fixture {
 
 async fn open(folder: &tempfile::TempDir, epoch: u64) -> Result<Registry, Error> {
     let (store, paired) = Store::open(folder.path().join("nodes.json"), epoch).await?;
-    Ok(Registry::new(Clock::fixed(NOW_MS), store, paired))
+    Registry::open(Clock::fixed(NOW_MS), store, paired).await
 }
 
 fn node(id: &str) -> NodeInfo {
@@ -160,4 +160,17 @@ async fn refuses_what_is_too_much() {
     let error = registry.announce("c1".into(), node("tv")).await.unwrap_err();
     assert_eq!(error.to_string(), "too many nodes: at most 4096");
     registry.announce("c0".into(), NodeInfo { paired: false, ..node("n0") }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_was_given_outlives_connections_and_restarts() {
+    let Fixture { registry, folder } = fixture().await;
+    let called = |name: &str| NodeInfo { display_name: Some(name.to_owned()), ..node("tv") };
+    assert!(!registry.rename("tv", "Den").await.unwrap());
+    registry.announce("c1".into(), called("kit")).await.unwrap();
+    assert!(registry.rename("tv", "Den").await.unwrap());
+    registry.announce("c2".into(), called("kit 2")).await.unwrap();
+    assert_eq!(registry.get("tv").unwrap().display_name.as_deref(), Some("Den"));
+    let later = open(&folder, 2).await.unwrap();
+    assert_eq!(later.list()[0].display_name.as_deref(), Some("Den"));
 }

@@ -2,16 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod approvals;
+mod invoke;
+mod pairing;
+mod voice;
+
 use std::path::Path;
 
+use prost::Message as _;
 use tokio_stream::StreamExt as _;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
+use tonic_types::StatusExt as _;
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_kit::peer::Caller;
 use verso_kit::service::Context;
 use verso_proto::node::v1::node_client::NodeClient;
-use verso_proto::node::v1::{AnnounceRequest, DescribeRequest, ListRequest, NodeInfo, Permissions, SubscribeRequest};
+use verso_proto::node::v1::{AnnounceRequest, DescribeRequest, Event, ListRequest, NodeInfo, Permissions, SubscribeRequest, event};
+use verso_proto::wire::v1::{Audience, Principal};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -20,6 +30,34 @@ async fn start(state: &Path, epoch: u64) -> (NodeClient<Channel>, CancellationTo
     let shutdown = CancellationToken::new();
     let routes = verso_node::routes(&context, &shutdown).await.unwrap();
     (NodeClient::new(verso_kit::grpc::in_memory(routes)), shutdown)
+}
+
+/// Follows the events, past the greeting.
+async fn events(client: &mut NodeClient<Channel>) -> Streaming<Event> {
+    let mut events = client.subscribe(SubscribeRequest { from: None }).await.unwrap().into_inner();
+    assert!(events.next().await.unwrap().unwrap().event.is_none(), "the greeting");
+    events
+}
+
+/// Waits for the next event.
+async fn next(events: &mut Streaming<Event>) -> (Option<Audience>, event::Event) {
+    let event = events.next().await.unwrap().unwrap();
+    (event.meta.unwrap().audience, event.event.unwrap())
+}
+
+/// A call on behalf of somebody.
+fn by<T>(principal: &Principal, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = MetadataValue::from_bytes(&principal.encode_to_vec());
+    request.metadata_mut().insert_bin("verso-principal-bin", value);
+    request
+}
+
+/// What the error says, and its details.
+fn refusal(status: &Status) -> (Code, &str, Option<String>) {
+    let details = status.get_error_details();
+    let info = details.error_info().map(|info| info.metadata.clone());
+    (status.code(), status.message(), info.and_then(|mut metadata| metadata.remove("details")))
 }
 
 fn announcement(conn: &str, id: &str, connected: bool) -> AnnounceRequest {
