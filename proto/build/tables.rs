@@ -93,10 +93,11 @@ fn transcode(pool: &DescriptorPool, method: &MethodDescriptor, name: &str) -> St
 fn dynamic_scope(options: Option<&Options>) -> String {
     let Some(rule) = options.and_then(|options| options.message("dynamic_scope")) else { return "None".to_owned() };
     format!(
-        "Some(DynamicScopeRule {{ field: {:?}, first_words: &{:?}, only_members: &{:?}, scope: Scope::{} }})",
+        "Some(DynamicScopeRule {{ field: {:?}, first_words: &{:?}, only_members: &{:?}, subject_members: &{:?}, scope: Scope::{} }})",
         rule.text("field"),
         rule.texts("first_words"),
         rule.texts("only_members"),
+        rule.texts("subject_members"),
         rule.variant("scope").unwrap_or_default(),
     )
 }

@@ -61,8 +61,10 @@ pub struct DynamicScopeRule {
     pub field: &'static str,
     /// Matches when the first word of `field`, in any case, is one of these.
     pub first_words: &'static [&'static str],
-    /// Matches when the call has no other members than these.
+    /// Matches when the call has at least one of these, and beside them none but `subject_members`.
     pub only_members: &'static [&'static str],
+    /// Members that say what the call is about, and change nothing.
+    pub subject_members: &'static [&'static str],
     /// What then counts.
     pub scope: Scope,
 }

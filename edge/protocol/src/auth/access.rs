@@ -93,7 +93,10 @@ fn applies(rule: &DynamicScopeRule, params: Option<&RawValue>) -> bool {
         let word = text.split_whitespace().next().unwrap_or_default();
         rule.first_words.iter().any(|wanted| wanted.eq_ignore_ascii_case(word))
     };
-    let only_listed_members = || params.iter().all(|(name, _)| rule.only_members.contains(&name));
+    let only_listed_members = || {
+        let mut changes = params.iter().map(|(name, _)| name).filter(|name| !rule.subject_members.contains(name)).peekable();
+        changes.peek().is_some() && changes.all(|name| rule.only_members.contains(&name))
+    };
     let by_word = !rule.first_words.is_empty();
     let by_members = !rule.only_members.is_empty();
     (by_word || by_members) && (!by_word || first_word_matches()) && (!by_members || only_listed_members())
@@ -196,11 +199,14 @@ mod tests {
 
     #[test]
     fn the_members_of_a_call_can_lower_the_scope() {
-        let rule = DynamicScopeRule { field: "", first_words: &[], only_members: &["key", "label"], scope: Scope::Write };
+        let rule =
+            DynamicScopeRule { field: "", first_words: &[], only_members: &["label"], subject_members: &["key"], scope: Scope::Write };
         let method = Method { dynamic_scope: Some(rule), ..row(Role::Operator, Scope::Admin) };
-        for (params, expected) in
-            [(json!({"key": "main", "label": "x"}), "kit.row"), (json!({"key": "main", "deny": true}), "missing scope: operator.admin")]
-        {
+        for (params, expected) in [
+            (json!({"key": "main", "label": "x"}), "kit.row"),
+            (json!({"key": "main", "label": "x", "deny": true}), "missing scope: operator.admin"),
+            (json!({"key": "main"}), "missing scope: operator.admin"),
+        ] {
             let raw = to_raw_value(&params).unwrap();
             assert_eq!(outcome(decide(operator("operator.write"), "kit.row", Some(&method), Some(&raw))), expected, "{params}");
         }
