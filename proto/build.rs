@@ -27,10 +27,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
+    let files = proto_files(Path::new("verso"))?;
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler.include_imports(true).include_source_info(true).open_files(proto_files(Path::new("verso"))?)?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     let pool = compiler.descriptor_pool();
-    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    // Every process holds these for reflection, so they go without the comments.
+    let mut bare = protox::Compiler::new(["."])?;
+    bare.include_imports(true).open_files(&files)?;
+    fs::write(out.join("descriptors.bin"), bare.encode_file_descriptor_set())?;
 
     generate_types(compiler.file_descriptor_set(), &pool)?;
     fs::write(out.join("tables.rs"), tables::generate(&pool)?)?;
