@@ -126,12 +126,15 @@ async fn sec_28_a_reader_that_stalls_is_closed_and_nobody_else_notices() {
     let mut stalled = Raw::open(&gateway).await;
     stalled.connect(4).await;
     let client = gateway.client().await;
-    // Each answer of the stalled reader is some kilobytes; it asks for more than its budget and reads none of it.
-    for number in 0..6_000 {
-        stalled.send(request(&number.to_string(), "chat.history", json!({"sessionKey": "x".repeat(4_000)}))).await;
-        if number % 1_000 == 0 {
-            client.call("health", json!({})).await.expect("others are served");
-        }
+    let turn = json!({"sessionKey": "agent:main:flood", "message": "hello", "idempotencyKey": "flood"});
+    client.call("chat.send", turn).await.expect("an accepted message");
+    client.call("agent.wait", json!({"runId": "flood"})).await.expect("a finished run");
+    // More than the budget of one connection and all that the system buffers; the stalled reader takes none of it.
+    let text = "x".repeat(200_000);
+    for _ in 0..150 {
+        client.call("chat.inject", json!({"sessionKey": "agent:main:flood", "message": text})).await.expect("others are served");
     }
-    client.call("system-presence", json!({})).await.expect("others are served");
+    let (code, reason) = stalled.closed().await;
+    assert!(code == 1006 || (code, reason.as_str()) == (1008, "slow consumer"), "closed with {code} {reason}");
+    client.call("health", json!({})).await.expect("others do not notice");
 }
