@@ -3,6 +3,7 @@
 mod console;
 mod otlp;
 mod record;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::clock::Clock;
 use crate::config::{self, Env, File};
 use crate::files;
+pub use tail::Tail;
 
 /// The `logging` section.
 #[derive(Debug, Clone, Default, Deserialize)]

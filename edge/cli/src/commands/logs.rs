@@ -1,13 +1,12 @@
 //! `verso logs`: the gateway's log, read through the gateway, or from the file when it is down.
 
 mod record;
-mod tail;
 
 use anyhow::Context as _;
 use serde_json::json;
 use verso_kit::clock::Clock;
-use verso_kit::telemetry::{self, Logging};
-use verso_proto::edge::v1::LogsTailResponse;
+use verso_kit::telemetry::{Logging, Tail};
+use verso_proto::edge::v1::{LogsTailRequest, LogsTailResponse};
 
 use super::Session;
 use crate::args::Logs;
@@ -15,7 +14,6 @@ use crate::client::{Connection, Mode};
 use crate::failure::Failure;
 use crate::output::{self, Style};
 use record::Record;
-use tail::Tail;
 
 /// Where lines come from.
 enum Source {
@@ -45,8 +43,7 @@ async fn open(session: &Session, arguments: &Logs, printer: &Printer) -> anyhow:
         Err(error) if arguments.target.url.is_some() => Err(unreachable(session, &error, arguments.json)),
         Err(error) => {
             let logging: Logging = session.snapshot.file.section("logging").unwrap_or_default();
-            let file = telemetry::log_file(&logging, &session.instance.state_dir, &Clock::system());
-            let tail = Tail::newest(file, logging.file.is_none());
+            let tail = Tail::current(&logging, &session.instance.state_dir, &Clock::system());
             if !tail.exists() {
                 return Err(unreachable(session, &error, arguments.json));
             }
@@ -79,7 +76,10 @@ impl Source {
                 let payload = connection.call("logs.tail", params, arguments.patience.timeout).await?;
                 serde_json::from_value(payload).context("logs.tail answered in an unknown shape")
             }
-            Self::File(tail) => Ok(tail.read(cursor, usize::from(arguments.limit), u64::from(arguments.max_bytes))?),
+            Self::File(tail) => {
+                let (limit, max_bytes) = (Some(arguments.limit.into()), Some(arguments.max_bytes.into()));
+                Ok(tail.read(&LogsTailRequest { cursor, limit, max_bytes })?)
+            }
         }
     }
 }
