@@ -18,8 +18,8 @@ mod schema;
 #[path = "build/tables.rs"]
 mod tables;
 
-/// Runs inside the edge: its methods are in the table, but nobody serves it over gRPC.
-const LOCAL_SERVICE_FILE: &str = "verso/edge/v1/edge.proto";
+/// Runs inside the edge: the methods are in the table, but nobody serves them over gRPC.
+const LOCAL_SERVICE_FOLDER: &str = "verso/edge/v1/";
 
 #[allow(clippy::disallowed_methods, reason = "cargo tells a build script where to write by its environment")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn generate_types(mut files: prost_types::FileDescriptorSet, pool: &DescriptorPool) -> Result<(), Box<dyn Error>> {
     for file in &mut files.file {
-        if file.name() == LOCAL_SERVICE_FILE {
+        if file.name().starts_with(LOCAL_SERVICE_FOLDER) {
             file.service.clear();
         }
     }

@@ -29,6 +29,11 @@ impl Options {
         Some(camel(&name))
     }
 
+    /// The number of an enum value; 0 when it is not set.
+    pub(crate) fn number_of(&self, field: &str) -> i32 {
+        self.value(field).and_then(|value| value.as_enum_number()).unwrap_or_default()
+    }
+
     pub(crate) fn texts(&self, field: &str) -> Vec<String> {
         let Some(Value::List(items)) = self.value(field) else { return Vec::new() };
         items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()

@@ -50,6 +50,8 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
         return Err(format!("{}: a wire method needs a scope", method.full_name()).into());
     }
     let scope = if name.is_empty() { "Admin".to_owned() } else { scope };
+    let scope_v3 = options.filter(|options| options.number_of("scope_v3") > 0).and_then(|options| options.variant("scope_v3"));
+    let scope_v3 = scope_v3.map_or_else(|| "None".to_owned(), |scope| format!("Some(Scope::{scope})"));
     let role = options.and_then(|options| options.variant("role")).unwrap_or_else(|| "Operator".to_owned());
     let retry = match (flag("read_only"), flag("idempotent")) {
         (true, _) => "ReadOnly",
@@ -59,7 +61,7 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
     let timeout_ms = if number("timeout_ms") == 0 { 10_000 } else { number("timeout_ms") };
     let schema = schema::of(pool, &method.input(), flag("open"));
     Ok(format!(
-        "Method {{ name: {name:?}, service: {service:?}, path: {path:?}, scope: Scope::{scope}, role: Role::{role}, retry: Retry::{retry}, \
+        "Method {{ name: {name:?}, service: {service:?}, path: {path:?}, scope: Scope::{scope}, scope_v3: {scope_v3}, role: Role::{role}, retry: Retry::{retry}, \
          streaming: {streaming}, since: {since}, listed: {listed}, timeout_ms: {timeout_ms}, dynamic_scope: {dynamic}, \
          params_schema: {schema:?}, transcode: {transcode} }}",
         service = method.parent_service().full_name(),

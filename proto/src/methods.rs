@@ -23,6 +23,8 @@ pub struct Method {
     pub path: &'static str,
     /// The authority that a caller needs.
     pub scope: Scope,
+    /// The authority that a client of protocol 3 needs, where that differs.
+    pub scope_v3: Option<Scope>,
     /// The kind of peer that may call.
     pub role: Role,
     /// Whether a call may be repeated when its service died under it.

@@ -7,8 +7,8 @@ use verso_kit::peer::{Caller, Peer};
 use verso_kit::service::Context;
 use verso_proto::methods::{Call, METHODS, Method};
 
-/// Methods of this service are answered by the edge itself.
-pub(crate) const LOCAL: &str = "verso.edge.v1.Edge";
+/// Methods of the services in this package are answered by the edge itself.
+const LOCAL: &str = "verso.edge.v1.";
 
 /// Connections to every service that the contract knows.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn new(context: &Context) -> Self {
-        let names = METHODS.iter().map(|method| method.service).filter(|service| *service != LOCAL);
+        let names = METHODS.iter().map(|method| method.service).filter(|service| !service.starts_with(LOCAL));
         Self { peers: names.map(|service| (service, context.peer(process_name(service)))).collect() }
     }
 
@@ -40,5 +40,5 @@ pub(crate) fn process_name(service: &str) -> &str {
 
 /// Whether the edge answers a method itself.
 pub(crate) fn is_local(method: &Method) -> bool {
-    method.service == LOCAL
+    method.service.starts_with(LOCAL)
 }

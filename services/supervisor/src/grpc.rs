@@ -15,7 +15,8 @@ use verso_kit::grpc::{Reply, reply};
 use verso_kit::peer::Peer;
 use verso_proto::supervisor::v1::supervisor_server::{Supervisor, SupervisorServer};
 use verso_proto::supervisor::v1::{
-    ServiceInfo, ServicesListRequest, ServicesListResponse, ServicesRestartRequest, ServicesRestartResponse,
+    ConfigStateRequest, ConfigStateResponse, ServiceInfo, ServicesListRequest, ServicesListResponse, ServicesRestartRequest,
+    ServicesRestartResponse,
 };
 
 use crate::board::Entry;
@@ -48,6 +49,10 @@ impl Supervisor for Adapter {
         reply(ServicesListResponse { services: entries.into_iter().map(|(name, entry)| info(name, entry)).collect() })
     }
 
+    async fn config_state(&self, _: Request<ConfigStateRequest>) -> Reply<ConfigStateResponse> {
+        Err(tonic::Status::unimplemented("the configuration is read at start only"))
+    }
+
     async fn services_restart(&self, request: Request<ServicesRestartRequest>) -> Reply<ServicesRestartResponse> {
         let name = self.fleet.restart(&request.into_inner().name).await.map_err(status)?;
         let service = self.fleet.shared.board.get(name).map(|entry| info(name, entry));
@@ -67,6 +72,8 @@ fn info(name: ServiceName, entry: Entry) -> ServiceInfo {
         uptime_ms: entry.serving_since.map(|since| ms(now.duration_since(since))),
         last_exit: entry.last_exit,
         retry_in_ms: entry.retry_at.map(|at| ms(at.saturating_duration_since(now))),
+        config_generation: None,
+        config_problem: None,
     }
 }
 

@@ -69,7 +69,7 @@ fn decide<'m>(peer: Peer, name: &str, method: Option<&'m Method>, params: Option
                 return Err(unauthorized(peer.role));
             }
             // A method that nobody has listed needs admin.
-            let needed = method.map_or(Scope::Admin, |method| scope_of(method, params));
+            let needed = method.map_or(Scope::Admin, |method| scope_of(method, peer.version, params));
             if !peer.scopes.holds(needed) {
                 return Err(missing(needed));
             }
@@ -79,10 +79,10 @@ fn decide<'m>(peer: Peer, name: &str, method: Option<&'m Method>, params: Option
 }
 
 /// The scope of one call: the method's own, unless the contract's rule about its content applies.
-fn scope_of(method: &Method, params: Option<&RawValue>) -> Scope {
+fn scope_of(method: &Method, version: Version, params: Option<&RawValue>) -> Scope {
     match &method.dynamic_scope {
         Some(rule) if applies(rule, params) => rule.scope,
-        _ => method.scope,
+        _ => method.scope_v3.filter(|_| version == Version::V3).unwrap_or(method.scope),
     }
 }
 
@@ -153,6 +153,7 @@ mod tests {
             since: 3,
             listed: true,
             timeout_ms: 1,
+            scope_v3: None,
             dynamic_scope: None,
             params_schema: "{}",
             transcode: None,
