@@ -5,27 +5,22 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 mod clients;
+mod idle;
 mod load;
 mod peers;
 mod report;
+mod slow_reader;
 mod usage;
 
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 use report::Report;
 use serde_json::json;
 use tokio::time::Instant;
-use verso_tests::{Gateway, process};
+use verso_tests::Gateway;
 
 /// Starts of the gateway whose median counts.
 const BOOTS: usize = 5;
-
-/// Connections that come and go before those that are counted.
-const WARM_UP: usize = 64;
-
-/// How long the gateway idles before its memory is read.
-const IDLE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -52,7 +47,7 @@ async fn measure(arguments: &[String]) -> ExitCode {
     if !arguments.iter().any(|argument| argument == "connections") {
         everything_else(&mut report).await;
     }
-    connections(&mut report).await;
+    idle::connections(&mut report).await;
     report.print(arguments.iter().any(|argument| argument == "--json"));
     ExitCode::SUCCESS
 }
@@ -68,11 +63,12 @@ async fn everything_else(report: &mut Report) {
         }}},
     });
     let gateway = Gateway::start_with(config).await;
-    idle(&gateway, report).await;
+    idle::memory(&gateway, report).await;
     load::requests(&gateway, report).await;
     load::turns(&gateway, report).await;
     load::completions(&gateway, report).await;
     load::fan_out(&gateway, report).await;
+    slow_reader::beside_many(&gateway, report).await;
 }
 
 /// From the start of the supervisor to the first `hello-ok`.
@@ -87,34 +83,4 @@ async fn boot(report: &mut Report) {
         gateway.ready().await;
     }
     report.at_most("boot to first hello-ok", "ms", usage::quantile(&mut times_ms, 0.5), 250.0);
-}
-
-/// The memory of the whole tree when nothing happens.
-async fn idle(gateway: &Gateway, report: &mut Report) {
-    tokio::time::sleep(IDLE).await;
-    let tree = process::tree(gateway.pid());
-    let total_kib: u64 = tree.iter().map(|pid| process::pss_kib(*pid)).sum();
-    report.at_most(&format!("idle PSS of {} processes", tree.len()), "MiB", usage::mib(total_kib), 40.0);
-    for pid in tree {
-        let command = process::command_line(pid);
-        let name = command.split(" service ").nth(1).unwrap_or("supervisor").trim().to_owned();
-        report.note(&format!("  PSS {name}"), "MiB", usage::mib(process::pss_kib(pid)));
-    }
-}
-
-/// The memory of idle connections.
-async fn connections(report: &mut Report) {
-    for count in [1_000_usize, 10_000] {
-        let gateway = Gateway::start_with(json!({"agents": {"defaults": {"model": {"primary": "verso/offline"}}}})).await;
-        // What the first connections cost once, such as compiled schemas, is not the price of one more.
-        drop(clients::many(&gateway.url(), WARM_UP).await);
-        tokio::time::sleep(IDLE).await;
-        let edge = gateway.service("edge").await.pid.unwrap_or_default();
-        let before_kib = process::pss_kib(edge);
-        let sockets = clients::many(&gateway.url(), count).await;
-        tokio::time::sleep(IDLE).await;
-        let grown_kib = process::pss_kib(edge).saturating_sub(before_kib);
-        let each_kib = usage::mib(grown_kib) * 1024.0 / usage::whole(sockets.len());
-        report.at_most(&format!("memory per idle connection, {} connections", sockets.len()), "KiB", each_kib, 12.0);
-    }
 }
