@@ -1,6 +1,7 @@
 //! Whole gateways of real processes: killed, stopped, flooded and fed with nonsense.
 
 mod bad_input;
+mod devices;
 mod handshake;
 mod http;
 mod isolation;

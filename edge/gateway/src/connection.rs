@@ -51,6 +51,9 @@ pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, 
     let Some((mut socket, outlet)) = Box::pin(establish(Arc::clone(&gateway), stream, early, facts, waiting)).await else { return };
     let ending = serve(&gateway, &mut socket, &outlet).await;
     gateway.connections.remove(&outlet.conn_id);
+    if let Some(device_id) = &outlet.device_id {
+        gateway.devices.saw(device_id, "disconnect");
+    }
     handshake::leave(&gateway, &outlet.conn_id);
     debug!(conn = outlet.conn_id, "disconnected");
     if let Some(ending) = ending {

@@ -1,6 +1,6 @@
 //! All live connections, and how events reach them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -80,6 +80,11 @@ impl Connections {
                 outlet.close(close.clone());
             }
         }
+    }
+
+    /// The paired devices that are connected.
+    pub(crate) fn device_ids(&self) -> HashSet<String> {
+        self.all().into_iter().filter_map(|outlet| outlet.device_id.clone()).collect()
     }
 
     /// Counts a socket that waits for `hello-ok`; none when its address has too many.

@@ -7,15 +7,17 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::PoisonError;
 
 use tokio::sync::Mutex;
 use verso_kit::clock::Clock;
 use verso_proto::edge::v1::{PairedDevice, PairingRequest};
+use verso_protocol::Version;
 use verso_protocol::auth::{PairingReason, covers, pairing_needed, same_secret};
 
-pub(crate) use record::{Claim, Paired, Token};
+pub(crate) use record::{Approval, Claim, Paired, Token};
 use store::Store;
 
 /// How long a pairing request waits for an answer, in milliseconds.
@@ -24,12 +26,18 @@ const PENDING_TTL_MS: i64 = 5 * 60 * 1000;
 /// Pairing requests that may wait; the oldest gives way.
 const PENDING_MAX: usize = 100;
 
+/// Pairing requests from one address; its oldest gives way, so that nobody crowds out others.
+const PENDING_PER_ADDRESS_MAX: usize = 10;
+
 /// Why a device request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// No such pairing request, or it has expired.
     #[error("unknown requestId")]
     UnknownRequest,
+    /// No such device.
+    #[error("unknown deviceId")]
+    UnknownDevice,
     /// No such device, or it has no token of that role.
     #[error("unknown deviceId/role")]
     UnknownToken,
@@ -42,8 +50,25 @@ pub(crate) enum Error {
 #[derive(Debug)]
 pub(crate) struct Devices {
     state: Mutex<State>,
+    /// When devices came and went since their file was written last: not worth a write each time.
+    seen: std::sync::Mutex<HashMap<String, Seen>>,
     store: Store,
     clock: Clock,
+}
+
+/// When a device was seen last.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at_ms: i64,
+    reason: &'static str,
+}
+
+/// Why a device must be paired first, and what it was approved for so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) reason: PairingReason,
+    pub(crate) roles: Vec<String>,
+    pub(crate) scopes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -57,29 +82,33 @@ impl Devices {
     pub(crate) fn open(state_dir: &Path, clock: Clock) -> std::io::Result<Self> {
         let store = Store::new(state_dir.join("devices"));
         let state = State { pending: store.load("pending.json")?, paired: store.load("paired.json")? };
-        Ok(Self { state: Mutex::new(state), store, clock })
+        Ok(Self { state: Mutex::new(state), seen: std::sync::Mutex::default(), store, clock })
     }
 
-    /// Says why a device must be paired before it may connect as it claims to be; none when it was approved for all of that.
-    pub(crate) async fn missing(&self, claim: &Claim) -> Option<PairingReason> {
+    /// Says why a device must be paired before it may connect as it claims to be, and what it was approved for; none when it was approved
+    /// for all of that.
+    pub(crate) async fn missing(&self, version: Version, claim: &Claim) -> Option<Missing> {
         let state = self.state.lock().await;
-        pairing_needed(state.paired.get(&claim.device_id).map(Paired::approved), &claim.asked())
+        let known = state.paired.get(&claim.device_id);
+        let reason = pairing_needed(version, known.map(Paired::approved), &claim.asked())?;
+        let (roles, scopes) = known.map(|known| (known.roles.clone(), known.scopes.clone())).unwrap_or_default();
+        Some(Missing { reason, roles, scopes })
     }
 
-    /// Records that a device asks to be paired. One request a device: a repeat keeps its id. True when it is new.
+    /// Records that a device asks to be paired. One request a device: a repeat keeps its id unless it asks for more, because whoever
+    /// approves an id has seen what it asked for. True when it is new.
     pub(crate) async fn ask(&self, claim: &Claim) -> Result<(PairingRequest, bool), Error> {
         let now_ms = self.clock.now_ms();
         let mut state = self.state.lock().await;
         let mut changed = state.clone();
         changed.pending.retain(|_, request| now_ms - request.ts_ms < PENDING_TTL_MS);
-        let known = changed.pending.values().find(|request| request.device_id == claim.device_id).map(|request| request.request_id.clone());
+        let known = changed.pending.values().find(|request| request.device_id == claim.device_id && claim.is_within(request));
+        let known = known.map(|request| request.request_id.clone());
         let request_id = known.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let request = claim.request(request_id.clone(), changed.paired.contains_key(&claim.device_id), now_ms);
+        changed.pending.retain(|_, request| request.device_id != claim.device_id);
+        make_room(&mut changed.pending, claim.remote_ip.as_deref());
         changed.pending.insert(request_id, request.clone());
-        if changed.pending.len() > PENDING_MAX {
-            let oldest = changed.pending.values().min_by_key(|request| request.ts_ms).map(|request| request.request_id.clone());
-            oldest.and_then(|oldest| changed.pending.remove(&oldest));
-        }
         self.store.save("pending.json", &changed.pending).await.map_err(Error::Save)?;
         *state = changed;
         Ok((request, known.is_none()))
@@ -90,19 +119,24 @@ impl Devices {
         let now_ms = self.clock.now_ms();
         let mut state = self.state.lock().await;
         let mut changed = state.clone();
-        record::merge(&mut changed.paired, claim, now_ms);
+        record::merge(&mut changed.paired, claim, Approval::Silent, now_ms);
         changed.pending.retain(|_, request| request.device_id != claim.device_id);
         self.replace(&mut state, changed).await
     }
 
-    /// Accepts a pairing request.
-    pub(crate) async fn approve(&self, request_id: &str) -> Result<PairedDevice, Error> {
+    /// Accepts a pairing request, if `may_grant` says that the caller may give away those scopes.
+    pub(crate) async fn approve<E: From<Error>>(
+        &self,
+        request_id: &str,
+        may_grant: impl FnOnce(&[String]) -> Result<(), E> + Send,
+    ) -> Result<PairedDevice, E> {
         let now_ms = self.clock.now_ms();
         let mut state = self.state.lock().await;
         let mut changed = state.clone();
         let request = changed.pending.remove(request_id).filter(|request| now_ms - request.ts_ms < PENDING_TTL_MS);
         let request = request.ok_or(Error::UnknownRequest)?;
-        let device = record::merge(&mut changed.paired, &Claim::of(&request), now_ms).view();
+        may_grant(&request.scopes)?;
+        let device = record::merge(&mut changed.paired, &Claim::of(&request), Approval::Owner, now_ms).view();
         self.replace(&mut state, changed).await?;
         Ok(device)
     }
@@ -123,8 +157,38 @@ impl Devices {
         let mut pending: Vec<_> = state.pending.values().filter(|request| now_ms - request.ts_ms < PENDING_TTL_MS).cloned().collect();
         pending.sort_by_key(|request| std::cmp::Reverse(request.ts_ms));
         let mut paired: Vec<_> = state.paired.values().map(Paired::view).collect();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for device in &mut paired {
+            if let Some(seen) = seen.get(&device.device_id) {
+                (device.last_seen_at_ms, device.last_seen_reason) = (Some(seen.at_ms), Some(seen.reason.to_owned()));
+            }
+        }
+        drop(seen);
         paired.sort_by_key(|device| std::cmp::Reverse(device.approved_at_ms));
         (pending, paired)
+    }
+
+    /// Forgets a device, its tokens and its requests.
+    pub(crate) async fn remove(&self, device_id: &str) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        let mut changed = state.clone();
+        changed.paired.remove(device_id).ok_or(Error::UnknownDevice)?;
+        changed.pending.retain(|_, request| request.device_id != device_id);
+        self.replace(&mut state, changed).await
+    }
+
+    /// Gives a device another display name.
+    pub(crate) async fn rename(&self, device_id: &str, display_name: &str) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        let mut changed = state.clone();
+        changed.paired.get_mut(device_id).ok_or(Error::UnknownDevice)?.display_name = Some(display_name.to_owned());
+        self.replace(&mut state, changed).await
+    }
+
+    /// Notes that a device came or went.
+    pub(crate) fn saw(&self, device_id: &str, reason: &'static str) {
+        let seen = Seen { at_ms: self.clock.now_ms(), reason };
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(device_id.to_owned(), seen);
     }
 
     /// Whether `token` lets the device connect as it claims to be.
@@ -151,14 +215,20 @@ impl Devices {
         Ok(token)
     }
 
-    /// Replaces a device's token of a role.
-    pub(crate) async fn rotate(&self, device_id: &str, role: &str, scopes: Option<Vec<String>>) -> Result<Token, Error> {
+    /// Replaces a device's token of a role, if `may_grant` says that the caller may give away the new one's scopes.
+    pub(crate) async fn rotate<E: From<Error>>(
+        &self,
+        (device_id, role): (&str, &str),
+        scopes: Option<Vec<String>>,
+        may_grant: impl FnOnce(&[String]) -> Result<(), E> + Send,
+    ) -> Result<Token, E> {
         let now_ms = self.clock.now_ms();
         self.change_token(device_id, role, |old, approved| {
             // A rotation never widens what was approved.
             let asked = scopes.filter(|asked| covers(approved, asked)).unwrap_or_else(|| old.scopes.clone());
+            may_grant(&asked)?;
             let rotated_at_ms = Some(now_ms);
-            Token { created_at_ms: old.created_at_ms, rotated_at_ms, ..Token::mint(role, asked, now_ms) }
+            Ok(Token { created_at_ms: old.created_at_ms, rotated_at_ms, ..Token::mint(role, asked, now_ms) })
         })
         .await
     }
@@ -166,25 +236,49 @@ impl Devices {
     /// Revokes a device's token of a role.
     pub(crate) async fn revoke(&self, device_id: &str, role: &str) -> Result<Token, Error> {
         let now_ms = self.clock.now_ms();
-        self.change_token(device_id, role, |old, _| Token { revoked_at_ms: Some(now_ms), ..old.clone() }).await
+        self.change_token(device_id, role, |old, _| Ok(Token { revoked_at_ms: Some(now_ms), ..old.clone() })).await
     }
 
-    async fn change_token(&self, device_id: &str, role: &str, change: impl FnOnce(&Token, &[String]) -> Token) -> Result<Token, Error> {
+    async fn change_token<E: From<Error>>(
+        &self,
+        device_id: &str,
+        role: &str,
+        change: impl FnOnce(&Token, &[String]) -> Result<Token, E>,
+    ) -> Result<Token, E> {
         let mut state = self.state.lock().await;
         let mut changed = state.clone();
         let device = changed.paired.get_mut(device_id).ok_or(Error::UnknownToken)?;
         let old = device.tokens.get(role).ok_or(Error::UnknownToken)?;
-        let token = change(old, &device.scopes);
+        let token = change(old, &device.scopes)?;
         device.tokens.insert(role.to_owned(), token.clone());
         self.replace(&mut state, changed).await?;
         Ok(token)
     }
 
     /// **Invariant:** memory never runs ahead of the disk.
-    async fn replace(&self, state: &mut State, changed: State) -> Result<(), Error> {
+    async fn replace(&self, state: &mut State, mut changed: State) -> Result<(), Error> {
+        for (device_id, seen) in self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(device) = changed.paired.get_mut(device_id) {
+                (device.last_seen_at_ms, device.last_seen_reason) = (Some(seen.at_ms), Some(seen.reason.to_owned()));
+            }
+        }
         self.store.save("paired.json", &changed.paired).await.map_err(Error::Save)?;
         self.store.save("pending.json", &changed.pending).await.map_err(Error::Save)?;
         *state = changed;
         Ok(())
+    }
+}
+
+/// Makes room for one more request, first among those of the same address.
+fn make_room(pending: &mut BTreeMap<String, PairingRequest>, address: Option<&str>) {
+    let oldest = |pending: &BTreeMap<String, PairingRequest>, of: &dyn Fn(&PairingRequest) -> bool| {
+        pending.values().filter(|request| of(request)).min_by_key(|request| request.ts_ms).map(|request| request.request_id.clone())
+    };
+    let same = |request: &PairingRequest| request.remote_ip.as_deref() == address;
+    while pending.values().filter(|request| same(request)).count() >= PENDING_PER_ADDRESS_MAX {
+        oldest(pending, &same).and_then(|oldest| pending.remove(&oldest));
+    }
+    while pending.len() >= PENDING_MAX {
+        oldest(pending, &|_| true).and_then(|oldest| pending.remove(&oldest));
     }
 }

@@ -19,6 +19,7 @@ use crate::event::Rendered;
 use crate::health::Health;
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::preferences::Preferences;
 use crate::rate_limit::FailedAuth;
 use crate::roster::Roster;
 use crate::services::Services;
@@ -32,6 +33,7 @@ pub(crate) struct Gateway {
     pub(crate) services: Services,
     pub(crate) connections: Arc<Connections>,
     pub(crate) devices: Devices,
+    pub(crate) preferences: Preferences,
     pub(crate) local: Local,
     pub(crate) health: Health,
     pub(crate) roster: Roster,
@@ -58,9 +60,11 @@ struct Versions {
 impl Gateway {
     pub(crate) fn new(context: Context, config: Config, tasks: Tasks) -> Result<Self, Error> {
         let devices = Devices::open(&context.state_dir, context.clock.clone())?;
+        let preferences = Preferences::open(&context.state_dir, context.clock.clone())?;
         Ok(Self {
             services: Services::new(&context),
             devices,
+            preferences,
             config,
             limits: Limits::default(),
             connections: Arc::default(),

@@ -15,6 +15,7 @@ mod limits;
 mod local;
 mod metered;
 mod outlet;
+mod preferences;
 mod rate_limit;
 mod request_facts;
 mod roster;

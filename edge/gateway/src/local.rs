@@ -2,7 +2,9 @@
 
 mod devices;
 mod health;
+mod host;
 mod logs;
+mod users;
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -33,6 +35,8 @@ impl Local {
         health::register(&mut local);
         devices::register(&mut local);
         logs::register(&mut local);
+        host::register(&mut local);
+        users::register(&mut local);
         local
     }
 

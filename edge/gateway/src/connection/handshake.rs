@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use verso_kit::trace::{self, TraceContext};
-use verso_proto::edge::v1::{ConnectRequest, DevicePairResolved, DeviceProof, GrantedAuth};
+use verso_proto::edge::v1::{ConnectRequest, DevicePairResolved, GrantedAuth};
 use verso_proto::methods::Call as _;
 use verso_proto::presence::v1::AnnounceRequest as PresenceAnnounce;
 use verso_proto::wire::v1::Principal;
 use verso_protocol::auth::{
-    Asked, Challenge, Deviceless, Peer, PeerRole, Refusal as Refused, RefusalFacts, ScopeSet, SharedMethod, VerifiedDevice,
-    admit_without_device, check_origin, check_shared, device_token_candidates, pairing_required, requested_scopes, verify_device,
+    Challenge, Deviceless, Peer, PeerRole, Refusal as Refused, RefusalFacts, ScopeSet, SharedMethod, VerifiedDevice, Waiting,
+    admit_without_device, check_origin, check_shared, device_token_candidates, is_web_client, pairing_required, requested_scopes,
+    verify_device,
 };
 use verso_protocol::close::Close;
 use verso_protocol::frames::{Rejected, RequestFrame, response_error};
@@ -133,7 +134,7 @@ impl Attempt<'_> {
         let challenge =
             Challenge { nonce: self.nonce, now_ms: self.gateway.context.clock.now_ms(), local: self.facts.local, version: self.version };
         let device = verify_device(&self.request, proof, &challenge).map_err(closing)?;
-        self.identify_device(device, proof).await
+        self.identify_device(device).await
     }
 
     async fn identify_without_device(&self) -> Result<Identity, Failure> {
@@ -163,7 +164,7 @@ impl Attempt<'_> {
     }
 
     /// A device that has proven its key still needs a secret, and to be paired.
-    async fn identify_device(&self, device: VerifiedDevice, proof: &DeviceProof) -> Result<Identity, Failure> {
+    async fn identify_device(&self, device: VerifiedDevice) -> Result<Identity, Failure> {
         self.refuse_locked().map_err(closing)?;
         let scopes = requested_scopes(self.version, self.role, self.asked_scopes());
         let claim = self.claim(&device, scopes.clone());
@@ -172,7 +173,7 @@ impl Attempt<'_> {
             Err(refusal) => self.check_device_token(&claim, refusal).await.map_err(closing)?,
         };
         self.gateway.failed_auth.succeeded(self.facts.client_ip);
-        self.pair(&claim, proof).await?;
+        self.pair(&claim).await?;
         let mut auth = self.granted(method, &scopes);
         let token = self.gateway.devices.token(&claim).await.map_err(|error| closing(fault(&error)))?;
         auth.issued_at_ms = Some(token.issued_at_ms());
@@ -198,9 +199,9 @@ impl Attempt<'_> {
     }
 
     /// Makes sure that the device is paired for what it asks. Whoever sits at this machine and knows the secret is not asked again.
-    async fn pair(&self, claim: &Claim, proof: &DeviceProof) -> Result<(), Failure> {
-        let Some(reason) = self.gateway.devices.missing(claim).await else { return Ok(()) };
-        if self.facts.local {
+    async fn pair(&self, claim: &Claim) -> Result<(), Failure> {
+        let Some(missing) = self.gateway.devices.missing(self.version, claim).await else { return Ok(()) };
+        if self.facts.local && !self.is_foreign_page() {
             self.gateway.devices.pair(claim).await.map_err(|error| closing(fault(&error)))?;
             self.gateway.emit(DevicePairResolved {
                 request_id: uuid::Uuid::new_v4().to_string(),
@@ -215,8 +216,19 @@ impl Attempt<'_> {
         if is_new {
             self.gateway.emit(request);
         }
-        let asked = Asked { device_id: &proof.id, public_key: &claim.public_key, role: &claim.role, scopes: &claim.scopes };
-        Err(pairing_required(self.version, reason, &request_id, &asked))
+        let waiting = Waiting {
+            reason: missing.reason,
+            request_id: &request_id,
+            asked: claim.asked(),
+            approved_roles: &missing.roles,
+            approved_scopes: &missing.scopes,
+        };
+        Err(pairing_required(self.version, &waiting))
+    }
+
+    /// Whether a page asks that is not a user interface of ours: its owner is somebody else than the owner of this machine.
+    fn is_foreign_page(&self) -> bool {
+        self.facts.origin.is_some() && !self.request.client.as_ref().is_some_and(is_web_client)
     }
 
     fn refuse_locked(&self) -> Result<(), ErrorShape> {
@@ -254,6 +266,7 @@ impl Attempt<'_> {
             public_key: device.public_key.clone(),
             display_name: client.display_name,
             platform: Some(client.platform),
+            device_family: client.device_family,
             client_id: Some(client.id),
             client_mode: Some(client.mode),
             role: self.role.as_str().to_owned(),
@@ -274,6 +287,9 @@ impl Attempt<'_> {
         let greeting = hello::response(gateway, &outlet, identity.auth, self.facts);
         outlet.respond(hello::frame(frame_id, self.version, &greeting), &gateway.limits);
         gateway.connections.add(Arc::clone(&outlet));
+        if let Some(device_id) = &outlet.device_id {
+            gateway.devices.saw(device_id, "connect");
+        }
         gateway.health.request_refresh();
         outlet
     }
@@ -290,6 +306,7 @@ impl Attempt<'_> {
             display_name: client.display_name,
             instance_id: client.instance_id,
             protocol: self.version.number(),
+            user: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use verso_proto::edge::v1::{PairedDevice, PairingRequest, TokenInfo};
-use verso_protocol::auth::{Approved, Asked};
+use verso_protocol::auth::{Approved, Asked, covers};
 
 /// What a device says of itself when it connects.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,7 @@ pub(crate) struct Claim {
     pub(crate) public_key: String,
     pub(crate) display_name: Option<String>,
     pub(crate) platform: Option<String>,
+    pub(crate) device_family: Option<String>,
     pub(crate) client_id: Option<String>,
     pub(crate) client_mode: Option<String>,
     pub(crate) role: String,
@@ -31,6 +32,7 @@ impl Claim {
             public_key: request.public_key.clone(),
             display_name: request.display_name.clone(),
             platform: request.platform.clone(),
+            device_family: request.device_family.clone(),
             client_id: request.client_id.clone(),
             client_mode: request.client_mode.clone(),
             role: request.role.clone().unwrap_or_default(),
@@ -39,8 +41,24 @@ impl Claim {
         }
     }
 
-    pub(super) fn asked(&self) -> Asked<'_> {
-        Asked { device_id: &self.device_id, public_key: &self.public_key, role: &self.role, scopes: &self.scopes }
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            device_id: &self.device_id,
+            public_key: &self.public_key,
+            role: &self.role,
+            scopes: &self.scopes,
+            platform: self.platform.as_deref(),
+            device_family: self.device_family.as_deref(),
+        }
+    }
+
+    /// Whether somebody who approves `request` approves nothing that this claim does not ask for.
+    pub(super) fn is_within(&self, request: &PairingRequest) -> bool {
+        self.public_key == request.public_key
+            && request.role.as_deref() == Some(self.role.as_str())
+            && covers(&request.scopes, &self.scopes)
+            && self.platform == request.platform
+            && self.device_family == request.device_family
     }
 
     pub(super) fn request(&self, request_id: String, is_repair: bool, now_ms: i64) -> PairingRequest {
@@ -50,6 +68,7 @@ impl Claim {
             public_key: self.public_key.clone(),
             display_name: self.display_name.clone(),
             platform: self.platform.clone(),
+            device_family: self.device_family.clone(),
             client_id: self.client_id.clone(),
             client_mode: self.client_mode.clone(),
             role: Some(self.role.clone()),
@@ -74,6 +93,8 @@ pub(crate) struct Paired {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) platform: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device_family: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_mode: Option<String>,
@@ -86,11 +107,41 @@ pub(crate) struct Paired {
     pub(crate) tokens: BTreeMap<String, Token>,
     pub(crate) created_at_ms: i64,
     pub(crate) approved_at_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approved_via: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_seen_at_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_seen_reason: Option<String>,
+}
+
+/// How a device came to be paired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Approval {
+    /// It sits at this machine and has proven itself.
+    Silent,
+    /// Somebody with the right to do so said yes.
+    Owner,
+}
+
+impl Approval {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Owner => "owner",
+        }
+    }
 }
 
 impl Paired {
     pub(super) fn approved(&self) -> Approved<'_> {
-        Approved { public_key: &self.public_key, roles: &self.roles, scopes: &self.scopes }
+        Approved {
+            public_key: &self.public_key,
+            roles: &self.roles,
+            scopes: &self.scopes,
+            platform: self.platform.as_deref(),
+            device_family: self.device_family.as_deref(),
+        }
     }
 
     /// What operators see: everything but the tokens' values.
@@ -109,6 +160,11 @@ impl Paired {
             created_at_ms: self.created_at_ms,
             approved_at_ms: self.approved_at_ms,
             tokens: self.tokens.values().map(Token::view).collect(),
+            device_family: self.device_family.clone(),
+            approved_via: self.approved_via.clone(),
+            last_seen_at_ms: self.last_seen_at_ms,
+            last_seen_reason: self.last_seen_reason.clone(),
+            connected: None,
         }
     }
 }
@@ -160,7 +216,7 @@ impl std::fmt::Debug for Token {
 }
 
 /// Adds what a claim asks for to the device, which is made when it is not there or has another key.
-pub(super) fn merge<'a>(paired: &'a mut BTreeMap<String, Paired>, claim: &Claim, now_ms: i64) -> &'a mut Paired {
+pub(super) fn merge<'a>(paired: &'a mut BTreeMap<String, Paired>, claim: &Claim, via: Approval, now_ms: i64) -> &'a mut Paired {
     let device = paired.entry(claim.device_id.clone()).or_default();
     if device.public_key != claim.public_key {
         // Another key is another device: it inherits nothing.
@@ -170,6 +226,7 @@ pub(super) fn merge<'a>(paired: &'a mut BTreeMap<String, Paired>, claim: &Claim,
     for (known, claimed) in [
         (&mut device.display_name, &claim.display_name),
         (&mut device.platform, &claim.platform),
+        (&mut device.device_family, &claim.device_family),
         (&mut device.client_id, &claim.client_id),
         (&mut device.client_mode, &claim.client_mode),
         (&mut device.remote_ip, &claim.remote_ip),
@@ -182,6 +239,7 @@ pub(super) fn merge<'a>(paired: &'a mut BTreeMap<String, Paired>, claim: &Claim,
     add(&mut device.roles, [&claim.role]);
     add(&mut device.scopes, &claim.scopes);
     device.approved_at_ms = now_ms;
+    device.approved_via = Some(via.as_str().to_owned());
     device
 }
 

@@ -119,7 +119,11 @@ fn unknown(name: &str) -> ErrorShape {
 }
 
 fn missing(scope: Scope) -> ErrorShape {
-    let name = scope_name(scope).unwrap_or_default();
+    missing_scope(scope_name(scope).unwrap_or_default())
+}
+
+/// The error of a caller who lacks the scope of this name.
+pub fn missing_scope(name: &str) -> ErrorShape {
     ErrorShape::new(Code::Forbidden, format!("missing scope: {name}"))
         .with_details(&json!({"code": "MISSING_SCOPE", "missingScope": name, "requiredScopes": [name]}))
 }
