@@ -1,4 +1,4 @@
-//! JSON Schema of a request message, as validators of both protocol generations expect it.
+//! JSON Schema of a request message, as validators of both protocol generations expect it, and of what is answered.
 
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
@@ -37,6 +37,61 @@ pub(crate) fn of(pool: &DescriptorPool, message: &MessageDescriptor, open: bool)
         schema["additionalProperties"] = json!(false);
     }
     schema
+}
+
+/// The schema of `message` as it is written: in an answer or an event. A reader must bear members that are not listed.
+pub(crate) fn of_written(pool: &DescriptorPool, message: &MessageDescriptor) -> Value {
+    if message.full_name() == "verso.wire.v1.Json" {
+        return json!({});
+    }
+    if options::bare(pool, message) {
+        return message.fields().next().map_or_else(|| json!({}), |field| of_written_field(pool, &field));
+    }
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for field in message.fields() {
+        properties.insert(field.json_name().to_owned(), of_written_field(pool, &field));
+        if is_always_written(&field, options::rules(pool, &field).as_ref()) {
+            required.push(field.json_name().to_owned());
+        }
+    }
+    let mut schema = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn of_written_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Value {
+    let kind = if field.is_map() { field.kind().as_message().map(|entry| entry.map_entry_value_field().kind()) } else { None };
+    let kind = kind.unwrap_or_else(|| field.kind());
+    let rules = options::rules(pool, field);
+    let one = match kind.as_message().filter(|message| message.full_name() != NULLABLE_STRING) {
+        Some(message) => of_written(pool, message),
+        // Limits are for those who ask; of those, an answer keeps the list of what a string may be.
+        None => match rules.as_ref().map(|rules| rules.texts("one_of")).filter(|values| !values.is_empty()) {
+            Some(values) => json!({"enum": values}),
+            None => of_kind(pool, &kind, None, true),
+        },
+    };
+    if field.is_map() {
+        json!({"type": "object", "additionalProperties": one})
+    } else if field.is_list() {
+        json!({"type": "array", "items": one})
+    } else if rules.is_some_and(|rules| rules.flag("nullable")) {
+        json!({"anyOf": [one, {"type": "null"}]})
+    } else {
+        one
+    }
+}
+
+/// What the attributes of the generated types never leave out.
+fn is_always_written(field: &FieldDescriptor, rules: Option<&Options>) -> bool {
+    let (nullable, omittable) = (rules.is_some_and(|rules| rules.flag("nullable")), rules.is_some_and(|rules| rules.flag("omittable")));
+    if field.is_list() || field.is_map() {
+        return !omittable;
+    }
+    let message = matches!(field.kind(), Kind::Message(_));
+    nullable || !(is_optional(field) || message)
 }
 
 fn is_required(field: &FieldDescriptor, rules: Option<&Options>) -> bool {

@@ -63,7 +63,7 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
     Ok(format!(
         "Method {{ name: {name:?}, service: {service:?}, path: {path:?}, scope: Scope::{scope}, scope_v3: {scope_v3}, role: Role::{role}, retry: Retry::{retry}, \
          streaming: {streaming}, since: {since}, listed: {listed}, timeout_ms: {timeout_ms}, dynamic_scope: {dynamic}, \
-         params_schema: {schema:?}, transcode: {transcode} }}",
+         params_schema: {schema:?}, result_schema: {result:?}, transcode: {transcode} }}",
         service = method.parent_service().full_name(),
         path = format!("/{}/{}", method.parent_service().full_name(), method.name()),
         streaming = method.is_server_streaming(),
@@ -71,6 +71,8 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
         listed = !name.is_empty() && !flag("unlisted"),
         dynamic = dynamic_scope(options),
         schema = schema.to_string(),
+        // Internal rpcs have no JSON form.
+        result = if name.is_empty() { String::new() } else { schema::of_written(pool, &method.output()).to_string() },
         transcode = transcode(pool, method, &name),
     ))
 }
@@ -138,11 +140,12 @@ fn event_type(
         let rule = options::event(pool, &field).ok_or_else(|| format!("{}: an event needs its rule", field.full_name()))?;
         writeln!(
             kinds,
-            "EventKind {{ name: {:?}, scope: Scope::{}, nodes: {}, drop_if_slow: {} }},",
+            "EventKind {{ name: {:?}, scope: Scope::{}, nodes: {}, drop_if_slow: {}, payload_schema: {:?} }},",
             field.json_name(),
             rule.variant("scope").unwrap_or_default(),
             rule.flag("nodes"),
             rule.flag("drop_if_slow"),
+            field.kind().as_message().map_or_else(String::new, |message| schema::of_written(pool, message).to_string()),
         )?;
         let variant = options::camel(field.name());
         let payload = field.kind().as_message().map(|message| rust_path(message.full_name())).unwrap_or_default();

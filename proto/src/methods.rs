@@ -41,6 +41,8 @@ pub struct Method {
     pub dynamic_scope: Option<DynamicScopeRule>,
     /// JSON Schema of the parameters, as text.
     pub params_schema: &'static str,
+    /// JSON Schema of the answer (one item of it, when it streams), as text; empty for internal rpcs. For readers: it is not enforced.
+    pub result_schema: &'static str,
     /// Between the JSON of frames and the messages of gRPC; none for internal rpcs.
     pub transcode: Option<Transcode>,
 }
@@ -124,6 +126,8 @@ pub struct EventKind {
     pub nodes: bool,
     /// Left out for a slow reader, instead of closing its connection.
     pub drop_if_slow: bool,
+    /// JSON Schema of the payload, as text.
+    pub payload_schema: &'static str,
 }
 
 /// A service that emits events.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::timeout;
-use verso_client::{CallError, CallErrorKind, Client, EventError, Events, Identity, Options};
+use verso_client::{CallError, CallErrorKind, Client, DeviceTokens, EventError, Events, Identity, Options};
 use verso_kit::clock::Clock;
 use verso_proto::agent::v1::AgentEvent;
 
@@ -57,6 +57,10 @@ impl Connection {
         options.token = target.token.as_ref().map(|token| token.expose().clone());
         options.password = target.password.as_ref().map(|password| password.expose().clone());
         options.identity = identity(session);
+        options.trust = target.trust;
+        if !target.is_named {
+            options.device_tokens = Some(DeviceTokens::in_state_dir(&session.instance.state_dir));
+        }
         options.connect_timeout_ms = milliseconds(patience);
         match Client::connect(options).await {
             Ok(client) => Ok(Self { client, target }),
@@ -126,7 +130,7 @@ impl Connection {
 
     fn failed(&self, error: CallError, patience: Duration) -> anyhow::Error {
         match error.kind {
-            CallErrorKind::Answered => error.into(),
+            CallErrorKind::Answered | CallErrorKind::Malformed => error.into(),
             CallErrorKind::TimedOut => TransportError::timed_out(&self.target, patience).into(),
             CallErrorKind::Closed | CallErrorKind::Lagged => TransportError::closed(&self.target, error.message).into(),
         }
@@ -149,7 +153,7 @@ async fn follow(mut events: Events, run_id: &str, on_text: &mut dyn FnMut(&str) 
                 }
             }
             // Each event holds the whole text: the next one makes up for those that were lost.
-            Err(EventError::Lagged(_)) => {}
+            Err(EventError::Lagged(_) | EventError::Gap(_)) => {}
             // The call hears of the end too, and has the words for it.
             Err(EventError::Closed) => std::future::pending::<()>().await,
         }

@@ -13,14 +13,17 @@ use verso_kit::CancellationToken;
 use verso_kit::tasks::Tasks;
 use verso_protocol::limits::CLOSE_GRACE_MS;
 
-use crate::connection::{self, Closed, Outgoing, Shared, Waiter, is_interim};
-use crate::events::EVENTS_WAITING_MAX;
-use crate::{CallError, CallErrorKind, Error, Event, Events, Hello, Options, handshake};
+use crate::connection::{self, Closed, Outgoing, Reader, Shared, Waiter, is_interim};
+use crate::events::{EVENTS_WAITING_MAX, Item};
+use crate::{CallError, CallErrorKind, Error, Events, Hello, Options, handshake};
 
 /// Requests that wait to be written.
 const REQUESTS_WAITING_MAX: usize = 64;
 /// Answers to one request that wait to be read.
 const ANSWERS_WAITING_MAX: usize = 16;
+
+/// Ticks that may fail to appear before the gateway counts as gone.
+const TICKS_MISSED_MAX: u64 = 2;
 
 /// A connection to a gateway. It ends when the client is dropped.
 pub struct Client {
@@ -28,7 +31,7 @@ pub struct Client {
     shared: Arc<Shared>,
     outgoing: mpsc::Sender<Outgoing>,
     /// The receiver that the next caller of [`Client::events`] gets.
-    events: Mutex<broadcast::Receiver<Arc<Event>>>,
+    events: Mutex<broadcast::Receiver<Item>>,
     requests: AtomicU64,
     call_timeout_ms: u64,
     tasks: Tasks,
@@ -39,11 +42,7 @@ impl Client {
     /// Connects, proves what the options name, and waits for the hello.
     pub async fn connect(options: Options) -> Result<Self, Error> {
         let timeout_ms = options.connect_timeout_ms;
-        let greeted = timeout(Duration::from_millis(timeout_ms), async {
-            let mut socket = handshake::open(&options).await?;
-            let (hello, early) = handshake::greet(&mut socket, &options).await?;
-            Ok((socket, hello, early))
-        });
+        let greeted = timeout(Duration::from_millis(timeout_ms), Box::pin(handshake::enter(&options)));
         let (socket, hello, early) = greeted.await.map_err(|_| Error::TimedOut { timeout_ms })??;
 
         let stop = CancellationToken::new();
@@ -52,10 +51,18 @@ impl Client {
         let (outgoing, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
         let (events, first) = broadcast::channel(EVENTS_WAITING_MAX);
         for event in early {
-            drop(events.send(Arc::new(event)));
+            drop(events.send(Item::Event(Arc::new(event))));
         }
         let (sink, source) = socket.split();
-        tasks.spawn("client read", connection::read(source, Arc::clone(&shared), events, stop.clone()));
+        let reader = Reader {
+            source,
+            shared: Arc::clone(&shared),
+            events,
+            outgoing: outgoing.clone(),
+            silence: Duration::from_millis(hello.tick_interval_ms.max(1).saturating_mul(TICKS_MISSED_MAX)),
+            stop: stop.clone(),
+        };
+        tasks.spawn("client read", reader.run());
         tasks.spawn("client write", connection::write(sink, requests, stop.clone()));
         Ok(Self {
             hello,
@@ -89,7 +96,7 @@ impl Client {
     /// Calls a method and waits at most `timeout_ms` milliseconds for its first answer.
     pub async fn call_within(&self, method: &str, params: Value, timeout_ms: u64) -> Result<Value, CallError> {
         let answered = timeout(Duration::from_millis(timeout_ms), async {
-            let mut answers = self.request(method, params, false).await?;
+            let mut answers = self.send(method, params, false).await?;
             answers.receive().await
         });
         answered.await.unwrap_or_else(|_| {
@@ -99,7 +106,7 @@ impl Client {
 
     /// Calls a method that answers more than once, such as `agent`. There is no time limit: drop the stream to stop waiting.
     pub async fn call_streaming(&self, method: &str, params: Value) -> Result<CallStream, CallError> {
-        self.request(method, params, true).await
+        self.send(method, params, true).await
     }
 
     /// Sends a text as it is. Its answer, if any, is ignored: for tests of the gateway's manners.
@@ -118,14 +125,14 @@ impl Client {
     /// Says goodbye, and waits a moment for the gateway to do so.
     pub async fn close(self) -> Closed {
         // A writer that is gone has nobody to say goodbye to.
-        drop(self.outgoing.send(Outgoing::Close).await);
+        drop(self.outgoing.send(Outgoing::Close { code: 1000, reason: "" }).await);
         let closed = timeout(Duration::from_millis(CLOSE_GRACE_MS), self.closed()).await;
         self.stop.cancel();
         self.tasks.clone().join().await;
         closed.unwrap_or_else(|_| self.ended())
     }
 
-    async fn request(&self, method: &str, params: Value, all: bool) -> Result<CallStream, CallError> {
+    async fn send(&self, method: &str, params: Value, all: bool) -> Result<CallStream, CallError> {
         let id = (self.requests.fetch_add(1, Ordering::Relaxed) + 1).to_string();
         let frame = json!({"type": "req", "id": id, "method": method, "params": params}).to_string();
         let (sender, answers) = mpsc::channel(ANSWERS_WAITING_MAX);

@@ -10,6 +10,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -17,6 +18,7 @@ use verso_kit::CancellationToken;
 use verso_protocol::limits::CLOSE_GRACE_MS;
 
 use crate::error::WireError;
+use crate::events::Item;
 use crate::handshake::Socket;
 use crate::{CallError, Event, StateVersion};
 
@@ -174,43 +176,85 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Frame(String),
-    Close,
+    Close { code: u16, reason: &'static str },
 }
 
-/// Reads until the connection ends. The sender of events goes away with it, so that their readers learn of the end.
-pub(crate) async fn read(
-    mut source: SplitStream<Socket>,
-    shared: Arc<Shared>,
-    events: broadcast::Sender<Arc<Event>>,
-    stop: CancellationToken,
-) {
-    let closed = loop {
-        let message = tokio::select! {
-            message = source.next() => message,
-            () = stop.cancelled() => break Closed { code: 1000, reason: "closed by the client".to_owned() },
-        };
-        match message {
-            Some(Ok(Message::Text(text))) => match Inbound::read(&text) {
-                Inbound::Answer(answer) => shared.answer(answer),
-                // Without a reader there is nobody to miss the event.
-                Inbound::Event(event) => drop(events.send(Arc::new(event))),
-                Inbound::Unknown => tracing::debug!("ignored a frame that is not of the protocol"),
-            },
-            Some(Ok(Message::Close(frame))) => break Closed::by_peer(frame),
-            // The socket answers pings by itself.
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => break Closed::lost(),
+/// What clients say when the gateway has fallen silent.
+const TICK_TIMEOUT: u16 = 4000;
+
+/// The task that reads.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) source: SplitStream<Socket>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: broadcast::Sender<Item>,
+    pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    /// Without a tick for this long, the gateway is gone.
+    pub(crate) silence: Duration,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Reader {
+    /// Reads until the connection ends. The sender of events goes away with it, so that their readers learn of the end.
+    pub(crate) async fn run(mut self) {
+        let closed = self.read().await;
+        self.shared.end(closed);
+        let Self { mut source, events, stop, .. } = self;
+        drop(events);
+        // Polled on, the socket answers the peer's close frame; a peer that then lingers is not waited for.
+        let goodbye = async { while matches!(source.next().await, Some(Ok(_))) {} };
+        tokio::select! {
+            () = goodbye => {}
+            () = tokio::time::sleep(Duration::from_millis(CLOSE_GRACE_MS)) => {}
+            () = stop.cancelled() => {}
         }
-    };
-    shared.end(closed);
-    // Polled on, the socket answers the peer's close frame; a peer that then lingers is not waited for.
-    let goodbye = async { while matches!(source.next().await, Some(Ok(_))) {} };
-    tokio::select! {
-        () = goodbye => {}
-        () = tokio::time::sleep(Duration::from_millis(CLOSE_GRACE_MS)) => {}
-        () = stop.cancelled() => {}
+        stop.cancel();
     }
-    stop.cancel();
+
+    async fn read(&mut self) -> Closed {
+        let mut deadline = Instant::now() + self.silence;
+        let mut last_seq = None;
+        loop {
+            let message = tokio::select! {
+                message = self.source.next() => message,
+                () = self.stop.cancelled() => return Closed { code: 1000, reason: "closed by the client".to_owned() },
+                () = tokio::time::sleep_until(deadline) => {
+                    let reason = "tick timeout";
+                    // A writer that is stuck cannot say goodbye either.
+                    drop(self.outgoing.try_send(Outgoing::Close { code: TICK_TIMEOUT, reason }));
+                    return Closed { code: TICK_TIMEOUT, reason: reason.to_owned() };
+                }
+            };
+            match message {
+                Some(Ok(Message::Text(text))) => match Inbound::read(&text) {
+                    Inbound::Answer(answer) => self.shared.answer(answer),
+                    Inbound::Event(event) => {
+                        if event.name == "tick" {
+                            deadline = Instant::now() + self.silence;
+                        }
+                        self.hand_out(event, &mut last_seq);
+                    }
+                    Inbound::Unknown => tracing::debug!("ignored a frame that is not of the protocol"),
+                },
+                Some(Ok(Message::Close(frame))) => return Closed::by_peer(frame),
+                // The socket answers pings by itself.
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Closed::lost(),
+            }
+        }
+    }
+
+    /// Without a reader there is nobody to miss the event.
+    fn hand_out(&self, event: Event, last_seq: &mut Option<u64>) {
+        if let Some(seq) = event.seq {
+            let missing = last_seq.map_or(0, |last| seq.saturating_sub(last).saturating_sub(1));
+            if missing > 0 {
+                drop(self.events.send(Item::Gap(missing)));
+            }
+            *last_seq = Some(seq);
+        }
+        drop(self.events.send(Item::Event(Arc::new(event))));
+    }
 }
 
 /// Writes until the connection ends.
@@ -222,10 +266,10 @@ pub(crate) async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mp
         };
         let sent = match next {
             Some(Outgoing::Frame(frame)) => sink.send(Message::text(frame)).await,
-            Some(Outgoing::Close) | None => {
-                let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                sink.send(Message::Close(Some(goodbye))).await
+            Some(Outgoing::Close { code, reason }) => {
+                sink.send(Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() }))).await
             }
+            None => return,
         };
         // The reading task learns of the same failure and records it.
         if sent.is_err() {

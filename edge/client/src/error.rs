@@ -9,14 +9,14 @@ use crate::Closed;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is not one of a WebSocket.
-    #[error("gateway address is not a ws:// url: {url}")]
+    #[error("gateway address is not a ws:// or wss:// url: {url}")]
     InvalidUrl {
         /// Without query and credentials.
         url: String,
     },
-    /// The address asks for TLS.
-    #[error("wss:// is not supported by this client: use ws:// on this machine or through a tunnel")]
-    TlsUnsupported,
+    /// This system has no authorities that could vouch for a certificate.
+    #[error("no certificate authorities on this system: pin the gateway's certificate by its fingerprint")]
+    NoAuthorities,
     /// Nobody listens, or the upgrade failed.
     #[error("could not connect to the gateway at {url}")]
     Unreachable {
@@ -56,6 +56,8 @@ pub enum CallErrorKind {
     TimedOut,
     /// Answers arrived faster than they were read.
     Lagged,
+    /// The request could not be written, or the answer not read, as the contract's type.
+    Malformed,
 }
 
 /// Why a call failed. Failures without an answer have the code `UNAVAILABLE`.

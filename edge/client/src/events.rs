@@ -34,7 +34,15 @@ pub struct StateVersion {
 /// Reads events.
 #[derive(Debug)]
 pub struct Events {
-    receiver: broadcast::Receiver<Arc<Event>>,
+    receiver: broadcast::Receiver<Item>,
+}
+
+/// What the reading task hands out.
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    Event(Arc<Event>),
+    /// The gateway counted on without us, by this many.
+    Gap(u64),
 }
 
 /// Why there is no event.
@@ -43,30 +51,36 @@ pub enum EventError {
     /// The reader was too slow; reading goes on with the oldest event that is left.
     #[error("{0} events were dropped before they were read")]
     Lagged(u64),
+    /// The gateway left events out for this connection, because it was slow; what they would have said must be fetched.
+    #[error("{0} events were left out by the gateway")]
+    Gap(u64),
     /// The connection has ended, and all its events were read.
     #[error("the connection has ended")]
     Closed,
 }
 
 impl Events {
-    pub(crate) fn new(receiver: broadcast::Receiver<Arc<Event>>) -> Self {
+    pub(crate) fn new(receiver: broadcast::Receiver<Item>) -> Self {
         Self { receiver }
     }
 
     /// Waits for the next event.
     pub async fn next(&mut self) -> Result<Arc<Event>, EventError> {
-        self.receiver.recv().await.map_err(|error| match error {
-            broadcast::error::RecvError::Lagged(count) => EventError::Lagged(count),
-            broadcast::error::RecvError::Closed => EventError::Closed,
-        })
+        match self.receiver.recv().await {
+            Ok(Item::Event(event)) => Ok(event),
+            Ok(Item::Gap(count)) => Err(EventError::Gap(count)),
+            Err(broadcast::error::RecvError::Lagged(count)) => Err(EventError::Lagged(count)),
+            Err(broadcast::error::RecvError::Closed) => Err(EventError::Closed),
+        }
     }
 
-    /// Waits for the next event called `name`.
+    /// Waits for the next event called `name`. Events that were left out are not reported: use [`Events::next`] to mirror state.
     pub async fn next_named(&mut self, name: &str) -> Result<Arc<Event>, EventError> {
         loop {
-            let event = self.next().await?;
-            if event.name == name {
-                return Ok(event);
+            match self.next().await {
+                Ok(event) if event.name == name => return Ok(event),
+                Ok(_) | Err(EventError::Gap(_)) => {}
+                Err(error) => return Err(error),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! From the socket to the hello.
 
+use std::sync::Arc;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,13 +10,13 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use verso_proto::edge::v1::{ConnectRequest, DeviceProof};
 use verso_protocol::auth::{PayloadVersion, SigningFields};
 use verso_protocol::limits::PAYLOAD_BYTES_MAX;
 
 use crate::connection::{Answer, Closed, Inbound};
-use crate::{Error, Event, Identity, Options};
+use crate::{CallError, DeviceToken, Error, Event, Identity, Options, tls};
 
 /// Events that may arrive before the hello.
 const EARLY_EVENTS_MAX: usize = 64;
@@ -52,18 +54,69 @@ struct Challenge {
     ts: i64,
 }
 
+/// Opens a socket and gets in: with the stored token of this device if there is one, and without it if the gateway no longer takes
+/// it. Returns also the events that came before the hello.
+pub(crate) async fn enter(options: &Options) -> Result<(Socket, Hello, Vec<Event>), Error> {
+    let kept = options.identity.as_ref().zip(options.device_tokens.as_ref());
+    let stored = kept.and_then(|(identity, tokens)| tokens.load(&identity.device_id(), &options.role));
+    let mut result = attempt(&present(options, stored.as_ref())).await;
+    if let (Some((identity, tokens)), Some(_), Err(Error::Refused(refused))) = (kept, &stored, &result)
+        && is_stale(options, refused)
+    {
+        if let Err(error) = tokens.clear(&identity.device_id(), &options.role) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not forget a device token");
+        }
+        if options.token.is_some() || options.password.is_some() {
+            result = attempt(options).await;
+        }
+    }
+    if let (Some((identity, tokens)), Ok((_, hello, _))) = (kept, &result)
+        && let Some(token) = &hello.device_token
+    {
+        let scopes = hello.scopes.clone().unwrap_or_default();
+        if let Err(error) = tokens.store(&identity.device_id(), &options.role, token, &scopes) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not keep a device token");
+        }
+    }
+    result
+}
+
+/// A gateway that speaks only 3 takes the device's token in the place of the shared one; a newer one takes both.
+fn present(options: &Options, stored: Option<&DeviceToken>) -> Options {
+    let mut options = options.clone();
+    match stored {
+        Some(stored) if *options.protocol.end() < 4 => options.token = Some(stored.token.clone()),
+        Some(stored) => options.device_token = options.device_token.or_else(|| Some(stored.token.clone())),
+        None => {}
+    }
+    options
+}
+
+/// Whether a refusal is about the device's token. One that stood in the place of the shared token is refused like that one.
+fn is_stale(options: &Options, refused: &CallError) -> bool {
+    let code = refused.details.as_ref().and_then(|details| details.get("code")?.as_str());
+    let in_place_of_shared = *options.protocol.end() < 4 && refused.message.contains("token mismatch");
+    code == Some("AUTH_DEVICE_TOKEN_MISMATCH") || refused.message.contains("device token mismatch") || in_place_of_shared
+}
+
+async fn attempt(options: &Options) -> Result<(Socket, Hello, Vec<Event>), Error> {
+    let mut socket = open(options).await?;
+    let (hello, early) = greet(&mut socket, options).await?;
+    Ok((socket, hello, early))
+}
+
 /// Opens the socket. The message limit is the one of the protocol, whatever the gateway advertises later.
-pub(crate) async fn open(options: &Options) -> Result<Socket, Error> {
+async fn open(options: &Options) -> Result<Socket, Error> {
     let url = shown(&options.url);
     let scheme = options.url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    match scheme.as_deref() {
-        Some("ws") => {}
-        Some("wss") => return Err(Error::TlsUnsupported),
+    let connector = match scheme.as_deref() {
+        Some("ws") => Connector::Plain,
+        Some("wss") => Connector::Rustls(Arc::new(tls::config(options.trust)?)),
         _ => return Err(Error::InvalidUrl { url }),
-    }
+    };
     let request = upgrade(options).map_err(|_| Error::InvalidUrl { url: url.clone() })?;
     let config = WebSocketConfig::default().max_message_size(Some(PAYLOAD_BYTES_MAX)).max_frame_size(Some(PAYLOAD_BYTES_MAX));
-    let opened = connect_async_with_config(request, Some(config), true).await;
+    let opened = connect_async_tls_with_config(request, Some(config), true, Some(connector)).await;
     opened.map(|(socket, _)| socket).map_err(|source| Error::Unreachable { url, source: Box::new(source) })
 }
 
@@ -87,7 +140,7 @@ fn shown(url: &str) -> String {
 }
 
 /// Waits for the challenge, answers it, and waits for the hello. Returns also the events that came before it.
-pub(crate) async fn greet(socket: &mut Socket, options: &Options) -> Result<(Hello, Vec<Event>), Error> {
+async fn greet(socket: &mut Socket, options: &Options) -> Result<(Hello, Vec<Event>), Error> {
     let challenge = loop {
         match receive(socket).await? {
             Inbound::Event(event) if event.name == "connect.challenge" => {

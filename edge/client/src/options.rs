@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use verso_proto::edge::v1::{ClientInfo, ConnectRequest, Credentials, StringList};
 
-use crate::Identity;
+use crate::{DeviceTokens, Identity, Trust};
 
 /// What the client calls the system that it runs on.
 const PLATFORM: &str = if cfg!(target_os = "macos") {
@@ -19,7 +19,7 @@ const PLATFORM: &str = if cfg!(target_os = "macos") {
 /// How to connect, and as whom.
 #[derive(Clone)]
 pub struct Options {
-    /// `ws://host:port`, with or without a path.
+    /// `ws://host:port` or `wss://host:port`, with or without a path.
     pub url: String,
     /// The gateway token.
     pub token: Option<String>,
@@ -27,6 +27,11 @@ pub struct Options {
     pub password: Option<String>,
     /// The token that the gateway issued to this device.
     pub device_token: Option<String>,
+    /// Where the tokens are kept that the gateway issues to this device: presented at each connect, renewed by each hello, and
+    /// forgotten when the gateway no longer takes them. Needs an identity.
+    pub device_tokens: Option<DeviceTokens>,
+    /// Which certificate a `wss://` gateway may show.
+    pub trust: Trust,
     /// Proves a device; without one the gateway may ask for pairing or grant nothing.
     pub identity: Option<Identity>,
     /// `operator` or `node`.
@@ -57,6 +62,8 @@ impl Options {
             token: None,
             password: None,
             device_token: None,
+            device_tokens: None,
+            trust: Trust::System,
             identity: None,
             role: "operator".to_owned(),
             scopes: Some(vec!["operator.admin".to_owned()]),
@@ -80,6 +87,20 @@ impl Options {
     #[must_use]
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Sets where the tokens of this device are kept.
+    #[must_use]
+    pub fn with_device_tokens(mut self, tokens: DeviceTokens) -> Self {
+        self.device_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets which certificate a `wss://` gateway may show.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
         self
     }
 

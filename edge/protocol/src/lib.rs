@@ -4,6 +4,7 @@
 
 pub mod auth;
 pub mod close;
+pub mod contract;
 mod error;
 pub mod frames;
 pub mod limits;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use verso_client::{Fingerprint, Trust};
 use verso_kit::config::Secret;
 
 use crate::args;
@@ -22,6 +23,10 @@ pub(crate) struct Target {
     pub(crate) bind: Option<Bind>,
     /// Whether the address is not the one of this profile's gateway.
     pub(crate) is_elsewhere: bool,
+    /// Whether this command or its environment names the address: what we keep for our own gateway does not go there.
+    pub(crate) is_named: bool,
+    /// Which certificate a `wss://` gateway may show.
+    pub(crate) trust: Trust,
     pub(crate) token: Option<Secret<String>>,
     pub(crate) password: Option<Secret<String>>,
 }
@@ -40,7 +45,7 @@ impl Target {
             .or_else(|| env.get("VERSO_GATEWAY_URL").map(|url| (url, "env VERSO_GATEWAY_URL")));
         if let Some((url, source)) = named {
             // Whoever names an address names its secret too: ours goes to ours only.
-            return Ok(Self::elsewhere(url, source, "local", token, password));
+            return Ok(Self { is_named: true, ..Self::elsewhere(url, source, "local", token, password) });
         }
         if section.mode == Some(Mode::Remote) {
             let Some(url) = section.remote.url else {
@@ -54,7 +59,8 @@ impl Target {
             let of_flag = |flag: &Option<String>| flag.clone().map(Secret::new);
             let token = of_flag(&flags.token).or(section.remote.token);
             let password = of_flag(&flags.password).or(section.remote.password);
-            return Ok(Self::elsewhere(&url, "config gateway.remote.url", "remote", token, password));
+            let trust = pinned(section.remote.tls_fingerprint.as_deref())?;
+            return Ok(Self { trust, ..Self::elsewhere(&url, "config gateway.remote.url", "remote", token, password) });
         }
         let bind = section.bind.as_deref().and_then(Bind::parse).unwrap_or(Bind::Loopback);
         let host = bind.local_host(section.custom_bind_host.as_deref());
@@ -64,14 +70,33 @@ impl Target {
             mode: "local",
             bind: Some(bind),
             is_elsewhere: false,
+            is_named: false,
+            trust: Trust::System,
             token: token.or(section.auth.token).or_else(|| stored_token(&session.instance)),
             password: password.or(section.auth.password),
         })
     }
 
     fn elsewhere(url: &str, source: &str, mode: &'static str, token: Option<Secret<String>>, password: Option<Secret<String>>) -> Self {
-        Self { url: url.to_owned(), source: source.to_owned(), mode, bind: None, is_elsewhere: true, token, password }
+        Self {
+            url: url.to_owned(),
+            source: source.to_owned(),
+            mode,
+            bind: None,
+            is_elsewhere: true,
+            is_named: false,
+            trust: Trust::System,
+            token,
+            password,
+        }
     }
+}
+
+/// A fingerprint that cannot be read must not become trust in everybody.
+fn pinned(fingerprint: Option<&str>) -> Result<Trust, Failure> {
+    let Some(text) = fingerprint else { return Ok(Trust::System) };
+    let parsed: Result<Fingerprint, _> = text.parse();
+    parsed.map(Trust::Pinned).map_err(|error| Failure::new(format!("gateway.remote.tlsFingerprint: {error}")))
 }
 
 fn source(host: IpAddr, bind: Bind) -> &'static str {

@@ -38,7 +38,7 @@ impl TransportError {
             Error::Unreachable { .. } => Self::closed(target, closed(ABNORMAL, &failure::chain(&error))),
             Error::Closed(ended) => Self::closed(target, closed(ended.code, &ended.reason)),
             Error::Refused(refused) => Self::new("refused", target, format!("gateway refused the connection: {}", refused.message)),
-            Error::InvalidUrl { .. } | Error::TlsUnsupported | Error::Protocol { .. } => Self::new("protocol", target, error.to_string()),
+            Error::InvalidUrl { .. } | Error::NoAuthorities | Error::Protocol { .. } => Self::new("protocol", target, error.to_string()),
         };
         failed.config = Some(session.instance.config_path.display().to_string());
         failed.hint = hint(session, target, failed.kind);

@@ -47,6 +47,8 @@ pub(crate) struct Remote {
     pub(crate) url: Option<String>,
     pub(crate) token: Option<Secret<String>>,
     pub(crate) password: Option<Secret<String>>,
+    /// The SHA-256 of the certificate that a `wss://` gateway must show. Default: one that the system trusts.
+    pub(crate) tls_fingerprint: Option<String>,
 }
 
 /// The port when nothing says otherwise.
@@ -62,7 +64,12 @@ impl Gateway {
             bind: key(file, "bind"),
             custom_bind_host: key(file, "customBindHost"),
             auth: Auth { mode: key(file, "auth.mode"), token: key(file, "auth.token"), password: key(file, "auth.password") },
-            remote: Remote { url: key(file, "remote.url"), token: key(file, "remote.token"), password: key(file, "remote.password") },
+            remote: Remote {
+                url: key(file, "remote.url"),
+                token: key(file, "remote.token"),
+                password: key(file, "remote.password"),
+                tls_fingerprint: key(file, "remote.tlsFingerprint"),
+            },
         }
     }
 

@@ -22,12 +22,24 @@ impl Gateway {
         S: FnOnce(Peer) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        let mut script = Some(script);
+        Self::start_many(1, move |peer, _| script.take().expect("one connection")(peer)).await
+    }
+
+    /// Accepts connections one after the other and runs `script` on each, with its number.
+    pub(crate) async fn start_many<S, F>(count: usize, mut script: S) -> Self
+    where
+        S: FnMut(Peer, usize) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            script(Peer { socket: accept_async(stream).await.unwrap() }).await;
+            for turn in 0..count {
+                let (stream, _) = listener.accept().await.unwrap();
+                script(Peer { socket: accept_async(stream).await.unwrap() }, turn).await;
+            }
         });
         Self { url, script: task }
     }
@@ -79,6 +91,15 @@ impl Peer {
     pub(crate) async fn close(&mut self, code: CloseCode, reason: &'static str) {
         self.socket.close(Some(CloseFrame { code, reason: reason.into() })).await.unwrap();
         self.end().await;
+    }
+
+    /// Reads until the client says goodbye, and returns how.
+    pub(crate) async fn closed(&mut self) -> Option<(u16, String)> {
+        loop {
+            if let Message::Close(frame) = self.message().await {
+                return frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+            }
+        }
     }
 
     /// Reads until the client has gone.

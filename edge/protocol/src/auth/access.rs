@@ -160,6 +160,7 @@ mod tests {
             scope_v3: None,
             dynamic_scope: None,
             params_schema: "{}",
+            result_schema: "{}",
             transcode: None,
         }
     }
@@ -281,7 +282,7 @@ mod tests {
 
     #[test]
     fn events_go_to_those_with_the_scope_and_to_nodes_that_were_named() {
-        let kind = |scope, nodes| EventKind { name: "x", scope, nodes, drop_if_slow: false };
+        let kind = |scope, nodes| EventKind { name: "x", scope, nodes, drop_if_slow: false, payload_schema: "{}" };
         assert!(may_receive(operator("operator.write"), &kind(Scope::Read, false)));
         assert!(!may_receive(operator("operator.read"), &kind(Scope::Pairing, true)));
         assert!(may_receive(operator("operator.pairing"), &kind(Scope::Any, false)));
