@@ -188,6 +188,7 @@ pub(crate) async fn models(runs: &Runs) -> ModelsListResponse {
         id: model.id,
         name: model.name,
         provider: model.provider,
+        ..WireModel::default()
     };
     ModelsListResponse { models: runs.parts.catalog.list().into_iter().map(model).collect() }
 }
@@ -272,5 +273,6 @@ fn end(ended: &Ended) -> CompleteEnd {
         usage: meta.and_then(|meta| meta.agent_meta.as_ref()).and_then(|agent| agent.usage),
         stop_reason: stop_reason.to_owned(),
         error,
+        ..CompleteEnd::default()
     }
 }

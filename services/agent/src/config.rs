@@ -148,7 +148,7 @@ pub(crate) struct Models {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Provider {
-    /// The URL that `/chat/completions` is appended to.
+    /// The URL that the dialect's paths are appended to, such as `/chat/completions`.
     pub(crate) base_url: String,
     /// Sent as a bearer token.
     pub(crate) api_key: Option<Secret<String>>,
@@ -166,6 +166,8 @@ pub(crate) struct Provider {
 pub(crate) struct Model {
     /// What the provider calls it.
     pub(crate) id: String,
+    /// The dialect. Default: its provider's.
+    pub(crate) api: Option<String>,
     /// The name that people see. Default: the id.
     pub(crate) name: Option<String>,
     /// Whether it can be told how much to think.

@@ -1,21 +1,22 @@
 //! Which model answers: what the configuration says, else what a key in the environment allows, else what runs on this host, else
 //! the built-in offline responder.
 
+mod known;
 mod local;
+mod server;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use verso_kit::clock::Clock;
-use verso_kit::config::{Env, Secret};
+use verso_kit::config::Env;
 
 use crate::config::{self, Config};
 use crate::error::Error;
 use crate::provider::client::Clients;
-
-/// The dialect that is spoken with every provider.
-pub(crate) const DIALECT: &str = "openai-completions";
+use known::KNOWN;
+pub(crate) use server::{Dialect, Endpoint, Server};
 
 /// What the offline responder is called.
 pub(crate) const OFFLINE_PROVIDER: &str = "verso";
@@ -29,38 +30,6 @@ const LOCAL_CONTEXT_WINDOW_DEFAULT: u64 = 8_192;
 
 /// How long a host without a local model is believed to have none, in milliseconds.
 const LOCAL_SEARCH_INTERVAL_MS: i64 = 15_000;
-
-/// A provider that a key in the environment is enough for.
-struct Known {
-    provider: &'static str,
-    base_url: &'static str,
-    key_variable: &'static str,
-    base_url_variable: &'static str,
-    model_variable: &'static str,
-    model: &'static str,
-    context_window: u64,
-}
-
-const KNOWN: [Known; 2] = [
-    Known {
-        provider: "anthropic",
-        base_url: "https://api.anthropic.com/v1",
-        key_variable: "ANTHROPIC_API_KEY",
-        base_url_variable: "ANTHROPIC_OPENAI_BASE_URL",
-        model_variable: "ANTHROPIC_MODEL",
-        model: "claude-opus-4-5",
-        context_window: 200_000,
-    },
-    Known {
-        provider: "openai",
-        base_url: "https://api.openai.com/v1",
-        key_variable: "OPENAI_API_KEY",
-        base_url_variable: "OPENAI_BASE_URL",
-        model_variable: "OPENAI_MODEL",
-        model: "gpt-5-mini",
-        context_window: 400_000,
-    },
-];
 
 /// A model, and how to reach it.
 #[derive(Debug, Clone)]
@@ -85,6 +54,14 @@ impl Model {
         format!("{}/{}", self.provider, self.id)
     }
 
+    /// Returns the name of what is spoken with its provider.
+    pub(crate) fn api(&self) -> &'static str {
+        match &self.endpoint {
+            Endpoint::Server(server) => server.dialect.as_str(),
+            Endpoint::Offline | Endpoint::Unusable(_) => OFFLINE_PROVIDER,
+        }
+    }
+
     /// Whether this is the offline responder.
     pub(crate) fn offline(&self) -> bool {
         matches!(self.endpoint, Endpoint::Offline)
@@ -102,26 +79,6 @@ impl Model {
             endpoint,
         }
     }
-}
-
-/// Where a model answers.
-#[derive(Debug, Clone)]
-pub(crate) enum Endpoint {
-    /// A server that speaks `openai-completions`.
-    Completions(Arc<Completions>),
-    /// This process.
-    Offline,
-    /// Nowhere, and why.
-    Unusable(String),
-}
-
-/// A server that speaks `openai-completions`.
-#[derive(Debug)]
-pub(crate) struct Completions {
-    /// Without a slash at its end.
-    pub(crate) base_url: String,
-    pub(crate) api_key: Option<Secret<String>>,
-    pub(crate) headers: Vec<(String, Secret<String>)>,
 }
 
 /// All models.
@@ -219,17 +176,18 @@ impl Catalog {
                 return Some(self.limited(from_section(provider, section, model)));
             }
         }
-        let known = KNOWN.iter().find(|known| self.env.get(known.key_variable).is_some())?;
-        self.keyed(known, self.env.get(known.model_variable).unwrap_or(known.model)).map(|model| self.limited(model))
+        let keyed = |known: &&known::Known| known.key(&self.env).is_some() && known.default_model(&self.env).is_some();
+        let known = KNOWN.iter().find(keyed)?;
+        Some(self.limited(known.model(&self.env, known.default_model(&self.env)?)))
     }
 
     /// Returns a model that the configuration names: if it cannot be used, the run says why.
     fn configured(&self, name: &str) -> Model {
         self.find(name).unwrap_or_else(|| {
             let (provider, id) = name.split_once('/').unwrap_or(("", name));
-            let reason = KNOWN.iter().find(|known| known.provider == provider).map_or_else(
+            let reason = known::find(provider).map_or_else(
                 || format!("the configured model {name} has no provider: add models.providers.{provider} with its baseUrl"),
-                |known| format!("no key for {name}: set {} or models.providers.{provider}.apiKey", known.key_variable),
+                |known| format!("no key for {name}: set {} or models.providers.{provider}.apiKey", known.key_variables[0]),
             );
             Model::named(provider, id, Endpoint::Unusable(reason))
         })
@@ -250,19 +208,13 @@ impl Catalog {
                 let model = section.models.iter().find(|model| model.id == id).unwrap_or(&unlisted);
                 from_section(provider, section, model)
             }
-            None => match KNOWN.iter().find(|known| known.provider == provider) {
-                Some(known) => self.keyed(known, id)?,
+            None => match known::find(provider) {
+                Some(known) if known.key(&self.env).is_some() => known.model(&self.env, id),
+                Some(_) => return None,
                 None => local::named(&self.env, provider, id)?,
             },
         };
         Some(self.limited(found))
-    }
-
-    fn keyed(&self, known: &Known, id: &str) -> Option<Model> {
-        let key = self.env.get(known.key_variable)?;
-        let base_url = self.env.get(known.base_url_variable).unwrap_or(known.base_url);
-        let endpoint = completions(base_url, Some(Secret::new(key.to_owned())), Vec::new());
-        Some(Model { context_window: known.context_window, images: true, ..Model::named(known.provider, id, endpoint) })
     }
 
     fn limited(&self, model: Model) -> Model {
@@ -276,27 +228,27 @@ pub(crate) fn offline() -> Model {
     Model { name: "Offline responder".to_owned(), ..Model::named(OFFLINE_PROVIDER, OFFLINE_MODEL, Endpoint::Offline) }
 }
 
-fn completions(base_url: &str, api_key: Option<Secret<String>>, headers: Vec<(String, Secret<String>)>) -> Endpoint {
-    Endpoint::Completions(Arc::new(Completions { base_url: base_url.trim().trim_end_matches('/').to_owned(), api_key, headers }))
-}
-
 fn from_section(provider: &str, section: &config::Provider, model: &config::Model) -> Model {
-    let endpoint = match section.api.as_deref() {
-        None | Some(DIALECT) if section.base_url.trim().is_empty() => {
-            Endpoint::Unusable(format!("models.providers.{provider}.baseUrl is empty"))
-        }
-        None | Some(DIALECT) => {
-            let key = section.api_key.clone().filter(|key| !key.expose().trim().is_empty());
-            completions(&section.base_url, key, section.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
-        }
-        Some(other) => Endpoint::Unusable(format!("models.providers.{provider}.api is {other:?}; this version speaks {DIALECT:?}")),
-    };
     Model {
         name: model.name.clone().unwrap_or_else(|| model.id.clone()),
         context_window: model.context_window.filter(|tokens| *tokens > 0).unwrap_or(CONTEXT_WINDOW_DEFAULT),
         max_tokens: model.max_tokens.filter(|tokens| *tokens > 0),
         reasoning: model.reasoning,
         images: model.input.iter().any(|input| input == "image"),
-        ..Model::named(provider, &model.id, endpoint)
+        ..Model::named(provider, &model.id, endpoint(provider, section, model))
     }
+}
+
+fn endpoint(provider: &str, section: &config::Provider, model: &config::Model) -> Endpoint {
+    // A model may speak another dialect than its provider does.
+    let api = model.api.as_deref().or(section.api.as_deref());
+    let dialect = match Dialect::parse(api) {
+        Ok(dialect) => dialect,
+        Err(spoken) => return Endpoint::Unusable(format!("models.providers.{provider}.api is {:?}; {spoken}", api.unwrap_or_default())),
+    };
+    if section.base_url.trim().is_empty() {
+        return Endpoint::Unusable(format!("models.providers.{provider}.baseUrl is empty"));
+    }
+    let headers = section.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    Server { headers, ..Server::new(dialect, &section.base_url, section.api_key.clone()) }.into()
 }

@@ -6,7 +6,7 @@ use verso_proto::agent::v1::{ChatMessage, ContentBlock};
 
 use crate::messages::{self, COMMAND, INJECTED};
 use crate::models::Model;
-use crate::provider::wire::{Content, Function, ImageUrl, Part, ToolCall, WireMessage};
+use crate::provider::{Prompt, whole_rounds};
 use crate::roster::Profile;
 
 #[cfg(test)]
@@ -45,16 +45,14 @@ pub(crate) fn history_bytes_max(model: &Model) -> usize {
     usize::try_from(model.context_window.saturating_mul(JSON_BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
 }
 
-/// Returns the messages of a request: the system prompt, and the newest part of the conversation that fits the window.
-pub(crate) fn build(ingredients: &Ingredients<'_>) -> Vec<WireMessage> {
+/// Returns the system prompt, and the newest part of the conversation that fits the window.
+pub(crate) fn build(ingredients: &Ingredients<'_>) -> Prompt {
     let system = system_prompt(ingredients);
     let reserve = ingredients.model.max_tokens.unwrap_or(0).min(ingredients.model.context_window / ANSWER_SHARE);
     let budget = ingredients.model.context_window.saturating_sub(reserve).saturating_sub(tokens(&system) + MESSAGE_TOKENS);
     let shown = fitting(ingredients.conversation, budget);
-    let mut messages = Vec::with_capacity(shown.len() + 1);
-    messages.push(WireMessage::text("system", system));
-    messages.extend(shown.iter().filter(|message| !is_command(message)).map(|message| render(message, ingredients)));
-    messages
+    let messages = shown.iter().filter(|message| !is_command(message)).map(|message| render(message, ingredients));
+    Prompt { system, messages: whole_rounds(messages.collect()) }
 }
 
 /// Estimates how many tokens a text is: about four characters each in Latin script, one character each elsewhere.
@@ -120,15 +118,11 @@ fn is_command(message: &ChatMessage) -> bool {
     message.stop_reason.as_deref() == Some(INJECTED) && message.model.as_deref() == Some(COMMAND)
 }
 
-fn render(message: &ChatMessage, ingredients: &Ingredients<'_>) -> WireMessage {
-    match message.role.as_str() {
-        "assistant" => answer(message),
-        "toolResult" => WireMessage { tool_call_id: message.tool_call_id.clone(), ..WireMessage::text("tool", messages::text_of(message)) },
-        _ => question(message, ingredients),
-    }
+fn render(message: &ChatMessage, ingredients: &Ingredients<'_>) -> ChatMessage {
+    if matches!(message.role.as_str(), "assistant" | "toolResult") { message.clone() } else { question(message, ingredients) }
 }
 
-fn question(message: &ChatMessage, ingredients: &Ingredients<'_>) -> WireMessage {
+fn question(message: &ChatMessage, ingredients: &Ingredients<'_>) -> ChatMessage {
     let at_ms = message.timestamp_ms.unwrap_or(ingredients.now_ms);
     let mut text = format!("[{}] {}", stamp(at_ms, ingredients.zone, "%a %Y-%m-%d %H:%M %Z"), messages::text_of(message));
     let all = message.content.iter().filter(|block| block.r#type == "image");
@@ -138,30 +132,8 @@ fn question(message: &ChatMessage, ingredients: &Ingredients<'_>) -> WireMessage
     if !hidden.is_empty() {
         text = format!("{text}\n[{} picture(s) attached, which cannot be seen here]", hidden.len());
     }
-    if pictures.is_empty() {
-        return WireMessage::text("user", text);
-    }
-    let url = |block: &ContentBlock| ImageUrl {
-        url: format!("data:{};base64,{}", block.mime_type.as_deref().unwrap_or_default(), block.data.as_deref().unwrap_or_default()),
-    };
-    let parts = std::iter::once(Part::Text { text }).chain(pictures.into_iter().map(|block| Part::ImageUrl { image_url: url(block) }));
-    WireMessage { role: "user", content: Some(Content::Parts(parts.collect())), ..WireMessage::default() }
-}
-
-/// Returns an assistant's message with its tool calls.
-pub(crate) fn answer(message: &ChatMessage) -> WireMessage {
-    let text = messages::text_of(message);
-    let calls = message.content.iter().filter(|block| block.r#type == "toolCall").map(|block| ToolCall {
-        id: block.id.clone().unwrap_or_default(),
-        kind: "function",
-        function: Function {
-            name: block.name.clone().unwrap_or_default(),
-            arguments: block.arguments.as_ref().map_or_else(|| "{}".to_owned(), |arguments| arguments.text.clone()),
-        },
-    });
-    let tool_calls: Vec<ToolCall> = calls.collect();
-    let content = (!text.is_empty() || tool_calls.is_empty()).then_some(Content::Text(text));
-    WireMessage { role: "assistant", content, tool_calls, tool_call_id: None }
+    let content = std::iter::once(messages::text_block(text)).chain(pictures.into_iter().cloned()).collect();
+    ChatMessage { role: "user".to_owned(), content, timestamp_ms: message.timestamp_ms, ..ChatMessage::default() }
 }
 
 fn stamp(at_ms: i64, zone: &TimeZone, format: &str) -> String {

@@ -1,45 +1,153 @@
-//! Model calls: one request, and the answer as a stream of what it adds.
+//! Model calls: one request, and the answer as a stream of what it adds. What is asked is the same for every dialect; each dialect
+//! renders its own request from it and reads its own answer.
 
+mod anthropic;
 pub(crate) mod client;
 mod completions;
+mod conversation;
+mod exchange;
 mod failure;
 mod offline;
-pub(crate) mod wire;
+mod reading;
+mod responses;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use verso_kit::config::Secret;
 use verso_kit::trace::TraceContext;
-use verso_proto::agent::v1::Usage;
+use verso_proto::agent::v1::{ChatMessage, Usage};
 
-use crate::models::{Endpoint, Model};
+use crate::models::{Dialect, Endpoint, Model, Server};
+pub(crate) use conversation::whole_rounds;
 pub(crate) use failure::{Failure, Kind};
-use wire::{ToolSpec, WireMessage};
 
 /// An answer as it arrives.
 pub(crate) type Answer = Pin<Box<dyn Stream<Item = Result<Delta, Failure>> + Send>>;
+
+/// What a model is shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Prompt {
+    pub(crate) system: String,
+    /// The oldest first; each tool call is followed by its result.
+    pub(crate) messages: Vec<ChatMessage>,
+}
+
+/// A tool that the model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ToolSpec {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// JSON Schema.
+    pub(crate) parameters: Value,
+}
+
+/// How a model chooses its words. What is left out is the provider's own choice.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sampling {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<i64>,
+    /// The longest answer, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stop: Vec<String>,
+}
+
+/// Which of its tools a model must call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ToolChoice {
+    /// The model's own choice.
+    #[default]
+    Auto,
+    /// At least one.
+    Required,
+    /// This one.
+    Named(String),
+}
 
 /// One call of a model.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) model: &'a Model,
-    pub(crate) messages: &'a [WireMessage],
+    /// What the provider asks for; none for servers that need nothing.
+    pub(crate) credential: Option<&'a Credential>,
+    pub(crate) prompt: &'a Prompt,
     pub(crate) tools: &'a [ToolSpec],
-    /// How much to think; only for models that can be told.
-    pub(crate) thinking: Option<&'a str>,
+    pub(crate) tool_choice: &'a ToolChoice,
+    pub(crate) sampling: &'a Sampling,
+    /// How much to think; `off` for models that cannot be told.
+    pub(crate) thinking: &'a str,
+    /// Whether a repeat after a short pause is worth it; false while there is somebody else to ask.
+    pub(crate) patient: bool,
     pub(crate) trace: TraceContext,
     /// What the offline responder says when it is asked how things are.
     pub(crate) status: &'a str,
 }
 
+impl Call<'_> {
+    /// Returns the longest answer that may be given, in tokens.
+    fn max_tokens(&self) -> Option<u64> {
+        match (self.sampling.max_tokens, self.model.max_tokens) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, most) => asked.or(most),
+        }
+    }
+
+    /// Returns how much to think, if at all.
+    fn thinking(&self) -> Option<&str> {
+        (self.model.reasoning && self.thinking != "off").then_some(self.thinking)
+    }
+}
+
+/// What opens a provider's door.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    pub(crate) secret: Secret<String>,
+    /// Whether it stands for a person's login instead of an account's key.
+    pub(crate) login: bool,
+}
+
+impl Credential {
+    /// An account's key.
+    pub(crate) fn key(secret: Secret<String>) -> Self {
+        Self { secret, login: false }
+    }
+}
+
+/// Why a model has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finish {
+    Stop,
+    /// It reached the longest answer that it may give.
+    Length,
+    ToolUse,
+    /// The provider held the answer back.
+    Filtered,
+}
+
 /// What a piece of the stream adds to the answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Delta {
     pub(crate) text: String,
+    pub(crate) thoughts: Vec<ThoughtFragment>,
     pub(crate) tools: Vec<ToolFragment>,
     pub(crate) usage: Option<Usage>,
-    /// `stop`, `length`, `tool_calls`, …
-    pub(crate) finish: Option<String>,
+    pub(crate) finish: Option<Finish>,
 }
 
 impl Delta {
@@ -50,9 +158,15 @@ impl Delta {
         } else {
             self.text.push_str(&later.text);
         }
+        self.thoughts.extend(later.thoughts);
         self.tools.extend(later.tools);
         self.usage = later.usage.or(self.usage.take());
         self.finish = later.finish.or(self.finish.take());
+    }
+
+    /// Whether it adds nothing.
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.thoughts.is_empty() && self.tools.is_empty() && self.usage.is_none() && self.finish.is_none()
     }
 }
 
@@ -63,13 +177,42 @@ pub(crate) struct ToolFragment {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) arguments: String,
+    /// To be sent back with the call.
+    pub(crate) signature: String,
+}
+
+/// A part of a thought. Parts with one index belong together.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct ThoughtFragment {
+    pub(crate) index: usize,
+    pub(crate) text: String,
+    /// To be sent back with the thought.
+    pub(crate) signature: String,
+    /// Whether only the provider can read it.
+    pub(crate) redacted: bool,
 }
 
 /// Calls a model. Dropping the answer ends the call.
 pub(crate) async fn call(clients: &client::Clients, call: &Call<'_>) -> Result<Answer, Failure> {
     match &call.model.endpoint {
-        Endpoint::Completions(endpoint) => completions::call(clients, endpoint, call).await,
+        Endpoint::Server(server) => {
+            let request = render(server, call)?;
+            let parser: Box<dyn reading::Parse> = match server.dialect {
+                Dialect::Completions => Box::new(completions::Parser),
+                Dialect::Responses => Box::<responses::Parser>::default(),
+                Dialect::Anthropic => Box::<anthropic::Parser>::default(),
+            };
+            exchange::call(clients, request, parser, call.patient).await
+        }
         Endpoint::Offline => Ok(offline::answer(call)),
         Endpoint::Unusable(reason) => Err(Failure::new(Kind::Unusable, reason.clone())),
+    }
+}
+
+fn render(server: &Server, call: &Call<'_>) -> Result<exchange::Outgoing, Failure> {
+    match server.dialect {
+        Dialect::Completions => completions::request(server, call),
+        Dialect::Responses => responses::request(server, call),
+        Dialect::Anthropic => anthropic::request(server, call),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::provider::wire::{FunctionSpec, ToolSpec};
+use crate::provider::ToolSpec;
 
 /// The one built-in tool.
 const SESSION_STATUS: &str = "session_status";
@@ -30,12 +30,10 @@ impl Answer {
 pub(crate) fn specs() -> &'static [ToolSpec] {
     static SPECS: LazyLock<Vec<ToolSpec>> = LazyLock::new(|| {
         vec![ToolSpec {
-            kind: "function",
-            function: FunctionSpec {
-                name: SESSION_STATUS,
-                description: "Tells how this conversation and this gateway are doing: model, tokens used, context left, time, uptime.",
-                parameters: json!({"type": "object", "properties": {}, "additionalProperties": false}),
-            },
+            name: SESSION_STATUS.to_owned(),
+            description: "Tells how this conversation and this gateway are doing: model, tokens used, context left, time, uptime."
+                .to_owned(),
+            parameters: json!({"type": "object", "properties": {}, "additionalProperties": false}),
         }]
     });
     &SPECS

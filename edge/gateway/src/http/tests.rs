@@ -108,7 +108,7 @@ async fn answers_a_chat_request_whole() {
     let usage = Usage { input: 7, output: 3, cache_read: 0, cache_write: 0, total: 10 };
     house.agent.will([vec![
         Step::Say("Hel"),
-        Step::End(CompleteEnd { usage: Some(usage), text: "Hello.".into(), stop_reason: "stop".into(), error: None }),
+        Step::End(CompleteEnd { usage: Some(usage), text: "Hello.".into(), stop_reason: "stop".into(), ..CompleteEnd::default() }),
     ]]);
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = with_secret(Method::POST, CHAT).header("traceparent", parent);

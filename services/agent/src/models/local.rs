@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use verso_kit::config::Env;
 
-use super::{LOCAL_CONTEXT_WINDOW_DEFAULT, Model, completions};
+use super::server::{Dialect, Endpoint};
+use super::{LOCAL_CONTEXT_WINDOW_DEFAULT, Model};
 use crate::provider::client::Clients;
 
 /// Set to `off`, nothing is searched for.
@@ -32,6 +33,12 @@ struct Server {
     owner: Option<&'static str>,
 }
 
+impl Server {
+    fn endpoint(&self) -> Endpoint {
+        super::Server::new(Dialect::Completions, &self.base_url, None).into()
+    }
+}
+
 impl Search {
     /// Knows where to look.
     pub(super) fn new(env: &Env) -> Self {
@@ -55,7 +62,7 @@ impl Search {
 /// Returns a model of a local server that a configuration names.
 pub(super) fn named(env: &Env, provider: &str, id: &str) -> Option<Model> {
     let server = servers(env).into_iter().find(|server| server.provider == provider)?;
-    let endpoint = completions(&server.base_url, None, Vec::new());
+    let endpoint = server.endpoint();
     Some(Model { context_window: LOCAL_CONTEXT_WINDOW_DEFAULT, ..Model::named(provider, id, endpoint) })
 }
 
@@ -100,6 +107,6 @@ async fn first_model(clients: &Clients, server: &Server) -> Option<Model> {
     let list = tokio::time::timeout(SEARCH_TIMEOUT, asking).await.ok().flatten()?;
     let row = list.data.into_iter().find(|row| server.owner.is_none() || row.owned_by.as_deref() == server.owner)?;
     let context_window = row.meta.and_then(|meta| meta.n_ctx).unwrap_or(LOCAL_CONTEXT_WINDOW_DEFAULT);
-    let endpoint = completions(&server.base_url, None, Vec::new());
+    let endpoint = server.endpoint();
     Some(Model { context_window, ..Model::named(server.provider, &row.id, endpoint) })
 }

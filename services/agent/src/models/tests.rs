@@ -39,7 +39,7 @@ fn a_broken_configuration_is_not_replaced_by_a_key() {
     for (file, words) in [
         (json!({"agents": {"defaults": {"model": "anthropic/claude"}}}), "set ANTHROPIC_API_KEY or models.providers.anthropic.apiKey"),
         (json!({"agents": {"defaults": {"model": "acme/one"}}}), "add models.providers.acme"),
-        (provider("anthropic-messages"), "this version speaks \"openai-completions\""),
+        (provider("bedrock-converse-stream"), "this version speaks \"openai-completions\", \"openai-responses\", \"anthropic-messages\""),
     ] {
         let model = catalog(file, &keys).current();
         let Endpoint::Unusable(reason) = &model.endpoint else { panic!("{} is usable", model.full_name()) };
@@ -59,7 +59,7 @@ fn finds_models_by_name_and_refuses_unknown_providers() {
 #[test]
 fn the_base_url_has_no_slash_at_its_end() {
     let model = catalog(provider("openai-completions"), &[]).current();
-    let Endpoint::Completions(endpoint) = &model.endpoint else { panic!("unusable") };
+    let Endpoint::Server(endpoint) = &model.endpoint else { panic!("unusable") };
     assert_eq!(endpoint.base_url, "http://127.0.0.1:1/v1");
 }
 
@@ -69,7 +69,19 @@ fn understands_where_ollama_listens() {
         [("0.0.0.0", "http://127.0.0.1:11434/v1"), ("box:1234", "http://box:1234/v1"), ("https://box/", "https://box:11434/v1")]
     {
         let model = local::named(&Env::from_pairs([("OLLAMA_HOST", host)]), "ollama", "m").unwrap();
-        let Endpoint::Completions(endpoint) = &model.endpoint else { panic!("unusable") };
+        let Endpoint::Server(endpoint) = &model.endpoint else { panic!("unusable") };
         assert_eq!(endpoint.base_url, base_url, "{host}");
     }
+}
+
+#[test]
+fn a_model_speaks_its_own_dialect_or_that_of_its_provider() {
+    let mut file = provider("anthropic-messages");
+    file["models"]["providers"]["mock"]["models"][0]["api"] = json!("openai-responses");
+    let catalog = catalog(file, &[]);
+    let api = |name| catalog.find(name).unwrap().api();
+    assert_eq!(
+        (api("mock/mock-0"), api("mock/mock-1"), api("mock/unlisted")),
+        ("openai-responses", "anthropic-messages", "anthropic-messages")
+    );
 }

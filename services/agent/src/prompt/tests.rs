@@ -9,16 +9,13 @@ fn profile() -> Profile {
     Profile { id: AgentId::normalize("main"), name: None, identity: None, workspace: PathBuf::from("/ws"), model: None }
 }
 
-fn prompt(conversation: &[ChatMessage], model: &Model, extra: Option<&str>) -> Vec<WireMessage> {
+fn prompt(conversation: &[ChatMessage], model: &Model, extra: Option<&str>) -> Prompt {
     // Sunday, 2026-11-22 10:22 UTC.
     build(&Ingredients { profile: &profile(), model, zone: &TimeZone::UTC, now_ms: 1_795_342_933_000, extra, conversation })
 }
 
-fn words(message: &WireMessage) -> &str {
-    match &message.content {
-        Some(Content::Text(text)) => text,
-        _ => "",
-    }
+fn words(message: &ChatMessage) -> String {
+    messages::text_of(message)
 }
 
 fn asked(text: &str) -> ChatMessage {
@@ -31,12 +28,11 @@ fn answered(text: &str) -> ChatMessage {
 
 #[test]
 fn tells_who_where_and_when() {
-    let messages = prompt(&[asked("hi")], &models::offline(), Some("  EXTRA  "));
-    let system = words(&messages[0]);
+    let Prompt { system, messages } = prompt(&[asked("hi")], &models::offline(), Some("  EXTRA  "));
     for part in ["You are Assistant", "Workspace: /ws", "Date: Sunday 2026-11-22 (UTC)", "\nEXTRA\n"] {
         assert!(system.contains(part), "{part}");
     }
-    assert_eq!((messages[1].role, words(&messages[1])), ("user", "[Sun 2026-11-22 10:22 UTC] hi"));
+    assert_eq!((messages[0].role.as_str(), words(&messages[0]).as_str()), ("user", "[Sun 2026-11-22 10:22 UTC] hi"));
 }
 
 #[test]
@@ -44,44 +40,44 @@ fn drops_the_oldest_turns_that_do_not_fit() {
     let model = Model { context_window: 1_000, max_tokens: Some(4_096), ..models::offline() };
     let long = "word ".repeat(100);
     let conversation: Vec<ChatMessage> = (0..20).flat_map(|_| [asked(&long), answered(&long)]).chain([asked("last")]).collect();
-    let messages = prompt(&conversation, &model, None);
-    assert_eq!(messages[1].role, "user", "an answer without its question is left out");
+    let Prompt { system, messages } = prompt(&conversation, &model, None);
+    assert_eq!(messages[0].role, "user", "an answer without its question is left out");
     assert!(words(messages.last().unwrap()).ends_with("last"));
-    let cost: u64 = messages.iter().map(|message| tokens(words(message))).sum();
+    let cost = tokens(&system) + messages.iter().map(|message| tokens(&words(message))).sum::<u64>();
     assert!(messages.len() > 2 && cost <= 750, "{} messages, {cost} tokens", messages.len());
 }
 
 #[test]
 fn shows_no_tool_results_whose_call_was_cut_away() {
     let result = ChatMessage { role: "toolResult".to_owned(), ..answered("noon") };
-    let messages = prompt(&[result, answered("it is noon"), asked("b")], &models::offline(), None);
-    assert_eq!(messages.iter().map(|message| message.role).collect::<Vec<_>>(), ["system", "assistant", "user"]);
+    let messages = prompt(&[result, answered("it is noon"), asked("b")], &models::offline(), None).messages;
+    assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["assistant", "user"]);
 }
 
 #[test]
 fn always_shows_the_message_to_answer() {
     let model = Model { context_window: 100, ..models::offline() };
-    let messages = prompt(&[asked("old"), asked(&"word ".repeat(1_000))], &model, None);
-    assert_eq!(messages.len(), 2);
+    let messages = prompt(&[asked("old"), asked(&"word ".repeat(1_000))], &model, None).messages;
+    assert_eq!(messages.len(), 1);
 }
 
 #[test]
 fn hides_the_replies_of_commands() {
     let conversation =
         [asked("a"), messages::injected("status", COMMAND, 0), messages::injected("[lbl]\n\nfrom outside", "inject", 0), asked("b")];
-    let messages = prompt(&conversation, &models::offline(), None);
-    assert_eq!(messages.iter().map(|message| message.role).collect::<Vec<_>>(), ["system", "user", "assistant", "user"]);
+    let messages = prompt(&conversation, &models::offline(), None).messages;
+    assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["user", "assistant", "user"]);
 }
 
 #[test]
 fn shows_pictures_only_to_models_that_see() {
     let picture = [Image { mime_type: "image/png".to_owned(), data: "aGk=".to_owned() }];
     let conversation = [messages::user("look", &picture, 0)];
-    let blind = prompt(&conversation, &models::offline(), None);
-    assert!(words(&blind[1]).contains("1 picture(s) attached"));
-    let seeing = prompt(&conversation, &Model { images: true, ..models::offline() }, None);
-    let json = serde_json::to_string(&seeing[1]).unwrap();
-    assert!(json.contains(r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,aGk="}}"#), "{json}");
+    let blind = prompt(&conversation, &models::offline(), None).messages;
+    assert!(words(&blind[0]).contains("1 picture(s) attached"));
+    let seeing = prompt(&conversation, &Model { images: true, ..models::offline() }, None).messages;
+    let pictures: Vec<&str> = seeing[0].content.iter().filter_map(|block| block.data.as_deref()).collect();
+    assert_eq!(pictures, ["aGk="]);
 }
 
 #[test]

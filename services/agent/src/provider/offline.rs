@@ -2,8 +2,8 @@
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::wire::Content;
-use super::{Answer, Call, Delta};
+use super::{Answer, Call, Delta, Finish};
+use crate::messages;
 
 /// What is said to everything but a question for the status.
 const EXPLANATION: &str = "No language model is configured yet, so this answer comes from Verso itself, not from a model. \
@@ -22,12 +22,12 @@ To connect a model, add a provider to the configuration file (`verso.json` in th
 }
 ```
 
-Any server with an OpenAI-compatible `/chat/completions` will do. Or start the gateway with `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` set, \
+Any server with an OpenAI-compatible `/chat/completions` will do; `api` names another dialect, such as `anthropic-messages`. Or start the gateway with `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` set, \
 or run Ollama or llama.cpp on this host: they are found by themselves. Ask for `status` to see how this gateway is doing.";
 
 /// Answers at once, word by word.
 pub(super) fn answer(call: &Call<'_>) -> Answer {
-    let asked = call.messages.iter().rev().find(|message| message.role == "user").map(|message| said(message.content.as_ref()));
+    let asked = call.prompt.messages.iter().rev().find(|message| message.role == "user").map(messages::text_of);
     let text = if asked.as_deref().is_some_and(asks_for_status) { call.status.to_owned() } else { EXPLANATION.to_owned() };
     let words: Vec<String> = text.split_inclusive([' ', '\n']).map(str::to_owned).collect();
     let last = words.len().saturating_sub(1);
@@ -35,17 +35,10 @@ pub(super) fn answer(call: &Call<'_>) -> Answer {
         .then(move |(place, text)| async move {
             // Lets the listeners have each word by itself.
             tokio::task::yield_now().await;
-            let finish = (place == last).then(|| "stop".to_owned());
+            let finish = (place == last).then_some(Finish::Stop);
             Ok(Delta { text, finish, ..Delta::default() })
         })
         .boxed()
-}
-
-fn said(content: Option<&Content>) -> String {
-    match content {
-        Some(Content::Text(text)) => text.clone(),
-        _ => String::new(),
-    }
 }
 
 /// Whether a message, with or without the time stamp in front of it, asks how things are.

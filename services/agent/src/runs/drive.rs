@@ -12,7 +12,7 @@ use super::{Runs, Submission};
 use crate::error::Error;
 use crate::lanes::{Place, Turn};
 use crate::messages::{self, Author};
-use crate::models::{DIALECT, Model};
+use crate::models::Model;
 use crate::store::{self, Accepted, Arrival, Finish, Head, Opening, RunState, TokenCounts};
 
 /// How long a run takes that says it has no limit.
@@ -206,7 +206,7 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
 /// Returns what was said before the end came.
 fn partial(run: &Run, model: &Model, stop_reason: &str, now_ms: i64) -> Option<ChatMessage> {
     let text = run.emitter.current_message();
-    let author = Author { api: DIALECT, provider: &model.provider, model: &model.id };
+    let author = Author { api: model.api(), provider: &model.provider, model: &model.id };
     (!text.trim().is_empty()).then(|| messages::assistant(vec![messages::text_block(text)], author, &Usage::default(), stop_reason, now_ms))
 }
 

@@ -210,6 +210,6 @@ fn result(texts: Vec<String>, facts: Facts) -> RunResult {
     let agent = AgentMeta { session_id: facts.session_id, provider: facts.provider, model: facts.model, usage: facts.usage };
     RunResult {
         payloads: texts.into_iter().map(|text| Payload { text, media_url: None }).collect(),
-        meta: Some(RunMeta { duration_ms: facts.duration_ms, agent_meta: Some(agent), aborted: facts.aborted }),
+        meta: Some(RunMeta { duration_ms: facts.duration_ms, agent_meta: Some(agent), aborted: facts.aborted, ..RunMeta::default() }),
     }
 }

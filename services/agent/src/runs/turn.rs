@@ -12,10 +12,9 @@ use verso_proto::agent::v1::{ChatMessage, ContentBlock, Usage};
 use super::Runs;
 use super::run::{Request, Run};
 use crate::messages::{self, Author};
-use crate::models::{DIALECT, Model};
+use crate::models::{Endpoint, Model};
 use crate::prompt::{self, Ingredients};
-use crate::provider::wire::WireMessage;
-use crate::provider::{self, Answer, Call, Delta, Failure, Kind, ToolFragment};
+use crate::provider::{self, Answer, Call, Delta, Failure, Finish, Kind, Sampling, ThoughtFragment, ToolChoice, ToolFragment};
 use crate::sessions::levels;
 use crate::store::{self, Head, PageRequest};
 use crate::tools;
@@ -65,8 +64,9 @@ pub(super) enum Error {
 #[derive(Debug, Default)]
 struct Round {
     calls: BTreeMap<usize, ToolFragment>,
+    thoughts: BTreeMap<usize, ThoughtFragment>,
     usage: Option<Usage>,
-    finish: Option<String>,
+    finish: Option<Finish>,
 }
 
 /// Carries the turn out.
@@ -80,7 +80,7 @@ pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &H
     let now_ms = parts.clock.now_ms();
     let extra = request.extra_system_prompt.as_deref();
     let ingredients = Ingredients { profile: &profile, model: &model, zone: &parts.zone, now_ms, extra, conversation: &conversation };
-    let mut messages = prompt::build(&ingredients);
+    let mut prompt = prompt::build(&ingredients);
     let session_level = head.session.thinking_level.as_deref();
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default);
     let thinking = levels::usable(thinking, &model);
@@ -91,9 +91,16 @@ pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &H
         let failed = |failure| Error::Provider { model: Arc::clone(&model), failure };
         let call = Call {
             model: &model,
-            messages: &messages,
+            credential: match &model.endpoint {
+                Endpoint::Server(server) => server.credential.as_ref(),
+                _ => None,
+            },
+            prompt: &prompt,
             tools: tools::specs(),
-            thinking: Some(thinking),
+            tool_choice: &ToolChoice::Auto,
+            sampling: &Sampling::default(),
+            thinking,
+            patient: true,
             trace: trace::current(),
             status: &status,
         };
@@ -104,13 +111,13 @@ pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &H
         let text = run.emitter.end_message();
         let said = said(&model, &text, &round, now_ms);
         if round.calls.is_empty() {
-            reply.cut_short = round.finish.as_deref() == Some("length");
+            reply.cut_short = round.finish == Some(Finish::Length);
             run.add((!said.content.is_empty()).then_some(said));
             return Ok(reply);
         }
-        messages.push(prompt::answer(&said));
+        prompt.messages.push(said.clone());
         let results = use_tools(runs, run, &model, &round).await?;
-        messages.extend(results.iter().map(tool_message));
+        prompt.messages.extend(results.iter().cloned());
         run.add(std::iter::once(said).chain(results));
     }
     Err(Error::TooManyRounds)
@@ -171,7 +178,13 @@ impl Round {
             *due = run.emitter.text(&delta.text);
         }
         self.usage = delta.usage.or(self.usage);
-        self.finish = delta.finish.or(self.finish.take());
+        self.finish = delta.finish.or(self.finish);
+        for part in delta.thoughts {
+            let thought = self.thoughts.entry(part.index).or_default();
+            thought.text.push_str(&part.text);
+            thought.signature.push_str(&part.signature);
+            thought.redacted |= part.redacted;
+        }
         for part in delta.tools {
             if self.calls.len() >= CALLS_MAX && !self.calls.contains_key(&part.index) {
                 return Err(Failure::new(Kind::Malformed, format!("the model calls more than {CALLS_MAX} tools at once")));
@@ -181,6 +194,7 @@ impl Round {
             call.id.push_str(&part.id);
             call.name.push_str(&part.name);
             call.arguments.push_str(&part.arguments);
+            call.signature.push_str(&part.signature);
         }
         Ok(())
     }
@@ -218,15 +232,24 @@ fn said(model: &Model, text: &str, round: &Round, at_ms: i64) -> ChatMessage {
         id: Some(call_id(call)),
         name: Some(call.name.clone()),
         arguments: Some(arguments(call)),
+        thought_signature: filled(&call.signature),
         ..ContentBlock::default()
     });
-    let author = Author { api: DIALECT, provider: &model.provider, model: &model.id };
-    let stop_reason = match round.finish.as_deref() {
+    let thoughts = round.thoughts.values().map(|thought| ContentBlock {
+        r#type: "thinking".to_owned(),
+        thinking: Some(thought.text.clone()),
+        thinking_signature: filled(&thought.signature),
+        redacted: thought.redacted.then_some(true),
+        ..ContentBlock::default()
+    });
+    let author = Author { api: model.api(), provider: &model.provider, model: &model.id };
+    let stop_reason = match round.finish {
         _ if !round.calls.is_empty() => "toolUse",
-        Some("length") => "length",
+        Some(Finish::Length) => "length",
         _ => "stop",
     };
-    messages::assistant(words.into_iter().chain(calls).collect(), author, &round.usage.unwrap_or_default(), stop_reason, at_ms)
+    let content = thoughts.chain(words).chain(calls).collect();
+    messages::assistant(content, author, &round.usage.unwrap_or_default(), stop_reason, at_ms)
 }
 
 /// Some providers number calls instead of naming them.
@@ -244,8 +267,8 @@ fn arguments(call: &ToolFragment) -> Json {
     }
 }
 
-fn tool_message(result: &ChatMessage) -> WireMessage {
-    WireMessage { tool_call_id: result.tool_call_id.clone(), ..WireMessage::text("tool", messages::text_of(result)) }
+fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn sum(all: Option<Usage>, one: Option<Usage>) -> Option<Usage> {

@@ -250,6 +250,7 @@ async fn an_http_caller_gets_the_text_and_its_end_and_stops_the_run_by_leaving()
         message: "hi".to_owned(),
         extra_system_prompt: Some("EXTRA".to_owned()),
         idempotency_key: id.to_owned(),
+        ..CompleteRequest::default()
     };
     let mut pieces = agent.client.clone().complete(request("r1")).await.unwrap().into_inner();
     let call = provider.call().await;

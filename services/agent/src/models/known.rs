@@ -1,0 +1,89 @@
+//! Providers that a key in the environment is enough for.
+
+use verso_kit::config::{Env, Secret};
+
+use super::server::{Dialect, Server};
+use super::{CONTEXT_WINDOW_DEFAULT, Model};
+
+/// A provider whose address is known.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) provider: &'static str,
+    dialect: Dialect,
+    base_url: &'static str,
+    pub(super) key_variables: &'static [&'static str],
+    base_url_variable: &'static str,
+    model_variable: &'static str,
+    /// The model that its key alone asks for; none: it answers only when it is named.
+    model: Option<&'static str>,
+    context_window: u64,
+}
+
+const fn compatible(provider: &'static str, base_url: &'static str, key_variables: &'static [&'static str]) -> Known {
+    Known {
+        provider,
+        dialect: Dialect::Completions,
+        base_url,
+        key_variables,
+        base_url_variable: "",
+        model_variable: "",
+        model: None,
+        context_window: CONTEXT_WINDOW_DEFAULT,
+    }
+}
+
+/// Those with a default model come first, in the order in which they are preferred.
+pub(super) const KNOWN: [Known; 9] = [
+    Known {
+        provider: "anthropic",
+        dialect: Dialect::Anthropic,
+        base_url: "https://api.anthropic.com",
+        key_variables: &["ANTHROPIC_API_KEY"],
+        base_url_variable: "ANTHROPIC_BASE_URL",
+        model_variable: "ANTHROPIC_MODEL",
+        model: Some("claude-opus-4-5"),
+        context_window: 200_000,
+    },
+    Known {
+        provider: "openai",
+        dialect: Dialect::Completions,
+        base_url: "https://api.openai.com/v1",
+        key_variables: &["OPENAI_API_KEY"],
+        base_url_variable: "OPENAI_BASE_URL",
+        model_variable: "OPENAI_MODEL",
+        model: Some("gpt-5-mini"),
+        context_window: 400_000,
+    },
+    compatible("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"]),
+    compatible("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
+    compatible("mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"]),
+    compatible("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
+    compatible("deepseek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"]),
+    compatible("together", "https://api.together.xyz/v1", &["TOGETHER_API_KEY"]),
+    compatible("cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
+];
+
+/// Returns a known provider.
+pub(super) fn find(provider: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.provider.eq_ignore_ascii_case(provider))
+}
+
+impl Known {
+    /// Returns its key.
+    pub(super) fn key(&self, env: &Env) -> Option<Secret<String>> {
+        let key = self.key_variables.iter().find_map(|name| env.get(name).filter(|key| !key.trim().is_empty()))?;
+        Some(Secret::new(key.to_owned()))
+    }
+
+    /// Returns the model that its key alone asks for.
+    pub(super) fn default_model<'a>(&'a self, env: &'a Env) -> Option<&'a str> {
+        env.get(self.model_variable).filter(|_| !self.model_variable.is_empty()).or(self.model)
+    }
+
+    /// Returns one of its models.
+    pub(super) fn model(&self, env: &Env, id: &str) -> Model {
+        let base_url = env.get(self.base_url_variable).filter(|_| !self.base_url_variable.is_empty()).unwrap_or(self.base_url);
+        let server = Server::new(self.dialect, base_url, self.key(env));
+        Model { context_window: self.context_window, images: true, ..Model::named(self.provider, id, server.into()) }
+    }
+}

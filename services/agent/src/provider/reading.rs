@@ -1,0 +1,173 @@
+//! Reads the answer of a provider: server-sent events, lines of JSON, or one JSON document.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use eventsource_stream::{EventStream, EventStreamError, Eventsource as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::timeout;
+
+use super::{Answer, Delta, Failure, Kind};
+
+/// How long a provider may be silent within its answer.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The largest answer, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What a piece of a stream means.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    /// It adds this to the answer.
+    Add(Delta),
+    /// It adds this, and nothing comes after it.
+    End(Delta),
+}
+
+impl Step {
+    /// It adds nothing.
+    pub(super) fn nothing() -> Self {
+        Self::Add(Delta::default())
+    }
+}
+
+/// Understands the answers of one dialect.
+pub(super) trait Parse: Send {
+    /// Reads a piece of a streamed answer.
+    fn piece(&mut self, data: &str) -> Result<Step, Failure>;
+
+    /// Reads an answer that was not streamed.
+    fn document(&mut self, body: &[u8]) -> Result<Delta, Failure>;
+}
+
+/// Reads JSON that a provider has sent.
+pub(super) fn json<'a, T: serde::Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(data).map_err(|error| Failure::new(Kind::Malformed, format!("the provider's answer is not JSON: {error}")))
+}
+
+/// Reads an answer as it arrives.
+pub(super) async fn read(response: Response, mut parser: Box<dyn Parse>, document_timeout: Duration) -> Result<Answer, Failure> {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    if kind.starts_with("application/json") {
+        let body = timeout(document_timeout, whole(response)).await.map_err(|_| silent())??;
+        let delta = parser.document(&body)?;
+        return Ok(stream::once(async { Ok(delta) }).boxed());
+    }
+    let bytes = limited(response);
+    let source = if kind.starts_with("application/x-ndjson") {
+        Source::Lines { bytes, buffer: BytesMut::new() }
+    } else {
+        Source::Events(bytes.eventsource())
+    };
+    let reading = Reading { source, parser, finished: false, over: false };
+    Ok(stream::unfold(reading, Reading::next).boxed())
+}
+
+async fn whole(response: Response) -> Result<BytesMut, Failure> {
+    let (mut bytes, mut body) = (limited(response), BytesMut::new());
+    while let Some(piece) = bytes.next().await {
+        body.extend_from_slice(&piece?);
+    }
+    Ok(body)
+}
+
+fn limited(response: Response) -> BoxStream<'static, Result<Bytes, Failure>> {
+    let mut left = ANSWER_BYTES_MAX;
+    let limited = response.bytes_stream().map(move |piece| {
+        let piece = piece.map_err(|error| Failure::from_client(&error))?;
+        left = left.checked_sub(piece.len()).ok_or_else(|| Failure::new(Kind::Malformed, "the provider's answer is endless"))?;
+        Ok(piece)
+    });
+    limited.boxed()
+}
+
+/// Where the pieces of an answer come from.
+enum Source {
+    Events(EventStream<BoxStream<'static, Result<Bytes, Failure>>>),
+    Lines { bytes: BoxStream<'static, Result<Bytes, Failure>>, buffer: BytesMut },
+}
+
+impl Source {
+    /// Returns the next piece; none when the connection has ended.
+    async fn next(&mut self) -> Result<Option<String>, Failure> {
+        match self {
+            Self::Events(events) => match events.next().await {
+                Some(Ok(event)) => Ok(Some(event.data)),
+                Some(Err(EventStreamError::Transport(failure))) => Err(broken(failure)),
+                Some(Err(error)) => Err(Failure::new(Kind::Malformed, format!("the provider's answer is not an event stream: {error}"))),
+                None => Ok(None),
+            },
+            Self::Lines { bytes, buffer } => loop {
+                if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                    let line = buffer.split_to(end + 1);
+                    return Ok(Some(String::from_utf8_lossy(&line).trim().to_owned()));
+                }
+                match bytes.next().await {
+                    Some(Ok(more)) => buffer.extend_from_slice(&more),
+                    Some(Err(failure)) => return Err(broken(failure)),
+                    None if buffer.is_empty() => return Ok(None),
+                    None => return Ok(Some(String::from_utf8_lossy(&buffer.split()).trim().to_owned())),
+                }
+            },
+        }
+    }
+}
+
+struct Reading {
+    source: Source,
+    parser: Box<dyn Parse>,
+    /// Whether the model has said why it stopped: what follows is only about costs.
+    finished: bool,
+    over: bool,
+}
+
+impl Reading {
+    async fn next(mut self) -> Option<(Result<Delta, Failure>, Self)> {
+        while !self.over {
+            let step = match timeout(IDLE_TIMEOUT, self.source.next()).await {
+                Ok(Ok(Some(data))) if data.is_empty() => continue,
+                Ok(Ok(Some(data))) if data.trim() == "[DONE]" => return None,
+                Ok(Ok(Some(data))) => self.parser.piece(&data),
+                Ok(Ok(None)) => Err(cut()),
+                Ok(Err(failure)) => Err(failure),
+                Err(_) => Err(silent()),
+            };
+            let item = match step {
+                Ok(Step::Add(delta)) => Ok(delta),
+                Ok(Step::End(delta)) => {
+                    self.over = true;
+                    Ok(delta)
+                }
+                Err(failure) => {
+                    self.over = true;
+                    if self.finished && matches!(failure.kind, Kind::Cut | Kind::Timeout) {
+                        return None;
+                    }
+                    Err(failure)
+                }
+            };
+            if let Ok(delta) = &item {
+                self.finished |= delta.finish.is_some();
+                if delta.is_empty() {
+                    continue;
+                }
+            }
+            return Some((item, self));
+        }
+        None
+    }
+}
+
+fn broken(failure: Failure) -> Failure {
+    if failure.kind == Kind::Malformed { failure } else { cut() }
+}
+
+fn cut() -> Failure {
+    Failure::new(Kind::Cut, "the provider's answer broke off in the middle")
+}
+
+fn silent() -> Failure {
+    Failure::new(Kind::Timeout, format!("the provider fell silent for {} s", IDLE_TIMEOUT.as_secs()))
+}

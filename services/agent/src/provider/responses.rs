@@ -1,0 +1,15 @@
+//! The `openai-responses` dialect. Nothing is kept at the provider: each request holds the whole conversation.
+
+mod answer;
+mod ask;
+
+use super::exchange::Outgoing;
+use super::{Call, Failure};
+use crate::models::Server;
+pub(super) use answer::Parser;
+
+/// Renders a call.
+pub(super) fn request(server: &Server, call: &Call<'_>) -> Result<Outgoing, Failure> {
+    let url = format!("{}/responses", server.base_url);
+    Outgoing::new(server, call, url, &ask::body(call))?.bearer(call)
+}
