@@ -86,8 +86,8 @@ fn arguments(delta: &Delta) -> String {
     delta.tools.iter().map(|part| part.arguments.as_str()).collect()
 }
 
-fn usage(input: i64, output: i64, cache_read: i64, cache_write: i64) -> Option<Usage> {
-    Some(Usage { input, output, cache_read, cache_write, total: input + output + cache_read + cache_write })
+fn usage(input: i64, output: i64, cache_read: i64, cache_write: i64) -> Usage {
+    Usage { input, output, cache_read, cache_write, total: input + output + cache_read + cache_write }
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn completions_are_heard_in_pieces_and_as_a_whole() {
     )
     .unwrap();
     assert!(!over, "[DONE] is the end");
-    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("tok", Some(Finish::ToolUse), usage(6, 2, 4, 0)));
+    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("tok", Some(Finish::ToolUse), Some(usage(6, 2, 4, 0))));
     assert_eq!((arguments(&delta).as_str(), delta.thoughts[0].text.as_str()), (r#"{"a":1}"#, "hm"));
     let whole = parser.document(br#"{"choices":[{"message":{"content":"all"},"finish_reason":"length"}]}"#).unwrap();
     assert_eq!((whole.text.as_str(), whole.finish), ("all", Some(Finish::Length)));
@@ -183,7 +183,7 @@ fn responses_are_heard_in_pieces_and_as_a_whole() {
     )
     .unwrap();
     assert!(over);
-    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("hello", Some(Finish::ToolUse), usage(6, 2, 4, 0)));
+    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("hello", Some(Finish::ToolUse), Some(usage(6, 2, 4, 0))));
     assert_eq!((arguments(&delta).as_str(), delta.tools[0].id.as_str()), ("{}", "c"));
     let signed: Value = serde_json::from_str(&delta.thoughts[1].signature).unwrap();
     assert_eq!(signed, json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}));
@@ -249,7 +249,7 @@ fn anthropic_is_heard_in_pieces_and_as_a_whole() {
     )
     .unwrap();
     assert!(over);
-    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("hello", Some(Finish::ToolUse), usage(6, 2, 4, 3)));
+    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("hello", Some(Finish::ToolUse), Some(usage(6, 2, 4, 3))));
     assert_eq!((arguments(&delta).as_str(), delta.tools[0].id.as_str()), (r#"{"a":1}"#, "toolu_1"));
     assert_eq!((delta.thoughts[1].text.as_str(), delta.thoughts[2].signature.as_str()), ("hm", "sig"));
 

@@ -102,6 +102,7 @@ struct Ending {
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_field_names, reason = "the names are the dialect's")]
 struct TokenUsage {
     input_tokens: Option<i64>,
     output_tokens: Option<i64>,

@@ -118,8 +118,8 @@ impl Parse for Parser {
             "response.output_item.added" => Ok(Step::Add(event.item.map(|item| self.opened(index, item)).unwrap_or_default())),
             "response.output_item.done" => Ok(Step::Add(event.item.map(|item| self.closed(index, item)).unwrap_or_default())),
             "response.completed" | "response.incomplete" => Ok(Step::End(self.ended(event.response.unwrap_or_default()))),
-            "response.failed" => Err(failed(event.response.and_then(|response| response.error).unwrap_or_default())),
-            "error" => Err(failed(serde_json::json!({"code": event.code, "message": event.message}))),
+            "response.failed" => Err(failed(&event.response.and_then(|response| response.error).unwrap_or_default())),
+            "error" => Err(failed(&serde_json::json!({"code": event.code, "message": event.message}))),
             _ => Ok(Step::nothing()),
         }
     }
@@ -127,7 +127,7 @@ impl Parse for Parser {
     fn document(&mut self, body: &[u8]) -> Result<Delta, Failure> {
         let mut response: Response = reading::json(body)?;
         if let Some(error) = response.error.take().filter(|error| !error.is_null()) {
-            return Err(failed(error));
+            return Err(failed(&error));
         }
         let mut delta = Delta::default();
         for (index, item) in std::mem::take(&mut response.output).into_iter().enumerate() {
@@ -196,9 +196,9 @@ fn reasoning(index: usize, item: Item) -> Option<ThoughtFragment> {
     Some(ThoughtFragment { index, signature: Value::Object(whole).to_string(), ..ThoughtFragment::default() })
 }
 
-fn failed(error: Value) -> Failure {
+fn failed(error: &Value) -> Failure {
     if error.is_null() {
         return Failure::new(Kind::Server, "the provider stopped with an error that it does not name");
     }
-    Failure::from_stream(&error)
+    Failure::from_stream(error)
 }
