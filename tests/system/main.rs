@@ -1,5 +1,6 @@
 //! Whole gateways of real processes: killed, stopped, flooded and fed with nonsense.
 
+mod auth_modes;
 mod bad_input;
 mod devices;
 mod handshake;

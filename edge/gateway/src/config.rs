@@ -1,8 +1,12 @@
 //! The `gateway` section of the configuration.
 
+mod auth;
+
 use serde::Deserialize;
 use verso_kit::config::{Env, Error, File, Secret};
-use verso_protocol::auth::{ControlUiPolicy, Mode, ServerSecret};
+use verso_protocol::auth::{ControlUiPolicy, Mode};
+
+pub(crate) use auth::{Auth, RateLimit, Tailscale, TailscaleMode};
 
 /// The port when nothing says otherwise.
 pub(crate) const PORT: u16 = 18_789;
@@ -25,18 +29,8 @@ pub struct Config {
     pub control_ui: ControlUi,
     /// The HTTP APIs.
     pub http: Http,
-}
-
-/// How clients prove themselves.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Auth {
-    /// `token` (default), `password` (default when there is a password) or `none`.
-    pub mode: Option<Mode>,
-    /// The shared token.
-    pub token: Option<Secret<String>>,
-    /// The shared password.
-    pub password: Option<Secret<String>>,
+    /// How the tailnet reaches the gateway.
+    pub tailscale: Tailscale,
 }
 
 /// The browser client.
@@ -93,32 +87,20 @@ impl Config {
         auth.token = choose(auth.token.take(), from_env(["VERSO_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN"]));
         auth.password = choose(auth.password.take(), from_env(["VERSO_GATEWAY_PASSWORD", "OPENCLAW_GATEWAY_PASSWORD"]));
         if let Some(mode) = env.get("VERSO_GATEWAY_AUTH") {
-            auth.mode =
-                Some(serde_json::from_value(mode.into()).map_err(|_| Error::Value {
-                    key: "gateway.auth.mode".to_owned(),
-                    reason: "must be token, password or none".to_owned(),
-                })?);
+            auth.mode = Some(serde_json::from_value(mode.into()).map_err(|_| Error::Value {
+                key: "gateway.auth.mode".to_owned(),
+                reason: "must be token, password, trusted-proxy or none".to_owned(),
+            })?);
         }
         let port = env.get("VERSO_GATEWAY_PORT").and_then(|port| port.parse().ok()).filter(|port| *port > 0);
         config.port = port.or(config.port);
+        auth::check(&config)?;
         Ok(config)
     }
-}
 
-impl Auth {
-    /// Returns what clients must present.
-    pub fn mode(&self) -> Mode {
-        self.mode.unwrap_or(if self.password.is_some() { Mode::Password } else { Mode::Token })
-    }
-
-    /// Returns what presented secrets are compared with.
-    pub fn server_secret(&self) -> ServerSecret<'_> {
-        let mode = self.mode();
-        let secret = match mode {
-            Mode::Token => self.token.as_ref(),
-            Mode::Password => self.password.as_ref(),
-            Mode::None => None,
-        };
-        ServerSecret { mode, secret: secret.map(|secret| secret.expose().as_str()) }
+    /// Whether people of the tailnet are let in by their identity.
+    pub fn allows_tailscale(&self) -> bool {
+        let served = self.tailscale.mode == TailscaleMode::Serve && self.auth.mode() != Mode::Password;
+        self.auth.allow_tailscale.unwrap_or(served)
     }
 }

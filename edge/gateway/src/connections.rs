@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use verso_proto::wire::v1::Audience;
-use verso_protocol::auth::may_receive;
+use verso_protocol::auth::{SharedMethod, may_receive};
 use verso_protocol::close::Close;
 
 use crate::event::Rendered;
@@ -79,6 +79,13 @@ impl Connections {
             if outlet.peer.role.as_str() == role {
                 outlet.close(close.clone());
             }
+        }
+    }
+
+    /// Closes the connections that were let in by one of these.
+    pub(crate) fn close_admitted_by(&self, methods: &[SharedMethod], close: &Close) {
+        for outlet in self.all().into_iter().filter(|outlet| methods.contains(&outlet.method)) {
+            outlet.close(close.clone());
         }
     }
 

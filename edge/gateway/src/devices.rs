@@ -63,6 +63,17 @@ struct Seen {
     reason: &'static str,
 }
 
+/// What a presented token is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenCheck {
+    /// It is the device's, and covers what the device asks for.
+    Right,
+    /// It is the device's, but covers less.
+    TooNarrow,
+    /// It is not the device's, or no longer.
+    Wrong,
+}
+
 /// Why a device must be paired first, and what it was approved for so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
@@ -191,11 +202,22 @@ impl Devices {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(device_id.to_owned(), seen);
     }
 
-    /// Whether `token` lets the device connect as it claims to be.
-    pub(crate) async fn accepts(&self, claim: &Claim, token: &str) -> bool {
+    /// Says whether `token` lets the device connect as it claims to be.
+    pub(crate) async fn check_token(&self, claim: &Claim, token: &str) -> TokenCheck {
         let state = self.state.lock().await;
         let known = state.paired.get(&claim.device_id).and_then(|device| device.tokens.get(&claim.role));
-        known.is_some_and(|known| known.revoked_at_ms.is_none() && same_secret(token, &known.value) && covers(&known.scopes, &claim.scopes))
+        match known.filter(|known| known.revoked_at_ms.is_none() && same_secret(token, &known.value)) {
+            None => TokenCheck::Wrong,
+            Some(known) if covers(&known.scopes, &claim.scopes) => TokenCheck::Right,
+            Some(_) => TokenCheck::TooNarrow,
+        }
+    }
+
+    /// Whether the device was issued a token for its role that is still valid.
+    pub(crate) async fn has_token(&self, claim: &Claim) -> bool {
+        let state = self.state.lock().await;
+        let known = state.paired.get(&claim.device_id).and_then(|device| device.tokens.get(&claim.role));
+        known.is_some_and(|known| known.revoked_at_ms.is_none())
     }
 
     /// Returns the device's token of its role: the one that it has if that covers the scopes, else a new one.

@@ -11,6 +11,8 @@ use verso_kit::tasks::Tasks;
 use verso_proto::Json;
 use verso_proto::methods::{METHODS, ServiceEvent};
 use verso_proto::wire::v1::StateVersion;
+use verso_protocol::auth::SharedMethod;
+use verso_protocol::close::Close;
 
 use crate::config::Config;
 use crate::connections::Connections;
@@ -23,12 +25,13 @@ use crate::preferences::Preferences;
 use crate::rate_limit::FailedAuth;
 use crate::roster::Roster;
 use crate::services::Services;
+use crate::tailscale::Daemon;
 
 /// The edge's shared state.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) context: Context,
-    pub(crate) config: Config,
+    config: ArcSwap<Config>,
     pub(crate) limits: Limits,
     pub(crate) services: Services,
     pub(crate) connections: Arc<Connections>,
@@ -38,6 +41,8 @@ pub(crate) struct Gateway {
     pub(crate) health: Health,
     pub(crate) roster: Roster,
     pub(crate) failed_auth: FailedAuth,
+    /// Knows whose address is whose.
+    pub(crate) tailnet: Daemon,
     pub(crate) tasks: Tasks,
     /// Names this start of the edge.
     pub(crate) boot_id: String,
@@ -65,7 +70,8 @@ impl Gateway {
             services: Services::new(&context),
             devices,
             preferences,
-            config,
+            tailnet: Daemon::of(&context.env),
+            config: ArcSwap::from_pointee(config),
             limits: Limits::default(),
             connections: Arc::default(),
             local: Local::new(),
@@ -81,6 +87,21 @@ impl Gateway {
             draining: AtomicBool::new(false),
             context,
         })
+    }
+
+    /// Returns the configuration that is in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Puts another configuration in force: for WebSocket and HTTP at once. Connections that the new one would not have let in by what
+    /// they presented are closed; devices with a token of their own stay.
+    #[allow(dead_code, reason = "what follows changes of the file calls it")]
+    pub(crate) fn replace_config(&self, config: Config) {
+        let new = Arc::new(config);
+        let old = self.config.swap(Arc::clone(&new));
+        let closed: Vec<_> = void_methods(&old, &new).collect();
+        self.connections.close_admitted_by(&closed, &Close::AUTH_CHANGED);
     }
 
     /// Returns the versions as they are now.
@@ -139,4 +160,22 @@ impl Gateway {
     pub(crate) fn config_path(&self) -> PathBuf {
         self.context.config.path().to_owned()
     }
+}
+
+/// What let connections in under the old configuration and does not count under the new one.
+fn void_methods(old: &Config, new: &Config) -> impl Iterator<Item = SharedMethod> {
+    let secret = old.auth.server_secret() != new.auth.server_secret();
+    let proxy = old.auth.mode() != new.auth.mode()
+        || old.auth.trusted_proxy != new.auth.trusted_proxy
+        || old.trusted_proxies != new.trusted_proxies;
+    let tailnet = old.allows_tailscale() && !new.allows_tailscale();
+    [
+        (secret, SharedMethod::None),
+        (secret, SharedMethod::Token),
+        (secret, SharedMethod::Password),
+        (proxy, SharedMethod::TrustedProxy),
+        (tailnet, SharedMethod::Tailscale),
+    ]
+    .into_iter()
+    .filter_map(|(is_void, method)| is_void.then_some(method))
 }

@@ -21,6 +21,7 @@ mod request_facts;
 mod roster;
 mod services;
 mod sources;
+mod tailscale;
 mod timers;
 mod wire;
 
@@ -47,6 +48,7 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     if listeners.is_empty() {
         listeners.push(TcpListener::bind(("127.0.0.1", config.port.unwrap_or(config::PORT)))?);
     }
+    refuse_open_door(&config, &listeners)?;
     let tasks = Tasks::new(shutdown.clone());
     let gateway = Arc::new(Gateway::new(context.clone(), config, tasks.clone())?);
     sources::follow_all(&gateway);
@@ -58,4 +60,36 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     let (control, public) = tokio::join!(control, public);
     control?;
     Ok(public?)
+}
+
+/// Without a credential the gateway serves this machine only, wherever its sockets come from.
+fn refuse_open_door(config: &Config, listeners: &[TcpListener]) -> Result<(), Error> {
+    let open = listeners.iter().filter_map(|listener| listener.local_addr().ok()).find(|address| !address.ip().is_loopback());
+    let Some(address) = open.filter(|_| !config.auth.protects()) else { return Ok(()) };
+    let reason = format!(
+        "refusing to bind gateway to {address} without auth (set gateway.auth.token/password, or set \
+         VERSO_GATEWAY_TOKEN/VERSO_GATEWAY_PASSWORD)"
+    );
+    Err(verso_kit::config::Error::Value { key: "gateway.auth".to_owned(), reason }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use verso_kit::config::{Env, File};
+
+    use super::*;
+
+    #[test]
+    fn sec_18_without_a_credential_only_this_machine_is_served() {
+        let config = |auth| Config::load(&File::from_value(json!({"gateway": {"auth": auth}})), &Env::default()).unwrap();
+        let (open, closed) = (TcpListener::bind(("0.0.0.0", 0)).unwrap(), TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let listeners = [closed, open];
+        for auth in [json!({}), json!({"token": ""}), json!({"mode": "none"}), json!({"mode": "password"})] {
+            let error = refuse_open_door(&config(auth.clone()), &listeners).unwrap_err().to_string();
+            assert!(error.contains("refusing to bind gateway to 0.0.0.0:"), "{auth}: {error}");
+            refuse_open_door(&config(auth), &listeners[..1]).unwrap();
+        }
+        refuse_open_door(&config(json!({"token": "t"})), &listeners).unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use verso_proto::wire::v1::Principal;
-use verso_protocol::auth::Peer;
+use verso_protocol::auth::{Peer, SharedMethod};
 use verso_protocol::close::Close;
 
 use crate::event::Rendered;
@@ -25,6 +25,8 @@ pub(crate) struct Outlet {
     pub(crate) peer: Peer,
     /// The paired device at the other end.
     pub(crate) device_id: Option<String>,
+    /// What let the peer in.
+    pub(crate) method: SharedMethod,
     /// The same, as services are told.
     pub(crate) principal: Principal,
     queue: Mutex<Queue>,
@@ -69,7 +71,22 @@ impl Outgoing {
 impl Outlet {
     pub(crate) fn new(conn_id: String, peer: Peer, principal: Principal) -> Self {
         let device_id = principal.device_id.clone();
-        Self { conn_id, peer, device_id, principal, queue: Mutex::default(), filled: Notify::new(), awaits_pong: AtomicBool::new(false) }
+        Self {
+            conn_id,
+            peer,
+            device_id,
+            method: SharedMethod::None,
+            principal,
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            awaits_pong: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes what let the peer in.
+    pub(crate) fn admitted_by(mut self, method: SharedMethod) -> Self {
+        self.method = method;
+        self
     }
 
     /// Whether the connection is about to end: nothing more will be sent.

@@ -4,8 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Request;
 use http::header::{FORWARDED, HOST, HeaderMap, ORIGIN};
-use verso_protocol::auth::{RequestFacts, client_address, is_direct_local};
+use verso_protocol::auth::{
+    Mode, Refusal, RequestFacts, TailnetClaim, claimed_by_tailnet, client_address, is_direct_local, vouched_by_proxy,
+};
 
+use crate::config::Config;
 use crate::gateway::Gateway;
 
 /// Headers by which a proxy speaks for somebody else. Any of them makes a peer remote.
@@ -33,11 +36,16 @@ pub(crate) struct Facts {
     forwarded: bool,
     forwarded_for: Option<String>,
     real_ip: Option<String>,
+    /// The person whom a proxy names, where the gateway asks for that.
+    pub(crate) proxy_user: Option<Result<String, Refusal>>,
+    /// What the tailnet's proxy says, where the gateway listens to it.
+    pub(crate) tailnet: Option<Result<TailnetClaim, Refusal>>,
 }
 
 impl Facts {
     pub(crate) fn of<B>(gateway: &Gateway, request: &Request<B>, address: SocketAddr) -> Self {
         let headers = request.headers();
+        let config = gateway.config();
         let mut facts = Self {
             peer_ip: address.ip().to_canonical(),
             client_ip: address.ip().to_canonical(),
@@ -47,14 +55,21 @@ impl Facts {
             forwarded: headers.contains_key(FORWARDED) || FORWARDING.iter().any(|name| headers.contains_key(*name)),
             forwarded_for: text(headers, "x-forwarded-for"),
             real_ip: text(headers, "x-real-ip"),
+            proxy_user: None,
+            tailnet: None,
         };
-        let rules = facts.rules(gateway);
-        (facts.client_ip, facts.local) = (client_address(&rules), is_direct_local(&rules));
+        let rules = facts.rules(&config);
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let (client_ip, local) = (client_address(&rules), is_direct_local(&rules));
+        let proxied = config.auth.mode() == Mode::TrustedProxy;
+        let proxy_user = proxied.then(|| vouched_by_proxy(config.auth.trusted_proxy.as_ref(), &rules, header));
+        let tailnet = (!local && config.allows_tailscale()).then(|| claimed_by_tailnet(rules.peer, header));
+        (facts.client_ip, facts.local, facts.proxy_user, facts.tailnet) = (client_ip, local, proxy_user, tailnet);
         facts
     }
 
     /// The same, as the protocol's rules read it.
-    pub(crate) fn rules<'a>(&'a self, gateway: &'a Gateway) -> RequestFacts<'a> {
+    pub(crate) fn rules<'a>(&'a self, config: &'a Config) -> RequestFacts<'a> {
         RequestFacts {
             peer: self.peer_ip,
             host: self.host.as_deref(),
@@ -62,9 +77,9 @@ impl Facts {
             forwarded: self.forwarded,
             forwarded_for: self.forwarded_for.as_deref(),
             real_ip: self.real_ip.as_deref(),
-            trusted_proxies: &gateway.config.trusted_proxies,
-            bind_host: gateway.config.custom_bind_host.as_deref(),
-            allowed_origins: &gateway.config.control_ui.allowed_origins,
+            trusted_proxies: &config.trusted_proxies,
+            bind_host: config.custom_bind_host.as_deref(),
+            allowed_origins: &config.control_ui.allowed_origins,
         }
     }
 }

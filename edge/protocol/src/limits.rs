@@ -7,7 +7,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 26_214_400;
 /// Bytes that may wait for a slow reader; advertised as `policy.maxBufferedBytes`.
 pub const BUFFERED_BYTES_MAX: usize = 52_428_800;
 /// From the opened socket to the queued `hello-ok`, in milliseconds.
-pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+pub const HANDSHAKE_TIMEOUT_MS: u64 = 15_000;
 /// Between two `tick` events, in milliseconds. Clients hang up after two missed ones.
 pub const TICK_INTERVAL_MS: u64 = 30_000;
 /// Between two WebSocket pings, in milliseconds. A peer without a pong by the next one is gone.

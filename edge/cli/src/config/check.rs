@@ -48,12 +48,13 @@ const OBJECTS: [&str; 31] = [
 ];
 
 /// The keys of `gateway`; a misspelt one would leave a door open.
-const GATEWAY: [&str; 14] = [
+const GATEWAY: [&str; 15] = [
     "auth",
     "bind",
     "controlUi",
     "customBindHost",
     "http",
+    "limits",
     "mode",
     "nodes",
     "port",
@@ -66,7 +67,7 @@ const GATEWAY: [&str; 14] = [
 ];
 
 /// The keys of `gateway.auth`.
-const GATEWAY_AUTH: [&str; 4] = ["allowTailscale", "mode", "password", "token"];
+const GATEWAY_AUTH: [&str; 6] = ["allowTailscale", "mode", "password", "rateLimit", "token", "trustedProxy"];
 
 /// Keys of older versions, and where their content belongs now.
 const LEGACY: [(&str, &str); 10] = [

@@ -23,7 +23,7 @@ const TOKEN_BYTES: usize = 32;
 /// What clients must present.
 #[derive(Debug)]
 pub(super) struct Credentials {
-    /// `token`, `password` or `none`.
+    /// `token`, `password`, `trusted-proxy` or `none`.
     pub(super) mode: String,
     pub(super) token: Option<Secret<String>>,
     pub(super) password: Option<Secret<String>>,
@@ -62,6 +62,11 @@ pub(super) fn resolve(instance: &Instance, snapshot: &Snapshot, flags: &Run, bin
     let origin = match mode.as_str() {
         "none" if bind.is_local() => Origin::Open,
         "none" => return Err(open_to_others(bind, snapshot).into()),
+        "trusted-proxy" => {
+            // The proxy says who it is; a token would be a second way in. The configuration's check says what else must be set.
+            token = None;
+            Origin::Open
+        }
         "password" => match &password {
             Some((_, origin)) => origin.clone(),
             None => return Err(no_password(snapshot).into()),

@@ -28,7 +28,7 @@ impl Plan {
             Some(text) => text.trim().parse().map_err(|_| refuse("Invalid port"))?,
             None => section.effective_port(env),
         };
-        if flags.auth.as_deref().is_some_and(|mode| !["token", "password", "none"].contains(&mode)) {
+        if flags.auth.as_deref().is_some_and(|mode| !["token", "password", "trusted-proxy", "none"].contains(&mode)) {
             return Err(refuse("Invalid --auth (use \"token\" or \"password\")"));
         }
         let services = services(snapshot, flags)?;

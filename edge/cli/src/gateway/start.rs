@@ -37,7 +37,7 @@ const KEYS: [&str; 14] = [
 ];
 
 /// Variables that every service may see.
-const SHARED: [&str; 33] = [
+const SHARED: [&str; 34] = [
     "VERSO_PROFILE",
     "VERSO_SKIP_CHANNELS",
     "VERSO_SKIP_PROVIDERS",
@@ -49,6 +49,7 @@ const SHARED: [&str; 33] = [
     "VERSO_MDNS_HOSTNAME",
     "VERSO_SSH_PORT",
     "VERSO_TAILNET_DNS",
+    "VERSO_TAILSCALED_SOCKET",
     "VERSO_CLI_PATH",
     "VERSO_WIDE_AREA_DOMAIN",
     "VERSO_NIX_MODE",

@@ -45,7 +45,7 @@ pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, fa
             config_path: path(gateway.config_path()),
             state_dir: path(gateway.context.state_dir.clone()),
             session_defaults: summary.session_defaults.clone(),
-            auth_mode: admin.then(|| gateway.config.auth.mode().as_str().to_owned()),
+            auth_mode: admin.then(|| gateway.config().auth.mode().as_str().to_owned()),
         }),
         canvas_host_url: None,
         auth: Some(auth),

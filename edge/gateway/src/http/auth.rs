@@ -6,16 +6,17 @@ use http::{HeaderMap, Method};
 use tokio::time::sleep;
 use verso_proto::edge::v1::{ClientInfo, Credentials};
 use verso_protocol::Version;
-use verso_protocol::auth::{Mode, RequestFacts, check_origin, check_shared, client_address};
+use verso_protocol::auth::{Mode, RequestFacts, check_origin, check_shared, is_trusted_proxy};
 
 use super::Asked;
 use super::errors::Refusal;
 use crate::gateway::Gateway;
+use crate::rate_limit::Guesser;
 
 /// Lets a request for the chat APIs in, if they are served, by a method that the path has, from somebody who may. Waits after a wrong
 /// secret from this machine.
 pub(super) async fn admit(gateway: &Gateway, asked: &Asked, head: &Parts, method: &Method) -> Result<(), Refusal> {
-    if !gateway.config.http.endpoints.chat_completions.is_enabled() {
+    if !gateway.config().http.endpoints.chat_completions.is_enabled() {
         return Err(Refusal::NotFound);
     }
     if head.method != *method {
@@ -28,28 +29,35 @@ pub(super) async fn admit(gateway: &Gateway, asked: &Asked, head: &Parts, method
 }
 
 async fn authorize(gateway: &Gateway, asked: &Asked, headers: &HeaderMap) -> Result<(), Refusal> {
-    let rules = asked.facts.rules(gateway);
+    let config = gateway.config();
+    let rules = asked.facts.rules(&config);
     if rules.forwarded && !is_trusted_proxy(&rules) {
         return Err(Refusal::UnknownProxy);
     }
-    let server = gateway.config.auth.server_secret();
-    if server.mode == Mode::None {
-        return if page_is_allowed(&rules) { Ok(()) } else { Err(Refusal::ForeignPage) };
+    let server = config.auth.server_secret();
+    let vouched = match server.mode {
+        // It is the machine that is trusted, so whoever speaks for others is not.
+        Mode::None => asked.facts.local,
+        Mode::TrustedProxy => matches!(asked.facts.proxy_user, Some(Ok(_))),
+        Mode::Token | Mode::Password => false,
+    };
+    if vouched || server.mode == Mode::None {
+        return if vouched && page_is_allowed(&rules) { Ok(()) } else { Err(Refusal::ForeignPage) };
     }
-    let client = asked.facts.client_ip;
-    if let Some(left) = gateway.failed_auth.locked_for(client) {
+    if server.mode == Mode::TrustedProxy && !asked.facts.local {
+        return Err(Refusal::Unauthorized);
+    }
+    let guesser = Guesser::new(asked.facts.client_ip, rules.origin);
+    if let Some(left) = gateway.failed_auth.locked_for(&guesser) {
         return Err(Refusal::Locked(left));
     }
     let presented = Credentials { token: bearer(headers).map(str::to_owned), ..Credentials::default() };
     match check_shared(server, Some(&presented)) {
-        Ok(_) => {
-            gateway.failed_auth.succeeded(client);
-            Ok(())
-        }
+        Ok(_) => gateway.failed_auth.succeeded(&guesser).map_err(Refusal::Locked),
         Err(refused) => {
             if refused.counts_as_failure() {
                 // Counted before the wait: attempts at the same time are no way around the limit.
-                sleep(gateway.failed_auth.failed(client)).await;
+                sleep(gateway.failed_auth.failed(&guesser, &config.auth.rate_limit)).await;
             }
             Err(Refusal::Unauthorized)
         }
@@ -60,13 +68,6 @@ async fn authorize(gateway: &Gateway, asked: &Asked, headers: &HeaderMap) -> Res
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim()).filter(|secret| !secret.is_empty())
-}
-
-/// Whether the peer's word for its client counts.
-fn is_trusted_proxy(rules: &RequestFacts<'_>) -> bool {
-    // An address that belongs to nobody: it comes back only when the peer is believed.
-    let client = RequestFacts { forwarded_for: Some("192.0.2.1"), real_ip: None, ..*rules };
-    client_address(&client) != rules.peer
 }
 
 /// Whether no foreign web page can have sent the request. Where no secret is asked for, that is all that keeps pages out.

@@ -411,3 +411,37 @@ async fn a_gateway_that_drains_sends_its_clients_away() {
     assert_eq!((response.status().as_u16(), &response.headers()[CACHE_CONTROL]), (503, &"no-store".parse().unwrap()));
     assert_eq!(read(response).await.1["error"]["code"], "gateway_unavailable");
 }
+
+#[tokio::test]
+async fn sec_15_another_secret_counts_at_once() {
+    let house = house();
+    assert_eq!(house.get("/v1/models").await.status(), StatusCode::OK);
+    let replaced = File::from_value(json!({"gateway": {"auth": {"token": "another"}}}));
+    house.gateway.replace_config(Config::load(&replaced, &house.gateway.context.env).unwrap());
+    assert_eq!(house.get("/v1/models").await.status(), StatusCode::UNAUTHORIZED);
+    let request = Request::builder().uri("/v1/models").header(AUTHORIZATION, "Bearer another");
+    assert_eq!(house.ask_from(REMOTE, request, Body::empty()).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn sec_06_a_proxy_that_was_named_says_who_asks() {
+    let proxied = json!({
+        "trustedProxies": ["203.0.113.9"],
+        "auth": {"mode": "trusted-proxy", "password": "s3cret", "trustedProxy": {"userHeader": "x-user", "requiredHeaders": ["x-proxy"], "allowUsers": ["ada"]}},
+    });
+    let house = house_with(&proxied);
+    let ask = |user: &str| Request::builder().uri("/v1/models").header("x-user", user).header("x-proxy", "1");
+    for (address, user, status) in [
+        (REMOTE, "ada", 200),
+        (REMOTE, "eve", 401),
+        ("203.0.113.8:40000", "ada", 401),
+        // The owner's password, without which the proxy would be the only way in.
+        (LOOPBACK, "ada", 401),
+    ] {
+        assert_eq!(house.ask_from(address, ask(user), Body::empty()).await.status().as_u16(), status, "{address} {user}");
+    }
+    assert_eq!(house.get("/v1/models").await.status(), StatusCode::OK);
+    assert_eq!(house.ask_from("203.0.113.8:40000", with_secret(Method::GET, "/v1/models"), Body::empty()).await.status(), 401);
+    let foreign = ask("ada").header(ORIGIN, "https://evil.example");
+    assert_eq!(house.ask_from(REMOTE, foreign, Body::empty()).await.status(), StatusCode::FORBIDDEN);
+}

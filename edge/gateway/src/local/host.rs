@@ -46,7 +46,7 @@ fn describe(gateway: &Gateway) -> SystemInfoResponse {
         release: uname.release().to_string_lossy().into_owned(),
         arch: architecture().to_owned(),
         os_label: os_label().unwrap_or_else(|| uname.sysname().to_string_lossy().into_owned()),
-        port: gateway.config.port.map(i64::from),
+        port: gateway.config().port.map(i64::from),
         node_version: format!("verso {}", crate::VERSION),
         pid: i64::from(rustix::process::getpid().as_raw_pid()),
         uptime_ms: gateway.uptime_ms(),

@@ -51,10 +51,11 @@ pub fn admit_without_device(peer: &Deviceless<'_>) -> Result<Vec<String>, ErrorS
     }
     if let Err(refusal) = peer.shared {
         // Without a credential there is nothing to call wrong: what the client lacks is an identity.
-        let refused = RefusalFacts { client: peer.client, may_try_device_token: false };
-        return Err(if peer.sent_a_secret() { refusal.error(refused) } else { device_required() });
+        let facts = RefusalFacts { client: peer.client, version: peer.version, local: peer.direct_local, may_try_device_token: false };
+        let lacks_identity = !peer.sent_a_secret() && refusal.concerns_shared_secret();
+        return Err(if lacks_identity { device_required() } else { refusal.error(facts) });
     }
-    if !peer.sent_a_secret() && peer.shared != Ok(SharedMethod::None) {
+    if !peer.sent_a_secret() && matches!(peer.shared, Ok(SharedMethod::Token | SharedMethod::Password)) {
         return Err(device_required());
     }
     Ok(if peer.direct_local { requested_scopes(peer.version, peer.role, peer.scopes) } else { Vec::new() })

@@ -40,11 +40,17 @@ pub fn is_direct_local(facts: &RequestFacts<'_>) -> bool {
         })
 }
 
+/// Whether the peer is a proxy whose word for its clients counts.
+pub fn is_trusted_proxy(facts: &RequestFacts<'_>) -> bool {
+    let peer = facts.peer.to_canonical();
+    facts.trusted_proxies.iter().any(|block| contains(block, peer))
+}
+
 /// The address that limits and pairing requests name. Forwarding headers count only from a declared proxy.
 pub fn client_address(facts: &RequestFacts<'_>) -> IpAddr {
     let trusted = |address: IpAddr| facts.trusted_proxies.iter().any(|block| contains(block, address));
     let peer = facts.peer.to_canonical();
-    if !trusted(peer) {
+    if !is_trusted_proxy(facts) {
         return peer;
     }
     let read = |text: &str| text.trim().parse::<IpAddr>().ok().map(|address| address.to_canonical());
