@@ -2,7 +2,7 @@
 
 use verso_kit::error::{WireCode, WireError};
 
-use crate::{sessions, store};
+use crate::{sessions, skills, store};
 
 /// When a caller that met a full queue may try again, in milliseconds.
 const QUEUE_RETRY_MS: u64 = 1_000;
@@ -89,6 +89,9 @@ pub enum Error {
     /// What is asked of a session cannot be done.
     #[error(transparent)]
     Session(#[from] sessions::Error),
+    /// What is asked of a skill cannot be done.
+    #[error(transparent)]
+    Skill(#[from] skills::Error),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -129,9 +132,14 @@ impl WireError for Error {
             | Self::SessionNotFound => WireCode::InvalidRequest,
             Self::SessionQueueFull { .. } | Self::QueueFull { .. } | Self::Restarting => WireCode::Unavailable,
             Self::Session(error) => error.code(),
+            Self::Skill(error) => error.code(),
             Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
             Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Panicked => WireCode::Fault,
         }
+    }
+
+    fn details(&self) -> Option<serde_json::Value> {
+        if let Self::Skill(error) = self { error.details() } else { None }
     }
 
     fn retry_after_ms(&self) -> Option<u64> {

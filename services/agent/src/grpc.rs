@@ -1,5 +1,7 @@
 //! The service as gRPC: parse, call, wrap; never a decision.
 
+mod skills;
+
 use std::pin::Pin;
 
 use futures_util::stream::{Stream, StreamExt as _};
@@ -32,7 +34,8 @@ impl Service {
     pub fn routes(&self) -> Routes {
         let server = AgentServer::new(Adapter { runs: self.runs.clone() });
         let limit = verso_kit::peer::MESSAGE_BYTES_MAX;
-        Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit))
+        let routes = Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit));
+        routes.add_service(skills::server(&self.runs))
     }
 }
 

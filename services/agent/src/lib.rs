@@ -20,6 +20,7 @@ mod provider;
 mod roster;
 mod runs;
 mod sessions;
+mod skills;
 mod status;
 mod store;
 mod summary;

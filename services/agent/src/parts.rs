@@ -8,6 +8,7 @@ use verso_kit::clock::Clock;
 use verso_kit::events::Hub;
 use verso_kit::service::Context;
 use verso_proto::agent::v1::Event;
+use verso_tools::skills::Shelf;
 
 use crate::commands::Commands;
 use crate::config::Config;
@@ -45,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) run_timeout: Duration,
     pub(crate) thinking_default: String,
     pub(crate) up_since_ms: i64,
+    pub(crate) skills: Shelf,
 }
 
 impl Parts {
@@ -67,6 +69,7 @@ impl Parts {
             run_timeout: Duration::from_secs(defaults.run_timeout_seconds()),
             thinking_default: defaults.thinking_default.clone().unwrap_or_else(|| THINKING_DEFAULT.to_owned()),
             up_since_ms: context.clock.now_ms(),
+            skills: Shelf::new(&context.config, &context.env, &context.state_dir)?,
         })
     }
 

@@ -8,4 +8,5 @@ mod models;
 mod provider;
 mod recovery;
 mod sessions;
+mod skills;
 mod turns;

@@ -1,0 +1,45 @@
+//! Skills through the service's own rpcs.
+
+use tonic::Code;
+use verso_proto::agent::v1::skills_client::SkillsClient;
+use verso_proto::agent::v1::{SkillsBinsRequest, SkillsInstallRequest, SkillsStatusRequest, SkillsUpdateRequest};
+
+use crate::agent::{Agent, config};
+use crate::provider::Provider;
+
+#[tokio::test]
+async fn lists_skills_what_they_lack_and_what_they_ask_for() {
+    let provider = Provider::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let skill = folder.path().join("skills/notes");
+    std::fs::create_dir_all(&skill).unwrap();
+    let metadata = r#"{"openclaw": {"emoji": "N", "requires": {"bins": ["no-such-program"]}, "install": [{"kind": "brew", "formula": "x", "bins": ["x"]}]}}"#;
+    let text = format!("---\nname: notes\ndescription: Keeps notes\nmetadata: {metadata}\n---\n");
+    std::fs::write(skill.join("SKILL.md"), text).unwrap();
+    let agent = Agent::open(folder.path(), config(&provider), 1).await;
+    let mut client = SkillsClient::new(verso_kit::grpc::in_memory(agent.service.routes()));
+
+    let status = client.status(SkillsStatusRequest::default()).await.unwrap().into_inner();
+    assert_eq!(status.managed_skills_dir, folder.path().join("skills").display().to_string());
+    let notes = &status.skills[0];
+    assert_eq!((notes.name.as_str(), notes.source.as_str(), notes.eligible), ("notes", "openclaw-managed", false));
+    assert_eq!(notes.missing.as_ref().unwrap().bins, ["no-such-program"]);
+    assert_eq!((notes.install[0].id.as_str(), notes.install[0].label.as_str()), ("brew-0", "Install x (brew)"));
+
+    let bins = client.bins(SkillsBinsRequest {}).await.unwrap().into_inner().bins;
+    assert_eq!(bins, ["no-such-program", "x"]);
+
+    let install = |name: &str, option: &str| SkillsInstallRequest {
+        name: name.to_owned(),
+        install_id: option.to_owned(),
+        ..SkillsInstallRequest::default()
+    };
+    let refused = client.install(install("notes", "brew-0")).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "brew is not installed on the gateway host"));
+    assert_eq!(client.install(install("none", "brew-0")).await.unwrap_err().message(), "Skill not found: none");
+    assert_eq!(client.install(install("notes", "x")).await.unwrap_err().message(), "Installer not found: x");
+
+    let update = SkillsUpdateRequest { skill_key: "notes".to_owned(), enabled: Some(false), ..SkillsUpdateRequest::default() };
+    let refused = client.update(update).await.unwrap_err();
+    assert_eq!(refused.message(), "skills.entries.notes is part of the configuration; change it by config.patch");
+}
