@@ -2,6 +2,7 @@
 
 mod auth_modes;
 mod bad_input;
+mod cli;
 mod devices;
 mod handshake;
 mod http;

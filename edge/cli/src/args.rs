@@ -1,6 +1,11 @@
 //! The command line: its commands, flags and help.
 
+mod agents;
+mod chats;
+mod cron;
 mod duration;
+mod peers;
+mod reach;
 mod usage;
 
 use std::ffi::OsString;
@@ -10,6 +15,12 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Protocol, Skills, System};
+pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
+pub(crate) use cron::{Cron, Job};
+pub(crate) use duration::milliseconds;
+pub(crate) use peers::{Devices, Nodes, NodesRun};
+pub(crate) use reach::{Group, Reach};
 pub(crate) use usage::Usage;
 
 /// A self-hosted gateway between chat clients and AI agents.
@@ -50,6 +61,43 @@ pub(crate) enum Command {
     Services {
         #[command(subcommand)]
         command: Services,
+    },
+    /// List and look after the conversations.
+    Sessions(SessionsGroup),
+    /// Send a message to a chat network.
+    #[command(arg_required_else_help = true)]
+    Message(Group<Message>),
+    /// Look after the chat networks.
+    #[command(arg_required_else_help = true)]
+    Channels(Group<Channels>),
+    /// Say which devices may connect.
+    #[command(arg_required_else_help = true)]
+    Devices(Group<Devices>),
+    /// Look after the nodes, and have them do something.
+    #[command(arg_required_else_help = true)]
+    Nodes(Group<Nodes>),
+    /// Look after what is done by the clock.
+    #[command(arg_required_else_help = true)]
+    Cron(Box<Group<Cron>>),
+    /// List the agents.
+    #[command(arg_required_else_help = true)]
+    Agents(Group<Agents>),
+    /// Show and choose models.
+    Models(Group<Models>),
+    /// Show what agents have learnt to do.
+    #[command(arg_required_else_help = true)]
+    Skills(Group<Skills>),
+    /// Say which programs may run.
+    #[command(arg_required_else_help = true, alias = "exec-approvals")]
+    Approvals(Group<Approvals>),
+    /// Tell the main session something; look at the heartbeat and at who is connected.
+    #[command(arg_required_else_help = true)]
+    System(Group<System>),
+    /// Print the protocol for programmers.
+    #[command(arg_required_else_help = true)]
+    Protocol {
+        #[command(subcommand)]
+        command: Protocol,
     },
     /// Print a completion script for a shell.
     Completion(Completion),
@@ -284,10 +332,38 @@ pub(crate) struct Logs {
     /// Print without colour.
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Lines of this service or part only, such as agent or channels/telegram; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Vec<String>,
+    /// Lines from this time on only: a time (2026-01-31T08:00:00Z), or how long ago (10m).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Lines of this level and worse only: trace, debug, info, warn or error.
+    #[arg(long, value_name = "LEVEL", value_parser = ["trace", "debug", "info", "warn", "error"])]
+    pub(crate) level: Option<String>,
     #[command(flatten)]
     pub(crate) patience: Patience,
     #[command(flatten)]
     pub(crate) target: Target,
+}
+
+impl Logs {
+    /// The last lines of one part of the gateway.
+    pub(crate) fn of_subsystem(reach: &Reach, lines: u16, subsystem: &str) -> Self {
+        Self {
+            limit: lines,
+            max_bytes: 1_000_000,
+            follow: false,
+            interval: Duration::from_secs(1),
+            json: reach.json,
+            plain: false,
+            service: vec![subsystem.to_owned()],
+            since: None,
+            level: None,
+            patience: Patience { timeout: reach.timeout },
+            target: reach.target(),
+        }
+    }
 }
 
 /// The commands under `verso services`.

@@ -1,13 +1,24 @@
 //! From arguments to a command, and from its end to an exit code.
 
 mod agent;
+mod agents;
+mod approvals;
 mod call;
+mod channels;
 mod completion;
+mod cron;
+mod devices;
 mod gateway_status;
 mod health;
 mod logs;
+mod message;
+mod nodes;
+mod remote;
 mod services;
+mod sessions;
+mod skills;
 mod status;
+mod system;
 mod words;
 
 use std::io;
@@ -67,6 +78,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
     };
     match cli.command {
         None => output::part(&Cli::help())?,
+        Some(Command::Protocol { command }) => system::protocol(&command)?,
         Some(Command::Completion(arguments)) => completion::run(&arguments, &Env::process())?,
         // Its environment is complete: whoever started it has seen to that.
         Some(Command::Service { name }) => return service::run(name.parse()?),
@@ -80,8 +92,31 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
         Some(Command::Services { command }) => runtime()?.block_on(services::run(&session(), &command))?,
+        Some(other) => {
+            let session = session();
+            session.guard()?;
+            runtime()?.block_on(Box::pin(of_group(&session, other)))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Families of commands that ask the gateway.
+async fn of_group(session: &Session, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Sessions(group) => sessions::run(session, &group).await,
+        Command::Message(group) => message::run(session, &group).await,
+        Command::Channels(group) => channels::run(session, &group).await,
+        Command::Devices(group) => devices::run(session, &group).await,
+        Command::Nodes(group) => nodes::run(session, &group).await,
+        Command::Cron(group) => cron::run(session, &group).await,
+        Command::Agents(group) => agents::run(session, &group).await,
+        Command::Models(group) => agents::models(session, &group).await,
+        Command::Skills(group) => skills::run(session, &group).await,
+        Command::Approvals(group) => approvals::run(session, &group).await,
+        Command::System(group) => system::run(session, &group).await,
+        other => Err(Failure::new(format!("not a command of the gateway: {other:?}")).into()),
+    }
 }
 
 fn of_gateway(session: Session, gateway: crate::args::Gateway) -> anyhow::Result<ExitCode> {

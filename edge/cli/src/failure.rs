@@ -28,6 +28,11 @@ impl Failure {
         Self { text: text.into(), code }
     }
 
+    /// Ends with an exit code of somebody else, who has said what is wrong.
+    pub(crate) fn exit(code: u8) -> Self {
+        Self { text: String::new(), code }
+    }
+
     /// The command has said on its own what is wrong.
     pub(crate) fn silent() -> Self {
         Self::new("")

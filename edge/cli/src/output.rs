@@ -1,5 +1,7 @@
 //! What people and scripts see. Nothing else in the command line prints.
 
+mod columns;
+mod progress;
 mod table;
 
 use std::fmt::Display;
@@ -8,6 +10,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use serde::Serialize;
 use verso_kit::config::Env;
 
+pub(crate) use columns::{As, Column, Reader, plain, span};
+pub(crate) use progress::watched;
 pub(crate) use table::Table;
 
 /// How text looks.
@@ -79,6 +83,12 @@ pub(crate) fn document(value: &impl Serialize) -> io::Result<()> {
 /// Prints one value for a script: JSON on a line.
 pub(crate) fn record(value: &impl Serialize) -> io::Result<()> {
     line(serde_json::to_string(value)?)
+}
+
+/// Passes on what another program said on its standard error.
+pub(crate) fn notice_part(text: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(stderr.write_all(text.as_bytes()));
 }
 
 /// Tells the operator something that is not the command's result. A closed standard error is nobody's loss.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Parses a duration whose bare numbers are milliseconds.
-pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn milliseconds(text: &str) -> Result<Duration, String> {
     parse(text, 1)
 }
 

@@ -1,5 +1,6 @@
 //! `verso logs`: the gateway's log, read through the gateway, or from the file when it is down.
 
+mod filter;
 mod record;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use crate::args::Logs;
 use crate::client::{Connection, Mode};
 use crate::failure::Failure;
 use crate::output::{self, Style};
+use filter::Filter;
 use record::Record;
 
 /// Where lines come from.
@@ -22,7 +24,9 @@ enum Source {
 }
 
 pub(super) async fn run(session: &Session, arguments: &Logs) -> anyhow::Result<()> {
-    let mut printer = Printer { json: arguments.json, style: if arguments.plain { Style::plain() } else { session.style }, file: None };
+    let style = if arguments.plain { Style::plain() } else { session.style };
+    let filter = Filter::of(arguments, Clock::system().now_ms())?;
+    let mut printer = Printer { json: arguments.json, style, filter, file: None };
     let mut source = open(session, arguments, &printer).await?;
     let mut cursor = None;
     loop {
@@ -88,6 +92,7 @@ impl Source {
 struct Printer {
     json: bool,
     style: Style,
+    filter: Filter,
     /// The file that the last lines came from.
     file: Option<String>,
 }
@@ -104,7 +109,11 @@ impl Printer {
             self.notice("Log cursor reset (file rotated).")?;
         }
         for line in &chunk.lines {
-            match (Record::parse(line), self.json) {
+            let record = Record::parse(line);
+            if !self.filter.accepts(record.as_ref()) {
+                continue;
+            }
+            match (record, self.json) {
                 (Some(record), true) => output::record(&record.document(line))?,
                 (None, true) => output::record(&json!({"type": "raw", "raw": line}))?,
                 (Some(record), false) => output::line(record.render(self.style, output::stdout_is_terminal()))?,

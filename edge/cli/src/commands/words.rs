@@ -1,16 +1,6 @@
 //! How numbers read.
 
-/// Words a length of time: its two largest units.
-pub(super) fn duration(ms: i64) -> String {
-    let seconds = ms.max(0) / 1_000;
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{}s", seconds % 60),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, _, _) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
+pub(super) use crate::output::span as duration;
 
 /// Words an age; a row that never was has none.
 pub(super) fn age(ms: Option<i64>) -> String {

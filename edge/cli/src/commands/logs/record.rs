@@ -9,13 +9,15 @@ use crate::output::{Style, Tone};
 /// What a line says.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Record {
-    time: Option<String>,
-    level: Option<String>,
-    subsystem: Option<String>,
-    module: Option<String>,
-    message: String,
+    pub(super) time: Option<String>,
+    pub(super) level: Option<String>,
+    pub(super) subsystem: Option<String>,
+    pub(super) module: Option<String>,
+    /// The process that wrote it.
+    pub(super) service: Option<String>,
+    pub(super) message: String,
     /// `name=value` pairs beside the message.
-    fields: Vec<String>,
+    pub(super) fields: Vec<String>,
 }
 
 impl Record {
@@ -31,6 +33,7 @@ impl Record {
             level: text(meta.and_then(|meta| meta.get("logLevelName"))).map(|level| level.to_lowercase()),
             subsystem: text(origin.get("subsystem")),
             module: text(origin.get("module")),
+            service: text(meta.and_then(|meta| meta.get("service"))),
             ..Self::default()
         };
         let mut words = Vec::new();
