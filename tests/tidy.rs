@@ -56,6 +56,7 @@ fn every_room_says_what_it_is() {
     for room in [
         "proto",
         "services/kit",
+        "services/config",
         "services/presence",
         "services/node",
         "services/channel",
@@ -80,16 +81,17 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("proto", vec![]),
         ("services/kit", vec!["proto"]),
+        ("services/config", vec!["kit"]),
         ("services/presence", service.clone()),
         ("services/node", service.clone()),
         ("services/channel", service.clone()),
         ("services/tools", vec!["kit"]),
         ("services/agent", vec!["proto", "kit", "tools"]),
         ("services/canvas", service.clone()),
-        ("services/supervisor", service),
+        ("services/supervisor", vec!["proto", "kit", "config"]),
         ("edge/protocol", vec!["proto"]),
         ("edge/client", vec!["proto", "kit", "protocol"]),
-        ("edge/gateway", vec!["proto", "kit", "protocol"]),
+        ("edge/gateway", vec!["proto", "kit", "config", "protocol"]),
     ])
 }
 

@@ -2,10 +2,9 @@
 
 mod dotenv;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use verso_kit::config::Env;
+use verso_kit::config::{Env, is_protected};
 use verso_kit::service;
 
 use crate::profile::Profile;
@@ -24,28 +23,18 @@ pub(crate) fn complete(process: Env, profile: &Profile) -> Env {
     let mut env = with_twins(process);
     if let Some(name) = profile.name() {
         let state_dir = Path::new(env.get("HOME").unwrap_or(".")).join(format!(".verso-{name}"));
-        env = with_missing(env, [("VERSO_PROFILE", name.to_owned()), ("VERSO_STATE_DIR", state_dir.display().to_string())]);
+        env = env.with_missing([("VERSO_PROFILE", name.to_owned()), ("VERSO_STATE_DIR", state_dir.display().to_string())]);
         let config_path = service::state_dir(&env).join("verso.json");
-        env = with_missing(env, [("VERSO_CONFIG_PATH", config_path.display().to_string())]);
+        env = env.with_missing([("VERSO_CONFIG_PATH", config_path.display().to_string())]);
         if profile.is_dev() {
-            env = with_missing(env, [("VERSO_GATEWAY_PORT", DEV_PORT.to_owned())]);
+            env = env.with_missing([("VERSO_GATEWAY_PORT", DEV_PORT.to_owned())]);
         }
     }
-    env = with_missing(env, dotenv::read(Path::new(".env")));
+    // Whoever wrote the file in the present folder need not be the one who runs the command.
+    let of_here = dotenv::read(Path::new(".env")).into_iter().filter(|(name, _)| !is_protected(name));
+    env = env.with_missing(of_here);
     let of_state = dotenv::read(&service::state_dir(&env).join(".env"));
-    with_missing(env, of_state)
-}
-
-/// Adds the variables that are not set yet; the first of a name counts.
-pub(crate) fn with_missing<N: Into<String>>(env: Env, pairs: impl IntoIterator<Item = (N, String)>) -> Env {
-    let mut missing = BTreeMap::new();
-    for (name, value) in pairs {
-        let name = name.into();
-        if env.get(&name).is_none() {
-            missing.entry(name).or_insert(value);
-        }
-    }
-    env.with(missing)
+    env.with_missing(of_state)
 }
 
 fn with_twins(env: Env) -> Env {
@@ -57,7 +46,7 @@ fn with_twins(env: Env) -> Env {
             .filter(|(name, _)| folders_too || !NOT_TWINS.contains(name))
             .map(|(name, value)| (format!("VERSO_{name}"), value.to_owned()))
             .collect();
-        with_missing(env, twins)
+        env.with_missing(twins)
     })
 }
 

@@ -1,6 +1,8 @@
 //! The configuration file and the environment: the one place that reads either.
 
 mod env;
+mod include;
+mod protected;
 mod secret;
 mod variables;
 
@@ -11,10 +13,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use env::Env;
+pub use protected::{is_protected, variables_set_by};
 pub use secret::Secret;
 
 /// A larger file is not a configuration, in bytes.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Nothing sensible is nested deeper, and a parser would run out of stack.
+const NESTING_MAX: usize = 128;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,9 @@ pub enum Error {
         /// What is wrong, with its line and column.
         reason: String,
     },
+    /// An included file cannot be used.
+    #[error("{0}")]
+    Include(String),
     /// A value is not what its key takes.
     #[error("{key}: {reason}")]
     Value {
@@ -52,6 +61,7 @@ pub struct File {
     exists: bool,
     value: Value,
     env: Env,
+    files: Vec<PathBuf>,
 }
 
 impl File {
@@ -70,18 +80,33 @@ impl File {
         Self::parse(path, &text, env)
     }
 
-    /// Parses `text` as if it had been read from `path`.
+    /// The same configuration, said to be the file at `path`.
+    #[must_use]
+    pub fn with_path(self, path: PathBuf) -> Self {
+        Self { path, ..self }
+    }
+
+    /// The same configuration with other variables.
+    #[must_use]
+    pub fn with_env(self, env: Env) -> Self {
+        Self { env: env.with_missing(variables_set_by(&self.value)), ..self }
+    }
+
+    /// Parses `text` as if it had been read from `path`; files that it includes are read. Variables that it sets and `env` lacks count.
     pub fn parse(path: &Path, text: &str, env: &Env) -> Result<Self, Error> {
-        let value: Value = json5::from_str(text).map_err(|error| Error::Syntax { path: path.to_owned(), reason: error.to_string() })?;
+        let value = parse(text).map_err(|reason| Error::Syntax { path: path.to_owned(), reason })?;
+        let roots: Vec<PathBuf> = env.get("VERSO_INCLUDE_ROOTS").map(|roots| std::env::split_paths(roots).collect()).unwrap_or_default();
+        let (value, files) = include::resolve(path, value, &roots)?;
         if !value.is_object() {
             return Err(Error::Value { key: "<root>".to_owned(), reason: "must be an object".to_owned() });
         }
-        Ok(Self { path: path.to_owned(), exists: true, value, env: env.clone() })
+        let env = env.clone().with_missing(variables_set_by(&value));
+        Ok(Self { path: path.to_owned(), exists: true, value, env, files })
     }
 
     /// A configuration in which every key has its default.
     pub fn empty() -> Self {
-        Self { path: PathBuf::new(), exists: false, value: Value::Object(Map::new()), env: Env::default() }
+        Self { path: PathBuf::new(), exists: false, value: Value::Object(Map::new()), env: Env::default(), files: Vec::new() }
     }
 
     /// A configuration that was never a file.
@@ -106,7 +131,24 @@ impl File {
         variables::replace(&mut self.value.clone(), &self.env, "")
     }
 
-    /// Returns the whole configuration, as it was written.
+    /// Returns the whole configuration with every variable replaced; a variable that is not set fails.
+    pub fn resolved(&self) -> Result<Value, Error> {
+        let mut value = self.value.clone();
+        variables::replace(&mut value, &self.env, "")?;
+        Ok(value)
+    }
+
+    /// Returns every file that the configuration was read from, the main one first.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Returns the environment, with what the file adds to it.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Returns the whole configuration, as it was written, with included files in their places.
     pub fn value(&self) -> &Value {
         &self.value
     }
@@ -120,6 +162,50 @@ impl File {
     pub fn exists(&self) -> bool {
         self.exists
     }
+}
+
+/// Parses JSON5. The error says what is wrong and where, and repeats nothing of the text.
+pub fn parse(text: &str) -> Result<Value, String> {
+    if nesting(text) > NESTING_MAX {
+        return Err(format!("nested deeper than {NESTING_MAX} levels"));
+    }
+    json5::from_str(text).map_err(|error| error.to_string())
+}
+
+/// How deep the brackets outside strings and comments go.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '[' | '{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            ']' | '}' => depth = depth.saturating_sub(1),
+            '"' | '\'' => {
+                while let Some(inner) = letters.next() {
+                    match inner {
+                        '\\' => drop(letters.next()),
+                        inner if inner == letter => break,
+                        _ => {}
+                    }
+                }
+            }
+            '/' if letters.peek() == Some(&'/') => drop(letters.by_ref().find(|letter| *letter == '\n')),
+            '/' if letters.peek() == Some(&'*') => {
+                let mut star = false;
+                letters.next();
+                for letter in letters.by_ref() {
+                    if std::mem::replace(&mut star, letter == '*') && letter == '/' {
+                        break;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
 }
 
 #[cfg(test)]
@@ -169,6 +255,20 @@ mod tests {
         assert_eq!(file.check_variables().unwrap_err().to_string(), "a.b[0]: environment variable NOPE is not set");
         assert_eq!(file.section::<Value>("a").unwrap_err().to_string(), "a.b[0]: environment variable NOPE is not set");
         assert!(file.section::<Auth>("gateway.auth").is_ok(), "another section's variable does not matter");
+    }
+
+    #[test]
+    fn refuses_what_would_exhaust_the_stack() {
+        let deep = format!("{{a: {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(super::parse(&deep).unwrap_err(), "nested deeper than 128 levels");
+        assert!(super::parse(&format!("{{a: '{}', /* [[[ */ b: \"\\\"[\"}} // {{", "[".repeat(500))).is_ok());
+    }
+
+    #[test]
+    fn what_the_file_sets_counts_unless_it_is_set_already() {
+        let file = parse("{env: {vars: {MINE: 'm', SECRET: 'other', PATH: '/evil'}}, a: '${MINE} ${SECRET}'}").unwrap();
+        assert_eq!(file.resolved().unwrap()["a"], "m s3cret");
+        assert_eq!(file.env().get("PATH"), None);
     }
 
     #[test]

@@ -25,6 +25,19 @@ impl Env {
         self
     }
 
+    /// Adds the variables that are not set yet; the first of a name counts.
+    #[must_use]
+    pub fn with_missing<N: Into<String>>(self, pairs: impl IntoIterator<Item = (N, String)>) -> Self {
+        let mut missing = BTreeMap::new();
+        for (name, value) in pairs {
+            let name = name.into();
+            if self.get(&name).is_none() {
+                missing.entry(name).or_insert(value);
+            }
+        }
+        self.with(missing)
+    }
+
     /// Returns a variable's value without surrounding space; a blank value counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())

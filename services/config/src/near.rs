@@ -1,7 +1,7 @@
 //! The known word that is most like an unknown one.
 
 /// Returns the most similar word, unless none is alike.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let (distance, best) = known.into_iter().map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate)).min()?;
     (distance <= word.chars().count().div_ceil(2)).then_some(best)
