@@ -34,7 +34,7 @@ pub(super) async fn run(session: &Session, group: &Group<Approvals>) -> anyhow::
                 Some(path) => std::fs::read_to_string(path)?,
                 None => standard_input()?,
             };
-            let file: Value = json5::from_str(&text).map_err(|error| Failure::new(format!("the rules are not JSON: {error}")))?;
+            let file: Value = verso_kit::config::parse(&text).map_err(|error| Failure::new(format!("the rules are not JSON: {error}")))?;
             let mut rules = Rules::open(session, group, node.as_deref()).await?;
             let current = rules.load().await?;
             let payload = rules.store(file, &current).await?;
