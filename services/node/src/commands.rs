@@ -5,6 +5,9 @@ use verso_proto::node::v1::NodeInfo;
 
 use crate::error::Error;
 
+/// Why a command is refused that nodes of the platform may not offer.
+pub(crate) const NOT_LISTED: &str = "command not allowlisted";
+
 const CANVAS: &[&str] = &[
     "canvas.present",
     "canvas.hide",
@@ -77,7 +80,7 @@ impl CommandPolicy {
         let reason = if command.is_empty() {
             "command required"
         } else if !self.allows(Platform::of(node), command) {
-            "command not allowlisted"
+            NOT_LISTED
         } else if node.commands.is_empty() {
             "node did not declare commands"
         } else if !node.commands.iter().any(|declared| declared == command) {
@@ -85,7 +88,8 @@ impl CommandPolicy {
         } else {
             return Ok(());
         };
-        Err(Error::CommandRefused { reason, command: command.to_owned() })
+        let platform = node.platform.clone().filter(|platform| !platform.trim().is_empty()).unwrap_or_else(|| "unknown".to_owned());
+        Err(Error::CommandRefused { reason, command: command.to_owned(), platform })
     }
 
     fn allows(&self, platform: Platform, command: &str) -> bool {

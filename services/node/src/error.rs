@@ -38,8 +38,14 @@ pub enum Error {
     #[error("displayName required")]
     EmptyName,
     /// Nobody waits for a decision under that id.
-    #[error("unknown approval id")]
+    #[error("unknown or expired approval id")]
     UnknownApproval,
+    /// There is no decision to wait for under that id.
+    #[error("approval expired or not found")]
+    ApprovalOver,
+    /// A question without anything to run.
+    #[error("command is required")]
+    NoCommand,
     /// Somebody else waits for a decision under that id.
     #[error("approval id already pending")]
     ApprovalPending,
@@ -59,15 +65,32 @@ pub enum Error {
     #[error("node not connected")]
     NotConnected,
     /// The node may not be asked to do that.
-    #[error("node command not allowed")]
+    #[error("node command not allowed: {}", why_refused(reason, command, platform))]
     CommandRefused {
         /// Why not.
         reason: &'static str,
         /// What was to be done.
         command: String,
+        /// What the node runs on, as it says.
+        platform: String,
     },
+    /// The node is no longer paired.
+    #[error("node pairing changed while invocation was active")]
+    PairingChanged,
+    /// A request for a browser that does not say what for.
+    #[error("method and path are required")]
+    BrowserRequestIncomplete,
+    /// A browser does not do that.
+    #[error("method must be GET, POST, or DELETE")]
+    BrowserMethod,
+    /// No connected node has a browser to offer.
+    #[error("browser control is disabled")]
+    NoBrowser,
+    /// The node's browser did not answer as one.
+    #[error("browser proxy failed")]
+    BrowserFailed,
     /// The node did not answer in time.
-    #[error("node invoke timed out")]
+    #[error("TIMEOUT: node invoke timed out")]
     InvokeTimedOut,
     /// The node went away before it answered.
     #[error("node disconnected ({command})")]
@@ -82,6 +105,12 @@ pub enum Error {
         code: Option<String>,
         /// The node's words.
         message: String,
+    },
+    /// More to read than goes at a time.
+    #[error("input too long: at most {max} bytes")]
+    InputTooLong {
+        /// How many bytes there may be.
+        max: usize,
     },
     /// A node answers in another one's name.
     #[error("nodeId mismatch")]
@@ -130,6 +159,11 @@ impl WireError for Error {
             | Self::UnknownPairing
             | Self::EmptyName
             | Self::UnknownApproval
+            | Self::ApprovalOver
+            | Self::NoCommand
+            | Self::InputTooLong { .. }
+            | Self::BrowserRequestIncomplete
+            | Self::BrowserMethod
             | Self::ApprovalPending
             | Self::InvalidDecision
             | Self::BaseHashRequired
@@ -140,6 +174,9 @@ impl WireError for Error {
             | Self::Busy { .. }
             | Self::TalkDisabled
             | Self::NotConnected
+            | Self::PairingChanged
+            | Self::NoBrowser
+            | Self::BrowserFailed
             | Self::InvokeTimedOut
             | Self::NodeGone { .. }
             | Self::NodeFailed { .. } => WireCode::Unavailable,
@@ -150,8 +187,15 @@ impl WireError for Error {
     fn details(&self) -> Option<Value> {
         match self {
             Self::NotConnected => Some(json!({"code": "NOT_CONNECTED"})),
-            Self::CommandRefused { reason, command } => Some(json!({"reason": reason, "command": command})),
-            Self::InvokeTimedOut => Some(json!({"nodeError": {"code": "TIMEOUT", "message": self.to_string()}})),
+            Self::CommandRefused { reason, command, .. } => Some(json!({"reason": reason, "command": command})),
+            Self::PairingChanged => Some(json!({"code": "PAIRING_CHANGED"})),
+            Self::UnknownApproval => Some(json!({
+                "reason": "APPROVAL_NOT_FOUND",
+                "remediation": "The question was decided or has run out: ask again.",
+            })),
+            Self::InvokeTimedOut => {
+                Some(json!({"nodeError": {"code": "TIMEOUT", "message": "node invoke timed out"}, "nodeCommandDispatched": true}))
+            }
             Self::NodeFailed { code: Some(code), message } => Some(json!({"nodeError": {"code": code, "message": message}})),
             Self::NodeFailed { code: None, message } => Some(json!({"nodeError": {"message": message}})),
             _ => None,
@@ -160,9 +204,17 @@ impl WireError for Error {
 
     fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::Replaced => Some(100),
+            Self::Replaced | Self::PairingChanged => Some(100),
             Self::Busy { .. } => Some(1_000),
             _ => None,
         }
+    }
+}
+
+fn why_refused(reason: &str, command: &str, platform: &str) -> String {
+    if reason == crate::commands::NOT_LISTED {
+        format!("\"{command}\" is not in the allowlist for platform \"{platform}\"")
+    } else {
+        reason.to_owned()
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, io};
 
 use sha2::{Digest as _, Sha256};
 use verso_kit::files;
-use verso_proto::node::v1::{ExecApprovalsFile, ExecApprovalsSnapshot};
+use verso_proto::node::v1::{ExecApprovalsDefaults, ExecApprovalsFile, ExecApprovalsSnapshot};
 
 use crate::error::Error;
 use crate::store::Store;
@@ -88,6 +88,19 @@ impl Found {
         if let Some(socket) = &mut self.file.socket {
             socket.token = None;
         }
-        ExecApprovalsSnapshot { path: path.display().to_string(), exists: self.bytes.is_some(), hash, file: Some(self.file) }
+        let given = self.file.defaults.clone().unwrap_or_default();
+        let resolved = ExecApprovalsDefaults {
+            security: given.security.or_else(|| Some("deny".to_owned())),
+            ask: given.ask.or_else(|| Some("on-miss".to_owned())),
+            ask_fallback: given.ask_fallback.or_else(|| Some("deny".to_owned())),
+            auto_allow_skills: given.auto_allow_skills.or(Some(false)),
+        };
+        ExecApprovalsSnapshot {
+            path: path.display().to_string(),
+            exists: self.bytes.is_some(),
+            hash,
+            file: Some(self.file),
+            resolved_defaults: Some(resolved),
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The rpc adapter.
 
+mod exec;
+mod links;
 mod shapes;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::service::Routes;
@@ -12,28 +15,34 @@ use verso_kit::CancellationToken;
 use verso_kit::error::status;
 use verso_kit::events::Hub;
 use verso_kit::grpc::{Reply, reply};
-use verso_kit::peer::MESSAGE_BYTES_MAX;
+use verso_kit::peer::{MESSAGE_BYTES_MAX, Peer};
 use verso_kit::principal::principal;
 use verso_kit::service::Context;
+use verso_proto::node::v1::exec_server::ExecServer;
+use verso_proto::node::v1::links_server::LinksServer;
 use verso_proto::node::v1::node_server::{Node, NodeServer};
 use verso_proto::node::v1::{
     AnnounceRequest, AnnounceResponse, DescribeRequest, DescribeResponse, Event, ExecApprovalRequestRequest, ExecApprovalRequestResponse,
     ExecApprovalResolveRequest, ExecApprovalResolveResponse, ExecApprovalsGetRequest, ExecApprovalsSetRequest, ExecApprovalsSnapshot,
     InvokeRequest, InvokeResponse, InvokeResultRequest, InvokeResultResponse, ListRequest, ListResponse, NodeEventRequest,
-    NodeEventResponse, PairApproveRequest, PairApproveResponse, PairListRequest, PairListResponse, PairRejectRequest, PairRejectResponse,
-    PairRequestRequest, PairRequestResponse, PairVerifyRequest, PairVerifyResponse, RenameRequest, RenameResponse, SubscribeRequest,
-    TalkMode, TalkModeRequest, VoiceWakeChanged, VoiceWakeGetRequest, VoiceWakeGetResponse, VoiceWakeSetRequest, VoiceWakeSetResponse,
+    NodeEventResponse, NodeInfo, PairApproveRequest, PairApproveResponse, PairListRequest, PairListResponse, PairRejectRequest,
+    PairRejectResponse, PairRequestRequest, PairRequestResponse, PairVerifyRequest, PairVerifyResponse, RenameRequest, RenameResponse,
+    SubscribeRequest, TalkMode, TalkModeRequest, VoiceWakeChanged, VoiceWakeGetRequest, VoiceWakeGetResponse, VoiceWakeSetRequest,
+    VoiceWakeSetResponse,
 };
 use verso_proto::wire::v1::Audience;
 
-use crate::approvals::Approvals;
+use crate::approvals::{Approvals, Times};
+use crate::browser;
 use crate::commands::{self, is_mobile};
 use crate::error::Error;
 use crate::exec_file::ExecFile;
-use crate::invokes::Invokes;
+use crate::invokes::{Invokes, told};
+use crate::node_events::{Effect, Listener};
 use crate::pairings::Pairings;
 use crate::registry::Registry;
 use crate::store::Store;
+use crate::told::Told;
 use crate::voice::VoiceWake;
 
 /// Loads what is known and builds the service.
@@ -41,27 +50,37 @@ pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<R
     let (store, paired) = Store::open(context.folder()?.join("nodes.json"), context.epoch).await?;
     let policy = context.config.section::<commands::Config>("gateway.nodes")?.build();
     let hub = Hub::new(&context.incarnation);
-    let service = Service {
-        registry: Registry::open(context.clock.clone(), store.clone(), paired).await?,
+    let registry = Arc::new(Registry::open(context.clock.clone(), store.clone(), paired).await?);
+    let approvals = Arc::new(Approvals::new(context.clock.clone(), hub.clone()));
+    let service = Arc::new(Service {
         pairings: Pairings::open(&store, context.clock.clone(), hub.clone()).await?,
         voice: VoiceWake::open(&store).await?,
         exec_file: ExecFile::new(&store),
-        approvals: Approvals::new(context.clock.clone(), hub.clone()),
-        invokes: Invokes::new(policy, hub.clone()),
+        invokes: Invokes::new(policy, hub.clone(), Arc::clone(&registry), Arc::clone(&approvals)),
+        registry,
+        approvals,
+        told: Told::new(context.clock.clone()),
+        browser: context.config.section("gateway.nodes.browser")?,
+        agent: context.peer("agent"),
         hub,
         shutdown: shutdown.clone(),
-    };
-    Ok(Routes::new(NodeServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX)))
+    });
+    let routes = Routes::new(NodeServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    let routes = routes.add_service(LinksServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    Ok(routes.add_service(ExecServer::from_arc(service).max_decoding_message_size(MESSAGE_BYTES_MAX)))
 }
 
 #[derive(Debug)]
 struct Service {
-    registry: Registry,
+    registry: Arc<Registry>,
     pairings: Pairings,
     voice: VoiceWake,
     exec_file: ExecFile,
-    approvals: Approvals,
+    approvals: Arc<Approvals>,
     invokes: Invokes,
+    told: Told,
+    browser: browser::Config,
+    agent: Peer,
     hub: Hub<Event>,
     shutdown: CancellationToken,
 }
@@ -75,6 +94,21 @@ impl Service {
         status(error)
     }
 
+    /// Every node as others see it.
+    fn nodes(&self) -> Vec<NodeInfo> {
+        let mut nodes = self.registry.list();
+        for node in &mut nodes {
+            self.told.add_to(node);
+        }
+        nodes
+    }
+
+    /// Has a node carry out a command for whoever makes `request`.
+    async fn carry_out<T>(&self, request: &Request<T>, invocation: InvokeRequest) -> Result<InvokeResponse, Status> {
+        let by = principal(request);
+        self.invokes.invoke(by.as_ref(), invocation).await.map_err(status)
+    }
+
     /// Renames a node wherever it is known.
     async fn renamed(&self, node_id: &str, name: &str) -> Result<(), Error> {
         if name.is_empty() {
@@ -86,16 +120,35 @@ impl Service {
     }
 }
 
+/// The decision of an open question; before that, if asked for, that the question is open.
+fn decided(
+    approvals: Arc<Approvals>,
+    id: String,
+    times: Times,
+    two_phase: bool,
+) -> impl Stream<Item = Result<ExecApprovalRequestResponse, Status>> + Send {
+    let Times { created_at_ms, expires_at_ms } = times;
+    let open = ExecApprovalRequestResponse { id, decision: None, created_at_ms, expires_at_ms, status: None };
+    let accepted = two_phase.then(|| Ok(ExecApprovalRequestResponse { status: Some("accepted".to_owned()), ..open.clone() }));
+    let last = async move {
+        let (decision, _) = approvals.wait(&open.id).await.map_err(status)?;
+        Ok(ExecApprovalRequestResponse { decision, ..open })
+    };
+    futures_util::stream::iter(accepted).chain(futures_util::stream::once(last))
+}
+
 #[tonic::async_trait]
 impl Node for Service {
+    type ExecApprovalRequestStream = Pin<Box<dyn Stream<Item = Result<ExecApprovalRequestResponse, Status>> + Send>>;
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
     async fn list(&self, _: Request<ListRequest>) -> Reply<ListResponse> {
-        reply(ListResponse { ts_ms: self.registry.now_ms(), nodes: self.registry.list() })
+        reply(ListResponse { ts_ms: self.registry.now_ms(), nodes: self.nodes() })
     }
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Reply<DescribeResponse> {
-        let node = self.registry.get(&request.into_inner().node_id).map_err(status)?;
+        let mut node = self.registry.get(&request.into_inner().node_id).map_err(status)?;
+        self.told.add_to(&mut node);
         reply(shapes::described(node, self.registry.now_ms()))
     }
 
@@ -104,7 +157,9 @@ impl Node for Service {
         let mut node = node.unwrap_or_default();
         self.invokes.policy().restrict(&mut node);
         let connected = node.connected;
+        let noted = node.clone();
         self.registry.announce(conn_id.clone(), node).await.map_err(|error| self.failed(error))?;
+        self.told.linked(&noted);
         if connected {
             let audience = Audience { conn_ids: vec![conn_id] };
             self.hub.emit_with(VoiceWakeChanged { triggers: self.voice.get() }, |meta| meta.audience = Some(audience));
@@ -150,7 +205,8 @@ impl Node for Service {
     }
 
     async fn invoke(&self, request: Request<InvokeRequest>) -> Reply<InvokeResponse> {
-        reply(self.invokes.invoke(&self.registry, request.into_inner()).await.map_err(status)?)
+        let invocation = request.get_ref().clone();
+        reply(self.carry_out(&request, invocation).await?)
     }
 
     async fn invoke_result(&self, request: Request<InvokeResultRequest>) -> Reply<InvokeResultResponse> {
@@ -160,9 +216,17 @@ impl Node for Service {
     }
 
     async fn node_event(&self, request: Request<NodeEventRequest>) -> Reply<NodeEventResponse> {
-        let node = principal(&request).and_then(|principal| principal.device_id).unwrap_or_default();
-        debug!(node, event = request.get_ref().event, "node event");
-        reply(NodeEventResponse { ok: true })
+        let from = principal(&request).unwrap_or_default();
+        let NodeEventRequest { event, payload, payload_json } = request.into_inner();
+        let listener = Listener { agent: &self.agent, approvals: &self.approvals, invokes: &self.invokes, told: &self.told };
+        let effect = listener.take(&from, &event, told(payload, payload_json)).await;
+        debug!(node = from.device_id, event, effect = ?effect, "node event");
+        let (handled, reason) = match effect {
+            Effect::Handled => (true, None),
+            Effect::Named(id) => (true, Some(id)),
+            Effect::Ignored(reason) => (false, Some(reason)),
+        };
+        reply(NodeEventResponse { ok: true, event: Some(event), handled: Some(handled), reason })
     }
 
     async fn exec_approvals_get(&self, _: Request<ExecApprovalsGetRequest>) -> Reply<ExecApprovalsSnapshot> {
@@ -174,16 +238,23 @@ impl Node for Service {
         reply(self.exec_file.set(file.unwrap_or_default(), base_hash).await.map_err(|error| self.failed(error))?)
     }
 
-    async fn exec_approval_request(&self, request: Request<ExecApprovalRequestRequest>) -> Reply<ExecApprovalRequestResponse> {
-        let mut asked = request.into_inner();
-        let (id, timeout_ms) = (asked.id.take(), asked.timeout_ms);
-        reply(self.approvals.request(id, shapes::question(asked), timeout_ms).await.map_err(status)?)
+    async fn exec_approval_request(&self, request: Request<ExecApprovalRequestRequest>) -> Reply<Self::ExecApprovalRequestStream> {
+        let mut wanted = request.into_inner();
+        let (id, timeout_ms, two_phase) = (wanted.id.take(), wanted.timeout_ms, wanted.two_phase == Some(true));
+        let asked = shapes::asked(wanted).map_err(status)?;
+        let (id, times) = self.approvals.ask(id, asked, timeout_ms).map_err(status)?;
+        reply(Box::pin(decided(Arc::clone(&self.approvals), id, times, two_phase)))
     }
 
     async fn exec_approval_resolve(&self, request: Request<ExecApprovalResolveRequest>) -> Reply<ExecApprovalResolveResponse> {
         let by = principal(&request).map(|principal| principal.display_name.unwrap_or(principal.client_id));
         let ExecApprovalResolveRequest { id, decision } = request.into_inner();
-        self.approvals.resolve(&id, &decision, by).map_err(status)?;
+        let asked_by = self.approvals.resolve(&id, &decision, by.clone()).map_err(status)?;
+        // A node that asked may have a new connection by now.
+        if let Some((conn_id, _)) = asked_by.and_then(|node_id| self.registry.link(&node_id)) {
+            let audience = Audience { conn_ids: vec![conn_id] };
+            self.hub.emit_with(self.approvals.resolution(&id, &decision, by), |meta| meta.audience = Some(audience));
+        }
         reply(ExecApprovalResolveResponse { ok: true })
     }
 

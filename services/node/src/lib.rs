@@ -1,15 +1,20 @@
 //! Nodes: which devices offer capabilities, which of them are connected, what they can do, and who decides what they may.
 
+mod answers;
 mod approvals;
+mod browser;
 mod commands;
 mod document;
 mod error;
 mod exec_file;
 mod grpc;
 mod invokes;
+mod node_events;
 mod pairings;
 mod registry;
+mod run_permit;
 mod store;
+mod told;
 mod voice;
 mod waiting;
 

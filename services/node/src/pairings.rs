@@ -135,6 +135,17 @@ impl Pairings {
         outcome.await
     }
 
+    /// Forgets a node that is paired here or asks to be; false when there is none.
+    pub(crate) async fn remove(&self, node_id: &str) -> Result<bool, Error> {
+        let outcome = self.book.change(|book| {
+            let known = book.pending.len() + book.paired.len();
+            book.pending.retain(|_, pending| pending.node_id != node_id);
+            book.paired.remove(node_id);
+            Ok(book.pending.len() + book.paired.len() < known)
+        });
+        outcome.await
+    }
+
     fn resolved(&self, request_id: &str, node_id: &str, decision: &str) {
         info!(node = node_id, decision, "pairing decided");
         self.hub.emit(PairResolved {

@@ -183,7 +183,8 @@ impl Registry {
             if known.is_none() && !state.links.contains_key(&node.node_id) && state.count() >= NODES_MAX {
                 return Err(Error::TooMany { what: "nodes", max: NODES_MAX });
             }
-            let lasting = NodeInfo { paired: true, connected: false, connected_at_ms: None, ..node.clone() };
+            let approved_at_ms = known.and_then(|known| known.approved_at_ms).or_else(|| Some(self.clock.now_ms()));
+            let lasting = NodeInfo { paired: true, connected: false, connected_at_ms: None, approved_at_ms, ..node.clone() };
             if known.is_some_and(|known| *known == lasting) || (known.is_none() && !node.paired) {
                 return Ok(());
             }
@@ -194,6 +195,32 @@ impl Registry {
         self.store.save(&changed).await?;
         self.state().paired = changed; // memory never runs ahead of the disk
         Ok(())
+    }
+
+    /// Forgets a node and its name; false when nobody of that id was known. Its connection counts no more.
+    pub(crate) async fn forget(&self, id: &str) -> Result<bool, Error> {
+        let _saving = self.saving.lock().await;
+        let remaining = {
+            let state = self.state();
+            let mut remaining = state.paired.clone();
+            remaining.remove(id).map(|_| remaining)
+        };
+        let was_paired = remaining.is_some();
+        if let Some(remaining) = remaining {
+            self.store.save(&remaining).await?;
+            self.state().paired = remaining; // memory never runs ahead of the disk
+        }
+        self.names.change(|names| Ok(names.remove(id))).await?;
+        let mut state = self.state();
+        let link = state.links.get_mut(id).and_then(|links| {
+            let live = links.live.take()?;
+            links.ended = Some(live.conn_id.clone());
+            Some(live)
+        });
+        if was_paired || link.is_some() {
+            info!(node = id, "node forgotten");
+        }
+        Ok(was_paired || link.is_some())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -242,6 +269,10 @@ impl State {
             connected_at_ms: Some(live.since_ms),
             paired: said.paired || paired.is_some(),
             connected: true,
+            client_id: said.client_id.or(last.client_id),
+            client_mode: said.client_mode.or(last.client_mode),
+            approved_at_ms: last.approved_at_ms,
+            ..NodeInfo::default()
         })
     }
 }

@@ -1,12 +1,15 @@
 //! Calls that wait until somebody else answers: bounded, and gone when they stop waiting for whatever reason.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+/// How many calls are remembered whose time was over.
+const OVERDUE_MAX: usize = 512;
 
 /// Who waits for an `A`, by id, and what about. Clones share the table.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ struct Table<M, A> {
     calls: HashMap<String, Call<M, A>>,
     /// The number of the last call: an id may be used again, a number is not.
     last: u64,
+    /// Calls whose time was over, the newest last.
+    overdue: VecDeque<(String, M)>,
 }
 
 #[derive(Debug)]
@@ -50,7 +55,7 @@ pub(crate) struct Place<M, A> {
 impl<M, A> Waiting<M, A> {
     /// Lets `max` calls wait at a time.
     pub(crate) fn new(max: usize) -> Self {
-        Self { table: Arc::new(Mutex::new(Table { calls: HashMap::new(), last: 0 })), max }
+        Self { table: Arc::new(Mutex::new(Table { calls: HashMap::new(), last: 0, overdue: VecDeque::new() })), max }
     }
 
     /// Takes a place under an id that nobody else waits under.
@@ -77,9 +82,37 @@ impl<M, A> Waiting<M, A> {
         table.calls.remove(id).is_some_and(|call| call.answer.send(answer).is_ok())
     }
 
+    /// Answers every call that `which` picks.
+    pub(crate) fn answer_each(&self, which: impl Fn(&M) -> bool, answer: impl Fn() -> A) {
+        for (_, call) in locked(&self.table).calls.extract_if(|_, call| which(&call.about)) {
+            // Whoever has just stopped waiting needs no answer.
+            drop(call.answer.send(answer()));
+        }
+    }
+
     /// Lets go of every call that `which` picks: they get no answer.
     pub(crate) fn abandon(&self, which: impl Fn(&M) -> bool) {
         locked(&self.table).calls.retain(|_, call| !which(&call.about));
+    }
+}
+
+impl<M: Clone, A> Waiting<M, A> {
+    /// What the call under `id` is about; none when nobody waits under it.
+    pub(crate) fn about(&self, id: &str) -> Option<M> {
+        locked(&self.table).calls.get(id).map(|call| call.about.clone())
+    }
+
+    /// Finds a call by what it is about.
+    pub(crate) fn find(&self, which: impl Fn(&M) -> bool) -> Option<(String, M)> {
+        let table = locked(&self.table);
+        table.calls.iter().find(|(_, call)| which(&call.about)).map(|(id, call)| (id.clone(), call.about.clone()))
+    }
+
+    /// What the call under `id` was about whose time was over before it was answered; only once.
+    pub(crate) fn late(&self, id: &str) -> Option<M> {
+        let mut table = locked(&self.table);
+        let place = table.overdue.iter().position(|(overdue, _)| overdue == id)?;
+        table.overdue.remove(place).map(|(_, about)| about)
     }
 }
 
@@ -101,7 +134,7 @@ impl<M, A> Place<M, A> {
             Ok(Ok(answer)) => Ended::Answered(answer),
             Ok(Err(_)) => Ended::Abandoned,
             Err(_) => {
-                self.leave();
+                self.give_up();
                 self.answer.try_recv().map_or(Ended::TimedOut, Ended::Answered)
             }
         }
@@ -110,10 +143,23 @@ impl<M, A> Place<M, A> {
 
 impl<M, A> Place<M, A> {
     fn leave(&self) {
+        drop(self.leave_table());
+    }
+
+    /// Leaves because the time is over: the answer may still come.
+    fn give_up(&self) {
+        let Some(about) = self.leave_table() else { return };
         let mut table = locked(&self.table);
-        if table.calls.get(&self.id).is_some_and(|call| call.number == self.number) {
-            table.calls.remove(&self.id);
+        table.overdue.push_back((self.id.clone(), about));
+        if table.overdue.len() > OVERDUE_MAX {
+            table.overdue.pop_front();
         }
+    }
+
+    fn leave_table(&self) -> Option<M> {
+        let mut table = locked(&self.table);
+        let mine = table.calls.get(&self.id).is_some_and(|call| call.number == self.number);
+        if mine { table.calls.remove(&self.id).map(|call| call.about) } else { None }
     }
 }
 

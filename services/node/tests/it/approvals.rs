@@ -3,9 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use verso_proto::node::v1::event::Event::{ExecApprovalRequested, ExecApprovalResolved};
+use verso_proto::node::v1::exec_client::ExecClient;
 use verso_proto::node::v1::{
-    ExecApprovalRequestRequest, ExecApprovalResolveRequest, ExecApprovalsAgent, ExecApprovalsFile, ExecApprovalsGetRequest,
-    ExecApprovalsSetRequest,
+    ExecApprovalGetRequest, ExecApprovalListRequest, ExecApprovalRequestRequest, ExecApprovalResolveRequest,
+    ExecApprovalWaitDecisionRequest, ExecApprovalsAgent, ExecApprovalsFile, ExecApprovalsGetRequest, ExecApprovalsSetRequest,
 };
 
 use super::*;
@@ -75,12 +76,15 @@ async fn a_question_waits_for_its_decision() {
         let (None, ExecApprovalResolved(told)) = next(&mut events).await else { panic!("another event") };
         assert_eq!((told.decision.as_str(), told.resolved_by.as_deref(), told.ts_ms), ("allow-once", Some("Anna"), NOW_MS));
         let status = client.exec_approval_resolve(decision("q", "deny")).await.unwrap_err();
-        assert_eq!(refusal(&status), (Code::InvalidArgument, "unknown approval id", None));
+        let (code, message, details) = refusal(&status);
+        assert_eq!((code, message), (Code::InvalidArgument, "unknown or expired approval id"));
+        assert!(details.unwrap().contains("APPROVAL_NOT_FOUND"));
         let status = client.exec_approval_resolve(decision("q", "maybe")).await.unwrap_err();
         assert_eq!(refusal(&status), (Code::InvalidArgument, "invalid decision", None));
     };
-    let (answer, ()) = tokio::join!(other.exec_approval_request(question("q", None)), deciding);
-    assert_eq!(answer.unwrap().into_inner().decision.as_deref(), Some("allow-once"));
+    let asking = async { other.exec_approval_request(question("q", None)).await.unwrap().into_inner().message().await };
+    let (answer, ()) = tokio::join!(asking, deciding);
+    assert_eq!(answer.unwrap().unwrap().decision.as_deref(), Some("allow-once"));
 }
 
 #[tokio::test]
@@ -88,7 +92,34 @@ async fn a_question_that_nobody_decides_ends_without_a_decision() {
     let state = tempfile::tempdir().unwrap();
     let (mut client, _) = start(state.path(), 1).await;
     for _ in 0..2 {
-        let answer = client.exec_approval_request(question("q", Some(1))).await.unwrap().into_inner();
+        let mut answers = client.exec_approval_request(question("q", Some(1))).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
         assert_eq!((answer.id.as_str(), answer.decision, answer.expires_at_ms), ("q", None, NOW_MS + 1));
     }
+}
+
+#[tokio::test]
+async fn a_question_outlives_its_asker() {
+    let state = tempfile::tempdir().unwrap();
+    let (mut client, channel) = start_channel(state.path(), 1).await;
+    let mut exec = ExecClient::new(channel);
+    let two_phase = ExecApprovalRequestRequest { two_phase: Some(true), ..question("q", None) };
+    let mut answers = client.exec_approval_request(two_phase).await.unwrap().into_inner();
+    let accepted = answers.message().await.unwrap().unwrap();
+    assert_eq!((accepted.status.as_deref(), accepted.decision), (Some("accepted"), None));
+    drop(answers);
+    let open = exec.exec_approval_list(ExecApprovalListRequest {}).await.unwrap().into_inner().approvals;
+    assert_eq!((open.len(), open[0].id.as_str()), (1, "q"));
+    let shown = exec.exec_approval_get(ExecApprovalGetRequest { id: "q".into() }).await.unwrap().into_inner();
+    assert_eq!((shown.command_text.as_str(), shown.allowed_decisions.len()), ("ls -l", 3));
+    let mut waiter = exec.clone();
+    let waiting = waiter.exec_approval_wait_decision(ExecApprovalWaitDecisionRequest { id: "q".into() });
+    let (waited, decided) = tokio::join!(waiting, client.exec_approval_resolve(decision("q", "deny")));
+    decided.unwrap();
+    assert_eq!(waited.unwrap().into_inner().decision.as_deref(), Some("deny"));
+    assert!(exec.exec_approval_list(ExecApprovalListRequest {}).await.unwrap().into_inner().approvals.is_empty());
+    let again = exec.exec_approval_wait_decision(ExecApprovalWaitDecisionRequest { id: "q".into() }).await.unwrap().into_inner();
+    assert_eq!(again.decision.as_deref(), Some("deny"), "who comes late learns it too");
+    let status = exec.exec_approval_wait_decision(ExecApprovalWaitDecisionRequest { id: "other".into() }).await.unwrap_err();
+    assert_eq!(refusal(&status), (Code::InvalidArgument, "approval expired or not found", None));
 }

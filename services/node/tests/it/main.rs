@@ -4,6 +4,7 @@
 
 mod approvals;
 mod invoke;
+mod links;
 mod pairing;
 mod voice;
 
@@ -30,6 +31,14 @@ async fn start(state: &Path, epoch: u64) -> (NodeClient<Channel>, CancellationTo
     let shutdown = CancellationToken::new();
     let routes = verso_node::routes(&context, &shutdown).await.unwrap();
     (NodeClient::new(verso_kit::grpc::in_memory(routes)), shutdown)
+}
+
+/// The same for the service's other clients.
+async fn start_channel(state: &Path, epoch: u64) -> (NodeClient<Channel>, Channel) {
+    let context = Context { clock: Clock::fixed(NOW_MS), epoch, ..Context::for_test("node", state) };
+    let routes = verso_node::routes(&context, &CancellationToken::new()).await.unwrap();
+    let channel = verso_kit::grpc::in_memory(routes);
+    (NodeClient::new(channel.clone()), channel)
 }
 
 /// Follows the events, past the greeting.
