@@ -188,6 +188,24 @@ impl Devices {
         self.replace(&mut state, changed).await
     }
 
+    /// Forgets a device in one role, and altogether when it has no other; false when it was not paired for that role.
+    pub(crate) async fn remove_role(&self, device_id: &str, role: &str) -> Result<bool, Error> {
+        let mut state = self.state.lock().await;
+        let mut changed = state.clone();
+        changed.pending.retain(|_, request| request.device_id != device_id || request.role.as_deref() != Some(role));
+        let known = changed.paired.get_mut(device_id).filter(|device| device.roles.iter().any(|known| known == role));
+        let was_paired = known.is_some();
+        if let Some(device) = known {
+            device.roles.retain(|known| known != role);
+            device.tokens.remove(role);
+            if device.roles.is_empty() {
+                changed.paired.remove(device_id);
+            }
+        }
+        self.replace(&mut state, changed).await?;
+        Ok(was_paired)
+    }
+
     /// Gives a device another display name.
     pub(crate) async fn rename(&self, device_id: &str, display_name: &str) -> Result<(), Error> {
         let mut state = self.state.lock().await;

@@ -4,6 +4,7 @@ mod devices;
 mod health;
 mod host;
 mod logs;
+mod nodes;
 mod users;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ impl Local {
         health::register(&mut local);
         devices::register(&mut local);
         logs::register(&mut local);
+        nodes::register(&mut local);
         host::register(&mut local);
         users::register(&mut local);
         local

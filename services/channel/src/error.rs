@@ -11,6 +11,56 @@ pub enum Error {
     /// There is no network of that name.
     #[error("invalid channels.status channel")]
     UnknownChannel,
+    /// Nobody is reached by that name of a network.
+    #[error("unsupported channel: {0}")]
+    UnsupportedChannel(String),
+    /// The network has no polls.
+    #[error("unsupported poll channel: {0}")]
+    UnsupportedPollChannel(String),
+    /// The network knows nobody of that address.
+    #[error("Delivering to {label} requires target {hint}")]
+    NoTarget {
+        /// What people call the network.
+        label: &'static str,
+        /// What its addresses look like.
+        hint: &'static str,
+    },
+    /// The network has no account of that name.
+    #[error("unknown account \"{account}\" for channel {channel}")]
+    UnknownAccount {
+        /// The network.
+        channel: &'static str,
+        /// The account.
+        account: String,
+    },
+    /// The account cannot send.
+    #[error("{channel} is not available: {reason}")]
+    NotRunning {
+        /// The network.
+        channel: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no network of that name to log out of.
+    #[error("invalid channels.logout channel")]
+    UnknownLogoutChannel,
+    /// The network's credentials are the configuration's.
+    #[error("channel {0} does not support logout")]
+    NoLogout(&'static str),
+    /// No network links by a code in this build.
+    #[error("web login provider is not available")]
+    NoWebLogin,
+    /// The network is not linked by a code.
+    #[error("web login is not supported by provider {0}")]
+    WebLoginUnsupported(String),
+    /// The credentials cannot be removed.
+    #[error("could not remove {path}")]
+    RemoveCredentials {
+        /// Where they are.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The configuration names too many accounts.
     #[error("channels.{channel}.accounts: at most {max} accounts")]
     TooManyAccounts {
@@ -57,11 +107,22 @@ impl From<verso_kit::config::Error> for Error {
 impl WireError for Error {
     fn code(&self) -> WireCode {
         match self {
-            Self::UnknownChannel => WireCode::InvalidRequest,
-            Self::Replaced => WireCode::Unavailable,
-            Self::TooManyAccounts { .. } | Self::Newer { .. } | Self::Create { .. } | Self::Database(_) | Self::Service(_) => {
-                WireCode::Fault
-            }
+            Self::UnknownChannel
+            | Self::UnsupportedChannel(_)
+            | Self::UnsupportedPollChannel(_)
+            | Self::NoTarget { .. }
+            | Self::UnknownAccount { .. }
+            | Self::UnknownLogoutChannel
+            | Self::NoLogout(_)
+            | Self::NoWebLogin
+            | Self::WebLoginUnsupported(_) => WireCode::InvalidRequest,
+            Self::Replaced | Self::NotRunning { .. } => WireCode::Unavailable,
+            Self::RemoveCredentials { .. }
+            | Self::TooManyAccounts { .. }
+            | Self::Newer { .. }
+            | Self::Create { .. }
+            | Self::Database(_)
+            | Self::Service(_) => WireCode::Fault,
         }
     }
 

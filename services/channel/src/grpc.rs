@@ -1,20 +1,27 @@
 //! The rpc adapter.
 
+mod messaging;
+
+use std::sync::Arc;
+
 use tonic::service::Routes;
 use tonic::{Request, Status};
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
+use verso_kit::peer::MESSAGE_BYTES_MAX;
 use verso_kit::service::Context;
 use verso_proto::channel::v1::channel_server::{Channel as ChannelService, ChannelServer};
+use verso_proto::channel::v1::messaging_server::MessagingServer;
 use verso_proto::channel::v1::{
     Account, AccountList, ChannelMeta, ChannelSummary, ChannelsStatusRequest, ChannelsStatusResponse, HealthSummaryRequest,
-    HealthSummaryResponse,
+    HealthSummaryResponse, StatusIssue,
 };
 
 use crate::accounts::{Accounts, Channel, Fare};
 use crate::error::Error;
+use crate::logins::Logins;
 use crate::settings;
 use crate::store::Store;
 
@@ -23,13 +30,16 @@ pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<R
     let configured = settings::accounts(context)?;
     let store = Store::open(context.folder()?.join("channel.sqlite"), context.epoch).await?;
     let accounts = Accounts::start(configured, store, &context.clock).await?;
-    let service = Service { accounts, clock: context.clock.clone(), shutdown: shutdown.clone() };
-    Ok(Routes::new(ChannelServer::new(service)))
+    let logins = Logins::new(context.state_dir.join("credentials"));
+    let service = Arc::new(Service { accounts, logins, clock: context.clock.clone(), shutdown: shutdown.clone() });
+    let routes = Routes::new(ChannelServer::from_arc(Arc::clone(&service)));
+    Ok(routes.add_service(MessagingServer::from_arc(service).max_decoding_message_size(MESSAGE_BYTES_MAX)))
 }
 
 #[derive(Debug)]
 struct Service {
     accounts: Accounts,
+    logins: Logins,
     clock: Clock,
     shutdown: CancellationToken,
 }
@@ -78,10 +88,16 @@ fn report(channels: &[Channel], ts_ms: i64) -> ChannelsStatusResponse {
         });
         report.channels.insert(id(channel), summary(channel));
         report.channel_accounts.insert(id(channel), AccountList { accounts: channel.accounts.iter().map(account).collect() });
+        report.status_issues.extend(channel.accounts.iter().filter_map(|fare| issue(channel, fare)));
         let default = channel.default_account().map(|fare| fare.account.id.clone()).unwrap_or_default();
         report.channel_default_account_id.insert(id(channel), default);
     }
     report
+}
+
+fn issue(channel: &Channel, fare: &Fare) -> Option<StatusIssue> {
+    let message = fare.last_error.clone()?;
+    Some(StatusIssue { channel: id(channel), account_id: fare.account.id.clone(), kind: "runtime".to_owned(), message })
 }
 
 fn id(channel: &Channel) -> String {

@@ -3,7 +3,9 @@
 mod accounts;
 mod error;
 mod grpc;
+mod logins;
 mod network;
+mod outbound;
 mod settings;
 mod store;
 

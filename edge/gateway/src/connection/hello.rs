@@ -93,6 +93,8 @@ pub(super) fn announcements(request: &ConnectRequest, auth: &GrantedAuth, princi
             node: Some(NodeInfo {
                 node_id: principal.device_id.clone().unwrap_or_default(),
                 display_name: client.display_name,
+                client_id: Some(client.id),
+                client_mode: Some(client.mode),
                 platform: Some(client.platform),
                 version: Some(client.version),
                 device_family: client.device_family,

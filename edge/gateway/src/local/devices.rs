@@ -6,6 +6,7 @@ use verso_proto::edge::v1::{
     DevicePairResolved, DeviceTokenRevokeRequest, DeviceTokenRevokeResponse, DeviceTokenRotateRequest, DeviceTokenRotateResponse,
 };
 use verso_proto::methods::Scope;
+use verso_proto::node::v1::ForgetRequest;
 use verso_protocol::auth::{covers, missing_scope};
 use verso_protocol::close::Close;
 use verso_protocol::{ErrorShape, Version};
@@ -43,6 +44,8 @@ pub(super) fn register(local: &mut Local) {
         for role in ["operator", "node"] {
             gateway.connections.close_device(&request.device_id, role, &Close::DEVICE_REMOVED);
         }
+        // A node service that is away keeps a node that cannot come back; whoever minds removes it by name.
+        drop(gateway.services.call(ForgetRequest { node_id: request.device_id.clone() }).await);
         Ok(DevicePairRemoveResponse { device_id: request.device_id })
     });
     local.on::<DevicePairRenameRequest, _, _>(|asking, request| async move {

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::Version;
-use super::table::{ERRORS, EVENTS, Edit, RESPONSES, Row};
+use super::table::{ERRORS, EVENTS, Edit, RESPONSES, Row, WORDINGS};
 use crate::object::Builder;
 use crate::{Code, ErrorShape, Object};
 
@@ -54,6 +56,9 @@ impl Adapter {
                 error.message = Cow::Borrowed(short);
             }
         }
+        if let Some(row) = WORDINGS.iter().find(|row| row.version == self.version && error.message == row.sent) {
+            error.message = Cow::Borrowed(row.becomes);
+        }
         error
     }
 
@@ -86,8 +91,11 @@ fn lookup<'a>(text: &'a str, path: &str) -> Option<&'a str> {
     path.split('.').try_fold(text, |text, name| Object::parse(text)?.get(name))
 }
 
-/// Applies edits at dotted paths; none if nothing changed. Values off the paths are copied as text.
+/// Applies edits at dotted paths, to every element of an array on the way; none if nothing changed. Values off the paths are copied as text.
 fn rewrite(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
+    if text.starts_with('[') {
+        return rewrite_each(text, edits);
+    }
     let object = Object::parse(text)?;
     let mut out = Builder::with_capacity(text.len());
     let mut changed = false;
@@ -108,6 +116,16 @@ fn rewrite(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
         out.member(name, inner.as_deref().unwrap_or(kept));
     }
     changed.then(|| out.finish())
+}
+
+fn rewrite_each(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
+    let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let rewritten: Vec<_> = elements.iter().map(|element| rewrite(element.get(), edits)).collect();
+    if rewritten.iter().all(Option::is_none) {
+        return None;
+    }
+    let parts: Vec<_> = elements.iter().zip(&rewritten).map(|(element, new)| new.as_deref().unwrap_or(element.get())).collect();
+    Some(format!("[{}]", parts.join(",")))
 }
 
 impl Edit {

@@ -66,6 +66,32 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V4, "chat.startup", "thinkingLevel"),
     drop(V3, "device.token.rotate", "tokenDelivery"),
     drop(V3, "sessions.patch", "resolved"),
+    drop(V3, "node.list", "nodes.clientId"),
+    drop(V3, "node.list", "nodes.clientMode"),
+    drop(V3, "node.list", "nodes.sessionHost"),
+    drop(V3, "node.list", "nodes.nodePluginTools"),
+    drop(V3, "node.list", "nodes.approvalState"),
+    drop(V3, "node.list", "nodes.lastConnectedAtMs"),
+    drop(V3, "node.list", "nodes.lastSeenAtMs"),
+    drop(V3, "node.list", "nodes.lastSeenReason"),
+    drop(V3, "node.list", "nodes.approvedAtMs"),
+    drop(V3, "node.list", "nodes.hostStats"),
+    drop(V3, "node.describe", "clientId"),
+    drop(V3, "node.describe", "clientMode"),
+    drop(V3, "node.describe", "sessionHost"),
+    drop(V3, "node.describe", "nodePluginTools"),
+    drop(V3, "node.describe", "approvalState"),
+    drop(V3, "node.describe", "lastConnectedAtMs"),
+    drop(V3, "node.describe", "lastSeenAtMs"),
+    drop(V3, "node.describe", "lastSeenReason"),
+    drop(V3, "node.describe", "approvedAtMs"),
+    drop(V3, "node.describe", "hostStats"),
+    drop(V3, "node.event", "event"),
+    drop(V3, "node.event", "handled"),
+    drop(V3, "node.event", "reason"),
+    drop(V3, "channels.status", "statusIssues"),
+    drop(V3, "exec.approvals.get", "resolvedDefaults"),
+    drop(V3, "exec.approvals.set", "resolvedDefaults"),
 ];
 
 /// Differences in the payloads of events.
@@ -93,6 +119,10 @@ pub(super) static EVENTS: &[Row] = &[
     drop(V3, "chat", "deltaText"),
     drop(V3, "chat", "replace"),
     Row { version: V3, name: "chat", path: "state", edit: Edit::Suppress(&["\"status\""]) },
+    drop(V3, "exec.approval.requested", "request.commandArgv"),
+    drop(V3, "exec.approval.requested", "request.envKeys"),
+    drop(V3, "exec.approval.requested", "request.nodeId"),
+    drop(V3, "exec.approval.requested", "request.warningText"),
 ];
 
 /// Differences in errors. Details are the same for both: the older clients' schemas allow them anywhere.
@@ -100,4 +130,19 @@ pub(super) static ERRORS: &[ErrorRow] = &[
     ErrorRow { version: V3, code: Code::Forbidden, becomes: Some(Code::InvalidRequest), short_message: None },
     ErrorRow { version: V3, code: Code::ApprovalNotFound, becomes: Some(Code::InvalidRequest), short_message: None },
     ErrorRow { version: V3, code: Code::NotPaired, becomes: None, short_message: Some("pairing required") },
+    ErrorRow { version: V3, code: Code::InvalidRequest, becomes: None, short_message: Some("node command not allowed") },
+];
+
+/// One difference in what an error says.
+#[derive(Debug)]
+pub(super) struct Wording {
+    pub(super) version: Version,
+    pub(super) sent: &'static str,
+    pub(super) becomes: &'static str,
+}
+
+/// Differences in what errors say.
+pub(super) static WORDINGS: &[Wording] = &[
+    Wording { version: V3, sent: "unknown or expired approval id", becomes: "unknown approval id" },
+    Wording { version: V3, sent: "TIMEOUT: node invoke timed out", becomes: "node invoke timed out" },
 ];

@@ -179,3 +179,21 @@ fn an_unchecked_connect_announces_the_wording_that_it_wants() {
     }
     assert_eq!(Version::announced(None), Version::V3);
 }
+
+#[test]
+fn nodes_are_shown_as_each_version_knows_them() {
+    let list = r#"{"ts":1,"nodes":[{"nodeId":"a","clientId":"node-host","hostStats":{"cpuCount":1}},{"nodeId":"b"}]}"#;
+    assert_eq!(parsed(&Adapter::for_version(3).response("node.list", list)), json!({"ts": 1, "nodes": [{"nodeId": "a"}, {"nodeId": "b"}]}));
+    assert_eq!(Adapter::for_version(4).response("node.list", list), list);
+}
+
+#[test]
+fn errors_about_nodes_say_what_each_version_expects() {
+    let sent =
+        ["TIMEOUT: node invoke timed out", "unknown or expired approval id", "node command not allowed: \"x\" is not in the allowlist"];
+    let older = ["node invoke timed out", "unknown approval id", "node command not allowed"];
+    for (sent, older) in sent.into_iter().zip(older) {
+        assert_eq!(Adapter::for_version(3).error(ErrorShape::invalid(sent)).message, older);
+        assert_eq!(Adapter::for_version(4).error(ErrorShape::invalid(sent)).message, sent);
+    }
+}

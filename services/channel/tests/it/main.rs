@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod messaging;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ async fn lists_nothing_without_channels() {
     let mut client = start(state.path(), json!({})).await;
     let expected = json!({
         "ts": NOW_MS, "channelOrder": [], "channelLabels": {}, "channelDetailLabels": {}, "channelSystemImages": {},
-        "channelMeta": [], "channels": {}, "channelAccounts": {}, "channelDefaultAccountId": {},
+        "channelMeta": [], "channels": {}, "channelAccounts": {}, "channelDefaultAccountId": {}, "statusIssues": [],
     });
     assert_eq!(wire(&mut client, ChannelsStatusRequest::default()).await, expected);
     let health = client.health_summary(HealthSummaryRequest {}).await.unwrap().into_inner();
