@@ -9,7 +9,7 @@ use verso_proto::node::v1::{
     BrowserRequestRequest, BrowserRequestResponse, ForgetRequest, ForgetResponse, InvokeChunk, InvokeFeedRequest, InvokeFeedResponse,
     InvokeInput, InvokeProgressRequest, InvokeProgressResponse, PendingAckRequest, PendingAckResponse, PendingDrainRequest,
     PendingDrainResponse, PendingPullRequest, PendingPullResponse, PluginToolsUpdateRequest, PluginToolsUpdateResponse,
-    RunnerInventoryUpdateRequest, RunnerInventoryUpdateResponse, SkillsBinsRequest, SkillsBinsResponse, SkillsUpdateRequest,
+    RunnerInventoryUpdateRequest, RunnerInventoryUpdateResponse, SkillsUpdateRequest,
     SkillsUpdateResponse,
 };
 
@@ -63,10 +63,6 @@ impl Links for Service {
 
     async fn runner_inventory_update(&self, _: Request<RunnerInventoryUpdateRequest>) -> Reply<RunnerInventoryUpdateResponse> {
         reply(RunnerInventoryUpdateResponse { ok: true })
-    }
-
-    async fn skills_bins(&self, _: Request<SkillsBinsRequest>) -> Reply<SkillsBinsResponse> {
-        reply(SkillsBinsResponse::default())
     }
 
     async fn browser_request(&self, request: Request<BrowserRequestRequest>) -> Reply<BrowserRequestResponse> {
