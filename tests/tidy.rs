@@ -67,6 +67,7 @@ fn every_room_says_what_it_is() {
         "edge/protocol",
         "edge/gateway",
         "edge/client",
+        "edge/nodehost",
         "edge/cli",
         "tests",
         "deploy",
@@ -92,6 +93,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("edge/protocol", vec!["proto"]),
         ("edge/client", vec!["proto", "kit", "protocol"]),
         ("edge/gateway", vec!["proto", "kit", "config", "protocol"]),
+        ("edge/nodehost", vec!["proto", "kit", "client"]),
     ])
 }
 

@@ -4,6 +4,7 @@ mod agents;
 mod chats;
 mod cron;
 mod duration;
+mod node;
 mod peers;
 mod reach;
 mod usage;
@@ -19,6 +20,7 @@ pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Pr
 pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
 pub(crate) use cron::{Cron, Job};
 pub(crate) use duration::milliseconds;
+pub(crate) use node::{NodeCommand, NodeRun};
 pub(crate) use peers::{Devices, Nodes, NodesRun};
 pub(crate) use reach::{Group, Reach};
 pub(crate) use usage::Usage;
@@ -98,6 +100,12 @@ pub(crate) enum Command {
     Protocol {
         #[command(subcommand)]
         command: Protocol,
+    },
+    /// Be a node of a gateway: run programs for its agents, as far as this machine's rules allow.
+    #[command(arg_required_else_help = true)]
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
     },
     /// Print a completion script for a shell.
     Completion(Completion),

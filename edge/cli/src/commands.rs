@@ -12,6 +12,7 @@ mod gateway_status;
 mod health;
 mod logs;
 mod message;
+mod node;
 mod nodes;
 mod remote;
 mod services;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use verso_kit::config::Env;
 
-use crate::args::{Cli, Command, GatewayCommand, Usage};
+use crate::args::{Cli, Command, GatewayCommand, NodeCommand, Usage};
 use crate::config::Snapshot;
 use crate::environment;
 use crate::failure::{self, Failure};
@@ -89,6 +90,11 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             let session = session();
             session.guard()?;
             runtime()?.block_on(agent::run(&session, &arguments))?;
+        }
+        Some(Command::Node { command: NodeCommand::Run(arguments) }) => {
+            let session = session();
+            session.guard()?;
+            runtime()?.block_on(node::run(&session, &arguments))?;
         }
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
         Some(Command::Services { command }) => runtime()?.block_on(services::run(&session(), &command))?,
