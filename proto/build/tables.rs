@@ -62,13 +62,15 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
     let schema = schema::of(pool, &method.input(), flag("open"));
     Ok(format!(
         "Method {{ name: {name:?}, service: {service:?}, path: {path:?}, scope: Scope::{scope}, scope_v3: {scope_v3}, role: Role::{role}, retry: Retry::{retry}, \
-         streaming: {streaming}, since: {since}, listed: {listed}, timeout_ms: {timeout_ms}, dynamic_scope: {dynamic}, \
+         streaming: {streaming}, since: {since}, listed: {listed}, timeout_ms: {timeout_ms}, control_write: {control_write}, \
+         dynamic_scope: {dynamic}, \
          params_schema: {schema:?}, result_schema: {result:?}, transcode: {transcode} }}",
         service = method.parent_service().full_name(),
         path = format!("/{}/{}", method.parent_service().full_name(), method.name()),
         streaming = method.is_server_streaming(),
         since = number("since").max(3),
         listed = !name.is_empty() && !flag("unlisted"),
+        control_write = flag("control_write"),
         dynamic = dynamic_scope(options),
         schema = schema.to_string(),
         // Internal rpcs have no JSON form.

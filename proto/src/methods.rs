@@ -37,6 +37,8 @@ pub struct Method {
     pub listed: bool,
     /// How long one call may take, in milliseconds. A stream has no limit of its own.
     pub timeout_ms: u32,
+    /// Changes how the gateway itself runs: one client may call it only so often.
+    pub control_write: bool,
     /// A rule that changes the scope of one call by what the call contains.
     pub dynamic_scope: Option<DynamicScopeRule>,
     /// JSON Schema of the parameters, as text.

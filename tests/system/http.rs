@@ -6,7 +6,7 @@ use verso_tests::gateway::TOKEN;
 use verso_tests::provider::reply;
 use verso_tests::{Gateway, Provider, eventually};
 
-fn http() -> Client {
+pub(crate) fn http() -> Client {
     // The first test to come here installs it; the others find it there.
     drop(rustls::crypto::ring::default_provider().install_default());
     Client::builder().tls_certs_only([]).build().expect("a client")

@@ -8,6 +8,7 @@ mod handshake;
 mod http;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod raw;
 mod telemetry;
 mod turns;

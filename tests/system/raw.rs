@@ -32,6 +32,11 @@ impl Raw {
         self.socket.send(Message::text(text.into())).await.expect("an open socket");
     }
 
+    /// Sends a frame that the peer may refuse to take.
+    pub(crate) async fn try_send(&mut self, text: String) {
+        drop(self.socket.send(Message::text(text)).await);
+    }
+
     /// Reads the next JSON frame, or how the socket was closed.
     pub(crate) async fn next(&mut self) -> Result<Value, (u16, String)> {
         loop {

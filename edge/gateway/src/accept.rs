@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,11 @@ use verso_kit::service::is_replaced;
 use verso_proto::edge::v1::Shutdown;
 use verso_protocol::close::Close;
 
+use crate::admission::{Place, Stage, Visitor};
 use crate::connection;
 use crate::gateway::Gateway;
 use crate::http::Asked;
+use crate::metrics::Limit;
 use crate::request_facts::Facts;
 
 /// How long a peer may take to send the head of a request.
@@ -96,8 +98,11 @@ impl Door {
                 Ok((stream, address)) => {
                     // A frame must not wait for its successor.
                     drop(stream.set_nodelay(true));
-                    let door = self.clone();
-                    self.gateway.tasks.spawn("connection", door.serve(stream, address));
+                    let visitor = self.visitor(address.ip().to_canonical());
+                    // One too many is closed unheard: an answer would cost what the limit is to save.
+                    if let Ok(place) = self.gateway.admission.enter(visitor, Stage::Http, &self.gateway.limits) {
+                        self.gateway.tasks.spawn("connection", self.clone().serve(stream, address, place));
+                    }
                 }
                 Err(error) => {
                     warn!(error = &error as &dyn std::error::Error, "could not accept a connection");
@@ -107,7 +112,13 @@ impl Door {
         }
     }
 
-    async fn serve(self, stream: TcpStream, address: SocketAddr) {
+    fn visitor(&self, address: IpAddr) -> Visitor {
+        let stands_for_many = address.is_loopback() || self.gateway.config().is_trusted_proxy(address);
+        Visitor { address, stands_for_many }
+    }
+
+    /// Serves HTTP on a connection, which has its place until then.
+    async fn serve(self, stream: TcpStream, address: SocketAddr, place: Place) {
         let closing = self.closing.clone();
         let service = service_fn(move |request| {
             let door = self.clone();
@@ -127,6 +138,7 @@ impl Door {
                 drop(serving.await);
             }
         }
+        drop(place);
     }
 
     async fn answer(self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
@@ -134,6 +146,7 @@ impl Door {
         if wants_upgrade(request.headers()) {
             return self.upgrade(request, facts);
         }
+        self.gateway.limits.metrics.http_request();
         request.extensions_mut().insert(Asked { facts });
         let routed = self.router.oneshot(request.map(Body::new)).await;
         routed.unwrap_or_else(|never| match never {})
@@ -148,21 +161,27 @@ impl Door {
         if self.gateway.is_draining() {
             return (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], "The gateway is restarting").into_response();
         }
-        let Some(waiting) = self.gateway.connections.admit(facts.client_ip, &self.gateway.limits) else {
-            return (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], "Too many unauthenticated sockets").into_response();
+        let place = match self.gateway.admission.enter(self.visitor(facts.client_ip), Stage::Waiting, &self.gateway.limits) {
+            Ok(place) => place,
+            Err(Limit::UnauthenticatedPerAddress | Limit::Unauthenticated) => return too_many("Too many unauthenticated sockets"),
+            Err(_) => return too_many("Too many connections"),
         };
         let upgraded = hyper::upgrade::on(&mut request);
         let gateway = self.gateway;
         gateway.tasks.clone().spawn("socket", async move {
             let Ok(upgraded) = upgraded.await else { return };
             if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
-                connection::run(gateway, parts.io.into_inner(), parts.read_buf, facts, waiting).await;
+                connection::run(gateway, parts.io.into_inner(), parts.read_buf, facts, place).await;
             }
         });
         let accept = derive_accept_key(key.as_bytes());
         let headers = [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, accept.as_str())];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
+}
+
+fn too_many(text: &'static str) -> Response<Body> {
+    (StatusCode::SERVICE_UNAVAILABLE, [(CONNECTION, "close")], text).into_response()
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {

@@ -4,8 +4,9 @@ mod auth;
 
 use serde::Deserialize;
 use verso_kit::config::{Env, Error, File, Secret};
-use verso_protocol::auth::{ControlUiPolicy, Mode};
+use verso_protocol::auth::{ControlUiPolicy, Mode, is_listed};
 
+use crate::limits::LimitsConfig;
 pub(crate) use auth::{Auth, RateLimit, Tailscale, TailscaleMode};
 
 /// The port when nothing says otherwise.
@@ -31,6 +32,8 @@ pub struct Config {
     pub http: Http,
     /// How the tailnet reaches the gateway.
     pub tailscale: Tailscale,
+    /// What clients may use.
+    pub limits: LimitsConfig,
 }
 
 /// The browser client.
@@ -95,7 +98,13 @@ impl Config {
         let port = env.get("VERSO_GATEWAY_PORT").and_then(|port| port.parse().ok()).filter(|port| *port > 0);
         config.port = port.or(config.port);
         auth::check(&config)?;
+        config.limits.check()?;
         Ok(config)
+    }
+
+    /// Whether an address is that of a declared proxy.
+    pub(crate) fn is_trusted_proxy(&self, address: std::net::IpAddr) -> bool {
+        is_listed(&self.trusted_proxies, address)
     }
 
     /// Whether people of the tailnet are let in by their identity.

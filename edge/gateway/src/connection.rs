@@ -22,10 +22,11 @@ use verso_protocol::close::Close;
 use verso_protocol::frames::{Rejected, RequestFrame, event};
 use verso_protocol::{Code, ErrorShape};
 
-use crate::connections::Waiting;
+use crate::admission::Place;
 use crate::dispatch::Asking;
 use crate::gateway::Gateway;
 use crate::metered::Metered;
+use crate::metrics::Limit;
 use crate::outlet::{Outgoing, Outlet};
 use crate::request_facts::Facts;
 use crate::wire::{self, TextFrame};
@@ -47,8 +48,9 @@ type Socket = WebSocketStream<Metered<TcpStream>>;
 /// Runs an upgraded connection to its end.
 ///
 /// What an idle connection keeps is the state of this function, so whatever happens only once is on the heap and gone when it is done.
-pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, facts: Facts, waiting: Waiting) {
-    let Some((mut socket, outlet)) = Box::pin(establish(Arc::clone(&gateway), stream, early, facts, waiting)).await else { return };
+pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, facts: Facts, place: Place) {
+    let established = Box::pin(establish(Arc::clone(&gateway), stream, early, facts, place)).await;
+    let Some((mut socket, outlet, place)) = established else { return };
     let ending = serve(&gateway, &mut socket, &outlet).await;
     gateway.connections.remove(&outlet.conn_id);
     if let Some(device_id) = &outlet.device_id {
@@ -59,6 +61,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, 
     if let Some(ending) = ending {
         Box::pin(close(gateway, socket, ending)).await;
     }
+    drop(place);
 }
 
 /// Shakes hands in time; none when that did not come to a connection.
@@ -67,8 +70,8 @@ async fn establish(
     stream: TcpStream,
     early: Bytes,
     facts: Facts,
-    waiting: Waiting,
-) -> Option<(Socket, Arc<Outlet>)> {
+    mut place: Place,
+) -> Option<(Socket, Arc<Outlet>, Place)> {
     let limits = &gateway.limits;
     let metered = Metered::new(stream, &early, limits.preauth_payload_bytes_max + PREAUTH_OVERHEAD_BYTES);
     let config = WebSocketConfig::default()
@@ -80,14 +83,18 @@ async fn establish(
     let conn_id = uuid::Uuid::new_v4().to_string();
     let refusal = match timeout(limits.handshake, greet(&gateway, &mut socket, &facts, conn_id)).await {
         Ok(Ok(outlet)) => {
-            drop(waiting);
+            place.establish();
+            limits.metrics.opened();
             socket.get_mut().lift();
             handshake::introduce(&gateway, &outlet.conn_id).await;
             debug!(conn = outlet.conn_id, client = outlet.principal.client_id, "connected");
-            return Some((socket, outlet));
+            return Some((socket, outlet, place));
         }
         Ok(Err(refusal)) => refusal,
-        Err(_) => Close::NORMAL.into(),
+        Err(_) => {
+            limits.metrics.reached(Limit::Handshake);
+            Close::NORMAL.into()
+        }
     };
     if let Some(response) = refusal.response {
         // A peer that is gone already cannot be told.
@@ -122,11 +129,15 @@ async fn greet(gateway: &Arc<Gateway>, socket: &mut Socket, facts: &Facts, conn_
         match next_text(socket).await {
             Incoming::Text(text) => break text,
             Incoming::Pong => {}
-            Incoming::TooBig => return Err(Close::TOO_BIG.into()),
+            Incoming::TooBig => {
+                gateway.limits.metrics.reached(Limit::PreauthPayload);
+                return Err(Close::TOO_BIG.into());
+            }
             Incoming::End => return Err(Close::NORMAL.into()),
         }
     };
     if text.len() > gateway.limits.preauth_payload_bytes_max {
+        gateway.limits.metrics.reached(Limit::PreauthPayload);
         return Err(Close::TOO_BIG.into());
     }
     handshake::connect(gateway, &text, &nonce, facts, conn_id).await
@@ -147,12 +158,21 @@ async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>
             incoming = next_text(socket), if in_flight.available_permits() > 0 => match incoming {
                 Incoming::Text(text) => take(&asking, &in_flight, &text),
                 Incoming::Pong => outlet.pong(),
-                Incoming::TooBig => return Some(Close::TOO_BIG),
+                Incoming::TooBig => {
+                    gateway.limits.metrics.reached(Limit::Payload);
+                    return Some(Close::TOO_BIG);
+                }
                 Incoming::End => return None,
             },
-            _ = in_flight.acquire(), if in_flight.available_permits() == 0 => {}
+            () = room(gateway, &in_flight), if in_flight.available_permits() == 0 => {}
         }
     }
+}
+
+/// Waits until one of the requests in flight is answered.
+async fn room(gateway: &Gateway, in_flight: &Semaphore) {
+    gateway.limits.metrics.reached(Limit::RequestsPerConnection);
+    drop(in_flight.acquire().await);
 }
 
 /// Reads one request and begins to answer it.

@@ -1,9 +1,8 @@
 //! All live connections, and how events reach them.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use verso_proto::wire::v1::Audience;
 use verso_protocol::auth::{SharedMethod, may_receive};
@@ -11,14 +10,13 @@ use verso_protocol::close::Close;
 
 use crate::event::Rendered;
 use crate::limits::Limits;
+use crate::metrics::Limit;
 use crate::outlet::Outlet;
 
 /// The live connections of one edge.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     live: RwLock<HashMap<String, Arc<Outlet>>>,
-    /// How many sockets of each address wait for `hello-ok`.
-    waiting: Mutex<HashMap<IpAddr, usize>>,
     /// Events that were given to connections since the start.
     delivered: AtomicU64,
 }
@@ -61,6 +59,7 @@ impl Connections {
     pub(crate) fn ping(&self, limits: &Limits) {
         for outlet in self.all() {
             if !outlet.ping(limits) {
+                limits.metrics.reached(Limit::Ping);
                 outlet.close(Close::NORMAL);
             }
         }
@@ -94,42 +93,12 @@ impl Connections {
         self.all().into_iter().filter_map(|outlet| outlet.device_id.clone()).collect()
     }
 
-    /// Counts a socket that waits for `hello-ok`; none when its address has too many.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Waiting> {
-        let mut waiting = self.waiting();
-        let count = waiting.entry(address).or_default();
-        if *count >= limits.unauthenticated_per_address_max {
-            return None;
-        }
-        *count += 1;
-        drop(waiting);
-        Some(Waiting { connections: Arc::clone(self), address })
+    /// Events that were given to connections since the start.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     fn all(&self) -> Vec<Arc<Outlet>> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A socket that waits for `hello-ok`; dropping it makes room for another one of its address.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    connections: Arc<Connections>,
-    address: IpAddr,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut waiting = self.connections.waiting();
-        if let Some(count) = waiting.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.remove(&self.address);
-            }
-        }
     }
 }

@@ -16,11 +16,15 @@ use verso_protocol::{Adapter, ErrorShape, validation};
 use crate::error::{fault, wire};
 use crate::gateway::Gateway;
 use crate::local::Answer;
+use crate::metrics::Limit;
 use crate::outlet::Outlet;
 use crate::services::{is_local, process_name};
 
 /// How long a streaming answer may be picked up again after its service died.
 const RESUME_WINDOW: Duration = Duration::from_secs(30);
+
+/// How the refusal of a call begins that the peer's role does not allow.
+const UNAUTHORIZED_ROLE: &str = "unauthorized role:";
 
 /// Who asks, and where the answer goes.
 #[derive(Debug, Clone)]
@@ -41,13 +45,17 @@ pub(crate) struct Admitted {
 impl Asking {
     /// Checks a request; one that fails is answered at once.
     pub(crate) fn admit(&self, frame: &RequestFrame<'_>) -> Option<Admitted> {
-        match self.check(frame) {
+        let checked = self.check(frame);
+        let by_role = checked.as_ref().err().is_some_and(|error| error.message.starts_with(UNAUTHORIZED_ROLE));
+        self.outlet.note_role(!by_role, &self.gateway.limits);
+        match checked {
             Ok(method) => {
                 let params = frame.params.map_or("{}", |params| if params.get() == "null" { "{}" } else { params.get() }).to_owned();
                 let trace = frame.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate);
                 Some(Admitted { id: frame.id.to_string(), method, params, trace })
             }
             Err(error) => {
+                self.gateway.limits.metrics.answered(&frame.method, Some(error.code));
                 self.refuse(&frame.id, error);
                 None
             }
@@ -85,7 +93,18 @@ impl Asking {
         let peer = self.outlet.peer;
         let method = authorize(peer, &frame.method, frame.params)?;
         validation::check(peer.version, method, frame.params).map_err(ErrorShape::invalid)?;
+        if method.control_write {
+            self.admit_control_write(method)?;
+        }
         Ok(method)
+    }
+
+    /// A client that reconnects is still the same one, if it is a device or says which instance it is.
+    fn admit_control_write(&self, method: &'static Method) -> Result<(), ErrorShape> {
+        let (limits, principal) = (&self.gateway.limits, &self.outlet.principal);
+        let client = principal.device_id.as_deref().or(principal.instance_id.as_deref()).unwrap_or(&principal.client_id);
+        let admitted = self.gateway.control_writes.admit(method.name, client, limits.control_writes_per_minute_max);
+        admitted.inspect_err(|_| limits.metrics.reached(Limit::ControlWrites))
     }
 
     async fn answer_locally(&self, admitted: &Admitted) {
@@ -144,6 +163,7 @@ impl Asking {
 
     fn finish(&self, admitted: &Admitted, answer: Answer) {
         let adapter = self.adapter();
+        self.gateway.limits.metrics.answered(admitted.method.name, answer.as_ref().err().map(|error| error.code));
         match answer {
             Ok(payload) => {
                 let name = admitted.method.name;

@@ -14,8 +14,10 @@ use verso_proto::wire::v1::StateVersion;
 use verso_protocol::auth::SharedMethod;
 use verso_protocol::close::Close;
 
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::control_writes::ControlWrites;
 use crate::devices::Devices;
 use crate::event::Rendered;
 use crate::health::Health;
@@ -33,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) context: Context,
     config: ArcSwap<Config>,
     pub(crate) limits: Limits,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) control_writes: ControlWrites,
     pub(crate) services: Services,
     pub(crate) connections: Arc<Connections>,
     pub(crate) devices: Devices,
@@ -71,8 +75,10 @@ impl Gateway {
             devices,
             preferences,
             tailnet: Daemon::of(&context.env),
+            limits: config.limits.limits(),
+            admission: Arc::default(),
+            control_writes: ControlWrites::default(),
             config: ArcSwap::from_pointee(config),
-            limits: Limits::default(),
             connections: Arc::default(),
             local: Local::new(),
             health: Health::default(),

@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod chat;
 mod errors;
+mod metrics;
 mod models;
 mod probes;
 
@@ -34,6 +35,7 @@ pub(crate) struct Asked {
 pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
     Router::new()
         .merge(probes::routes())
+        .merge(metrics::routes())
         .merge(models::routes())
         .merge(chat::routes())
         .fallback(async || errors::Refusal::NotFound)

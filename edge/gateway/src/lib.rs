@@ -1,9 +1,11 @@
 //! The edge: terminates the WebSocket protocol and the HTTP APIs on one port and fans requests out to the services.
 
 mod accept;
+mod admission;
 mod config;
 mod connection;
 mod connections;
+mod control_writes;
 mod devices;
 mod dispatch;
 mod error;
@@ -14,6 +16,7 @@ mod http;
 mod limits;
 mod local;
 mod metered;
+mod metrics;
 mod outlet;
 mod preferences;
 mod rate_limit;

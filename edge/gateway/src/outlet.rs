@@ -1,7 +1,7 @@
 //! What waits to be sent to one connection: a queue within a byte budget, numbered as it is filled.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,6 +12,7 @@ use verso_protocol::close::Close;
 
 use crate::event::Rendered;
 use crate::limits::Limits;
+use crate::metrics::Limit;
 
 /// What one queued frame costs besides its text, in bytes.
 const OVERHEAD_BYTES: usize = 64;
@@ -33,6 +34,8 @@ pub(crate) struct Outlet {
     filled: Notify,
     /// A ping was sent and not answered yet.
     awaits_pong: AtomicBool,
+    /// Calls in a row that the peer's role does not allow.
+    role_refusals: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +83,7 @@ impl Outlet {
             queue: Mutex::default(),
             filled: Notify::new(),
             awaits_pong: AtomicBool::new(false),
+            role_refusals: AtomicU32::new(0),
         }
     }
 
@@ -124,6 +128,16 @@ impl Outlet {
     /// Notes that the peer answered.
     pub(crate) fn pong(&self) {
         self.awaits_pong.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes whether the peer's role allowed its last call; one that keeps calling what it may not is closed.
+    pub(crate) fn note_role(&self, allowed: bool, limits: &Limits) {
+        if allowed {
+            self.role_refusals.store(0, Ordering::Relaxed);
+        } else if self.role_refusals.fetch_add(1, Ordering::Relaxed) >= limits.unauthorized_calls_max {
+            limits.metrics.reached(Limit::UnauthorizedCalls);
+            self.close(Close::REPEATED_UNAUTHORIZED);
+        }
     }
 
     /// Sends what is queued, then closes the connection.
@@ -178,7 +192,10 @@ impl Outlet {
         let size_bytes = outgoing.size_bytes(self.peer);
         // One frame may always wait, however large: a response above the budget is not the reader's fault.
         if !queue.frames.is_empty() && queue.size_bytes + size_bytes > limits.buffered_bytes_max {
-            if !drop_if_slow {
+            limits.metrics.reached(Limit::BufferedBytes);
+            if drop_if_slow {
+                limits.metrics.dropped();
+            } else {
                 self.close_at_once(queue, Close::SLOW_CONSUMER);
             }
             return;

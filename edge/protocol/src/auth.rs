@@ -13,7 +13,7 @@ mod vouched;
 pub use access::{Peer, PeerRole, authorize, may_receive, missing_scope};
 pub use device::{Challenge, PayloadVersion, PublicKey, SigningFields, VerifiedDevice, verify_device};
 pub use deviceless::{ControlUiPolicy, Deviceless, admit_without_device};
-pub use network::{RequestFacts, check_origin, client_address, is_direct_local, is_trusted_proxy};
+pub use network::{RequestFacts, check_origin, client_address, is_direct_local, is_listed, is_trusted_proxy};
 pub use pairing::{Approved, Asked, PairingReason, Waiting, pairing_needed, pairing_required};
 pub use refusal::{Refusal, RefusalFacts};
 pub use scopes::{ScopeSet, covers, requested_scopes, scope_name};

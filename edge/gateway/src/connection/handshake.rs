@@ -63,9 +63,9 @@ pub(super) async fn connect(
         Rejected::NotARequest { .. } => Close::INVALID_FRAME,
     })?;
     let wording = Version::announced(frame.params);
-    let refuse = |version: Version, (error, close): Failure| Refusal {
-        response: Some(response_error(&frame.id, &Adapter::new(version).error(error))),
-        close,
+    let refuse = |version: Version, (error, close): Failure| {
+        gateway.limits.metrics.refused(&error);
+        Refusal { response: Some(response_error(&frame.id, &Adapter::new(version).error(error))), close }
     };
     let (request, version) = parse(&frame, wording).map_err(|failure| refuse(wording, failure))?;
     let role = PeerRole::parse(request.role.as_deref()).map_err(|error| refuse(version, closing(error)))?;

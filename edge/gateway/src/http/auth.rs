@@ -11,6 +11,7 @@ use verso_protocol::auth::{Mode, RequestFacts, check_origin, check_shared, is_tr
 use super::Asked;
 use super::errors::Refusal;
 use crate::gateway::Gateway;
+use crate::metrics::Limit;
 use crate::rate_limit::Guesser;
 
 /// Lets a request for the chat APIs in, if they are served, by a method that the path has, from somebody who may. Waits after a wrong
@@ -28,7 +29,8 @@ pub(super) async fn admit(gateway: &Gateway, asked: &Asked, head: &Parts, method
     authorize(gateway, asked, &head.headers).await
 }
 
-async fn authorize(gateway: &Gateway, asked: &Asked, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Lets a request in from somebody who may. Waits after a wrong secret from this machine.
+pub(super) async fn authorize(gateway: &Gateway, asked: &Asked, headers: &HeaderMap) -> Result<(), Refusal> {
     let config = gateway.config();
     let rules = asked.facts.rules(&config);
     if rules.forwarded && !is_trusted_proxy(&rules) {
@@ -49,6 +51,7 @@ async fn authorize(gateway: &Gateway, asked: &Asked, headers: &HeaderMap) -> Res
     }
     let guesser = Guesser::new(asked.facts.client_ip, rules.origin);
     if let Some(left) = gateway.failed_auth.locked_for(&guesser) {
+        gateway.limits.metrics.reached(Limit::FailedAuth);
         return Err(Refusal::Locked(left));
     }
     let presented = Credentials { token: bearer(headers).map(str::to_owned), ..Credentials::default() };

@@ -157,6 +157,7 @@ mod tests {
             since: 3,
             listed: true,
             timeout_ms: 1,
+            control_write: false,
             scope_v3: None,
             dynamic_scope: None,
             params_schema: "{}",

@@ -42,13 +42,17 @@ pub fn is_direct_local(facts: &RequestFacts<'_>) -> bool {
 
 /// Whether the peer is a proxy whose word for its clients counts.
 pub fn is_trusted_proxy(facts: &RequestFacts<'_>) -> bool {
-    let peer = facts.peer.to_canonical();
-    facts.trusted_proxies.iter().any(|block| contains(block, peer))
+    is_listed(facts.trusted_proxies, facts.peer)
+}
+
+/// Whether an address is in a list of addresses and CIDR blocks.
+pub fn is_listed(blocks: &[String], address: IpAddr) -> bool {
+    blocks.iter().any(|block| contains(block, address))
 }
 
 /// The address that limits and pairing requests name. Forwarding headers count only from a declared proxy.
 pub fn client_address(facts: &RequestFacts<'_>) -> IpAddr {
-    let trusted = |address: IpAddr| facts.trusted_proxies.iter().any(|block| contains(block, address));
+    let trusted = |address: IpAddr| is_listed(facts.trusted_proxies, address);
     let peer = facts.peer.to_canonical();
     if !is_trusted_proxy(facts) {
         return peer;
