@@ -76,7 +76,7 @@ const NODE: Effect = Effect::On(&[("node", Action::Restart)]);
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts.
-const RULES: [(&str, Effect); 55] = [
+const RULES: [(&str, Effect); 56] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -90,6 +90,7 @@ const RULES: [(&str, Effect); 55] = [
     ("gateway.allowRealIpFallback", EDGE_HOT),
     ("gateway.controlUi", EDGE_HOT),
     ("gateway.http", EDGE_HOT),
+    ("gateway.limits", Effect::On(&[("edge", Action::Restart)])),
     ("gateway.nodes", NODE),
     ("gateway.tailscale", Effect::Nothing),
     ("gateway.services.presence", Effect::On(&[("presence", Action::Restart)])),
