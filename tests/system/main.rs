@@ -11,4 +11,5 @@ mod lifecycle;
 mod limits;
 mod raw;
 mod telemetry;
+mod terminal;
 mod turns;

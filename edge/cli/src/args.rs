@@ -107,6 +107,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: NodeCommand,
     },
+    /// Chat with an agent in the terminal.
+    Tui(Tui),
     /// Print a completion script for a shell.
     Completion(Completion),
     /// Run one service in the foreground. The gateway does this by itself.
@@ -315,6 +317,28 @@ pub(crate) struct Agent {
     /// How long the reply may take, in seconds or with a unit (10m).
     #[arg(long, value_name = "S", default_value = "600", value_parser = duration::seconds)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `verso tui`.
+#[derive(Debug, Args)]
+pub(crate) struct Tui {
+    /// The session to talk in. Default: the main session.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) session: Option<String>,
+    /// Say this at once.
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// How much the agent thinks.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) thinking: Option<String>,
+    /// Send the replies to the session's chat network too.
+    #[arg(long)]
+    pub(crate) deliver: bool,
+    /// How many earlier messages to show.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) history_limit: u32,
     #[command(flatten)]
     pub(crate) target: Target,
 }

@@ -52,15 +52,9 @@ impl Connection {
     /// Connects to the gateway that the command is about.
     pub(crate) async fn open(session: &Session, flags: &args::Target, patience: Duration, mode: Mode) -> anyhow::Result<Self> {
         let target = Target::find(session, flags)?;
-        let mut options =
-            Options::new(&target.url).with_scopes(SCOPES).with_client("cli", if mode == Mode::Probe { "probe" } else { "cli" });
-        options.token = target.token.as_ref().map(|token| token.expose().clone());
-        options.password = target.password.as_ref().map(|password| password.expose().clone());
-        options.identity = identity(session);
-        options.trust = target.trust;
-        if !target.is_named {
-            options.device_tokens = Some(DeviceTokens::in_state_dir(&session.instance.state_dir));
-        }
+        let mut options = options(session, &target);
+        let name = if mode == Mode::Probe { "probe" } else { "cli" };
+        name.clone_into(&mut options.client.mode);
         options.connect_timeout_ms = milliseconds(patience);
         match Client::connect(options).await {
             Ok(client) => Ok(Self { client, target }),
@@ -135,6 +129,19 @@ impl Connection {
             CallErrorKind::Closed | CallErrorKind::Lagged => TransportError::closed(&self.target, error.message).into(),
         }
     }
+}
+
+/// How the command line connects to a gateway: with the secrets that are meant for it, as this machine's device.
+pub(crate) fn options(session: &Session, target: &Target) -> Options {
+    let mut options = Options::new(&target.url).with_scopes(SCOPES).with_client("cli", "cli");
+    options.token = target.token.as_ref().map(|token| token.expose().clone());
+    options.password = target.password.as_ref().map(|password| password.expose().clone());
+    options.identity = identity(session);
+    options.trust = target.trust;
+    if !target.is_named {
+        options.device_tokens = Some(DeviceTokens::in_state_dir(&session.instance.state_dir));
+    }
+    options
 }
 
 /// Shows a run's text until somebody stops listening; ends only when it cannot be shown.

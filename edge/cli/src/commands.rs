@@ -27,7 +27,8 @@ use std::process::ExitCode;
 
 use verso_kit::config::Env;
 
-use crate::args::{Cli, Command, GatewayCommand, NodeCommand, Usage};
+use crate::args::{Cli, Command, GatewayCommand, NodeCommand, Tui, Usage};
+use crate::client::{self, Target};
 use crate::config::Snapshot;
 use crate::environment;
 use crate::failure::{self, Failure};
@@ -36,6 +37,7 @@ use crate::instance::Instance;
 use crate::output::{self, Style};
 use crate::profile::Profile;
 use crate::service;
+use crate::tui;
 
 /// What scripts expect of a bad profile.
 const BAD_PROFILE: u8 = 2;
@@ -97,6 +99,14 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(node::run(&session, &arguments))?;
         }
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
+        Some(Command::Tui(arguments)) => {
+            let session = session();
+            session.guard()?;
+            let options = client::options(&session, &Target::find(&session, &arguments.target)?);
+            let Tui { session: key, message, thinking, deliver, history_limit, .. } = arguments;
+            let start = tui::Start { session: key, message, thinking, deliver, history_limit };
+            runtime()?.block_on(Box::pin(tui::run(options, start)))?;
+        }
         Some(Command::Services { command }) => runtime()?.block_on(services::run(&session(), &command))?,
         Some(other) => {
             let session = session();

@@ -12,6 +12,7 @@ mod output;
 mod ports;
 mod profile;
 mod service;
+mod tui;
 
 fn main() -> std::process::ExitCode {
     commands::main()
