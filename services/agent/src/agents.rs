@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
+use serde_json::{Value, json};
 use verso_proto::agent::v1::{
-    AgentIdentity, AgentInfo, AgentsListResponse, CompleteEnd, CompleteRequest, IdentityGetRequest, IdentityGetResponse,
-    Model as WireModel, ModelsListResponse, RunRequest, RunResponse, WaitRequest, WaitResponse,
+    AgentIdentity, AgentInfo, AgentsListResponse, ClientTool, CompleteEnd, CompleteRequest, IdentityGetRequest, IdentityGetResponse,
+    RunRequest, RunResponse, Sampling as WireSampling, WaitRequest, WaitResponse,
 };
 
 use crate::attachments;
@@ -15,6 +16,7 @@ use crate::chat;
 use crate::commands::Command;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
+use crate::provider::{Sampling, ToolChoice, ToolSpec};
 use crate::runs::{Ended, Request, Run, Runs, StopReason, Submission, Submitted};
 use crate::sessions;
 use crate::store::{RunState, SessionHints};
@@ -108,6 +110,7 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Option<String>) ->
         model: model.filter(|model| !model.trim().is_empty()),
         thinking: request.thinking,
         reset,
+        ..Request::default()
     };
     let run_id = request.idempotency_key;
     Ok((run_id.clone(), Asked::Run(Box::new(Submission { run_id, key, agent, hints, request: run }))))
@@ -177,32 +180,29 @@ pub(crate) fn list(runs: &Runs) -> AgentsListResponse {
     }
 }
 
-/// Lists the models.
-pub(crate) async fn models(runs: &Runs) -> ModelsListResponse {
-    // A local model server may have come up since.
-    runs.parts.catalog.default(&runs.parts.clients).await;
-    let model = |model: crate::models::Model| WireModel {
-        input: std::iter::once("text").chain(model.images.then_some("image")).map(str::to_owned).collect(),
-        context_window: i64::try_from(model.context_window).ok(),
-        reasoning: Some(model.reasoning),
-        id: model.id,
-        name: model.name,
-        provider: model.provider,
-        ..WireModel::default()
-    };
-    ModelsListResponse { models: runs.parts.catalog.list().into_iter().map(model).collect() }
-}
-
 /// Runs a turn for an HTTP caller, and stops it when the caller goes away.
 pub(crate) async fn complete(runs: &Runs, request: CompleteRequest) -> Result<Answers<Piece>, Error> {
     const METHOD: &str = "complete";
     let roster = &runs.parts.roster;
     let named = roster.named(METHOD, Some(&request.agent_id))?;
     let (agent, key) = roster.session(METHOD, named.as_ref(), Some(&request.session_key))?;
-    if request.message.trim().is_empty() {
+    let images = attachments::read(request.attachments)?;
+    if request.message.trim().is_empty() && images.is_empty() {
         return Err(Error::NothingToSend);
     }
-    let run = Request { message: request.message, extra_system_prompt: request.extra_system_prompt, ..Request::default() };
+    let sampling = request.sampling.map(sampling).unwrap_or_default();
+    let (tools, tool_choice) = client_tools(request.tools, request.tool_choice.as_deref())?;
+    let run = Request {
+        message: request.message,
+        images,
+        extra_system_prompt: request.extra_system_prompt,
+        model: request.model.filter(|model| !model.trim().is_empty()),
+        thinking: request.thinking,
+        sampling,
+        tools,
+        tool_choice,
+        ..Request::default()
+    };
     let submission = Submission { run_id: request.idempotency_key, key, agent, hints: SessionHints::default(), request: run };
     Ok(match runs.submit(submission).await? {
         Submitted::New(run) | Submitted::InFlight(run) => {
@@ -210,6 +210,38 @@ pub(crate) async fn complete(runs: &Runs, request: CompleteRequest) -> Result<An
             stream::unfold(listener, Listener::next).boxed()
         }
         Submitted::Ended(ended) => stream::once(async move { Ok(Piece::End(end(&ended))) }).boxed(),
+    })
+}
+
+fn sampling(sampling: WireSampling) -> Sampling {
+    Sampling {
+        temperature: sampling.temperature,
+        top_p: sampling.top_p,
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
+        seed: sampling.seed,
+        max_tokens: sampling.max_tokens.and_then(|tokens| u64::try_from(tokens).ok()).filter(|tokens| *tokens > 0),
+        stop: sampling.stop,
+    }
+}
+
+/// Returns the caller's own tools that the model may call, and which of them it must.
+fn client_tools(tools: Vec<ClientTool>, choice: Option<&str>) -> Result<(Vec<ToolSpec>, ToolChoice), Error> {
+    let spec = |tool: ClientTool| {
+        let parameters = tool.parameters.map(|json| serde_json::from_str(&json.text)).transpose().unwrap_or_default();
+        let parameters = parameters.filter(Value::is_object).unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+        ToolSpec { name: tool.name, description: tool.description.unwrap_or_default(), parameters }
+    };
+    let tools: Vec<ToolSpec> = tools.into_iter().map(spec).collect();
+    let ours = crate::tools::specs().iter().map(|tool| tool.name.as_str());
+    if let Some(clash) = ours.into_iter().find(|name| tools.iter().any(|tool| tool.name == *name)) {
+        return Err(Error::ToolNameTaken(clash.to_owned()));
+    }
+    Ok(match choice {
+        Some("none") => (Vec::new(), ToolChoice::Auto),
+        None | Some("auto") => (tools, ToolChoice::Auto),
+        Some("required") => (tools, ToolChoice::Required),
+        Some(name) => (tools.into_iter().filter(|tool| tool.name == name).collect(), ToolChoice::Named(name.to_owned())),
     })
 }
 
@@ -262,9 +294,11 @@ fn end(ended: &Ended) -> CompleteEnd {
     let texts: Vec<&str> = result.into_iter().flat_map(|result| &result.payloads).map(|payload| payload.text.as_str()).collect();
     let meta = result.and_then(|result| result.meta.as_ref());
     let error = ended.error().map(str::to_owned);
+    let pending = meta.map(|meta| meta.pending_tool_calls.clone()).unwrap_or_default();
     let stop_reason = match ended.state {
-        RunState::Error => "error",
+        RunState::Error => ended.failure.as_ref().map_or("error", |failure| failure.kind.reason()),
         RunState::Aborted => "aborted",
+        _ if !pending.is_empty() => "tool_calls",
         _ if ended.cut_short => "length",
         _ => "stop",
     };
@@ -273,6 +307,7 @@ fn end(ended: &Ended) -> CompleteEnd {
         usage: meta.and_then(|meta| meta.agent_meta.as_ref()).and_then(|agent| agent.usage),
         stop_reason: stop_reason.to_owned(),
         error,
-        ..CompleteEnd::default()
+        provider_status: ended.failure.as_ref().and_then(|failure| failure.status).map(i32::from),
+        tool_calls: pending,
     }
 }

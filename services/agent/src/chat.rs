@@ -173,6 +173,8 @@ async fn reply(runs: &Runs, arriving: Arriving<'_>, reset: bool, text: String) -
         model: COMMAND.to_owned(),
         usage: None,
         aborted: false,
+        pending: Vec::new(),
+        error: None,
     };
     let response = success_response(run_id, std::slice::from_ref(&message), facts);
     let source = Runs::source(run_id, &key, &agent);
@@ -183,7 +185,8 @@ async fn reply(runs: &Runs, arriving: Arriving<'_>, reset: bool, text: String) -
         Accepted::Denied => return Err(Error::SendDenied),
         Accepted::New(_) => {
             emit_reply(&runs.parts.hub, &source, 1, as_event(message));
-            let ended = Ended { state: RunState::Ok, response, started_at_ms: Some(now_ms), at_ms: now_ms, cut_short: false };
+            let ended =
+                Ended { state: RunState::Ok, response, started_at_ms: Some(now_ms), at_ms: now_ms, cut_short: false, failure: None };
             Answered { ended: Arc::new(ended), fresh: true }
         }
     })

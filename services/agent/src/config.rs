@@ -1,6 +1,6 @@
-//! The parts of the configuration file that the service reads: `agents`, `models`, `session` and the names under `channels`.
+//! The parts of the configuration file that the service reads: `agents`, `models`, `session`, `auth`, `messages` and the names under `channels`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) agents: Agents,
     pub(crate) models: Models,
     pub(crate) session: Session,
+    pub(crate) auth: Auth,
+    pub(crate) messages: Messages,
     /// The channels that have a section of their own.
     pub(crate) channels: Vec<String>,
 }
@@ -31,6 +33,8 @@ impl Config {
             agents: file.section("agents")?,
             models: file.section("models")?,
             session: file.section("session")?,
+            auth: file.section("auth")?,
+            messages: file.section("messages")?,
             channels: channels.into_keys().collect(),
         })
     }
@@ -64,6 +68,10 @@ pub(crate) struct Defaults {
     pub(crate) thinking_default: Option<String>,
     /// The most context, in tokens, that any model is given. Default: its own window.
     pub(crate) context_tokens: Option<u64>,
+    /// The smallest window, in tokens, with which a model of another host is asked. Default: 16000.
+    pub(crate) min_context_tokens: Option<u64>,
+    /// The models that may be asked for by name, `provider/model`, and their short names. Empty: every one that is configured.
+    pub(crate) models: BTreeMap<String, Allowed>,
     /// The heartbeat, whose interval is part of the health summary.
     pub(crate) heartbeat: Heartbeat,
 }
@@ -113,7 +121,11 @@ pub(crate) struct Identity {
 #[serde(untagged)]
 pub(crate) enum ModelChoice {
     Name(String),
-    Full { primary: Option<String> },
+    Full {
+        primary: Option<String>,
+        /// Asked in this order when the primary does not answer.
+        fallbacks: Option<Vec<String>>,
+    },
 }
 
 impl ModelChoice {
@@ -121,10 +133,44 @@ impl ModelChoice {
     pub(crate) fn primary(&self) -> Option<&str> {
         let name = match self {
             Self::Name(name) => Some(name.as_str()),
-            Self::Full { primary } => primary.as_deref(),
+            Self::Full { primary, .. } => primary.as_deref(),
         };
         name.map(str::trim).filter(|name| !name.is_empty())
     }
+
+    /// Returns the models that stand in for it; none if it does not say.
+    pub(crate) fn fallbacks(&self) -> Option<&[String]> {
+        match self {
+            Self::Name(_) => None,
+            Self::Full { fallbacks, .. } => fallbacks.as_deref(),
+        }
+    }
+}
+
+/// One of `agents.defaults.models`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Allowed {
+    /// A short name.
+    pub(crate) alias: Option<String>,
+}
+
+/// The section `auth`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Auth {
+    /// By provider, the ids of profiles in the order in which they are tried.
+    pub(crate) order: HashMap<String, Vec<String>>,
+}
+
+/// What a million tokens cost, in US dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Price {
+    pub(crate) input: f64,
+    pub(crate) output: f64,
+    pub(crate) cache_read: f64,
+    pub(crate) cache_write: f64,
 }
 
 /// The part of the heartbeat's section that summaries show.
@@ -178,6 +224,8 @@ pub(crate) struct Model {
     pub(crate) context_window: Option<u64>,
     /// The longest answer, in tokens.
     pub(crate) max_tokens: Option<u64>,
+    /// Its price.
+    pub(crate) cost: Option<Price>,
 }
 
 /// The section `session`.
@@ -190,6 +238,14 @@ pub(crate) struct Session {
     pub(crate) scope: Option<String>,
     /// Messages that begin a session afresh. Default: `/new` and `/reset`.
     pub(crate) reset_triggers: Option<Vec<String>>,
+}
+
+/// The section `messages`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Messages {
+    /// Speech.
+    pub(crate) tts: crate::tts::Config,
 }
 
 /// Reads an object as a list: which provider comes first matters.

@@ -2,7 +2,7 @@
 
 use verso_kit::error::{WireCode, WireError};
 
-use crate::{sessions, skills, store};
+use crate::{sessions, skills, store, tts};
 
 /// When a caller that met a full queue may try again, in milliseconds.
 const QUEUE_RETRY_MS: u64 = 1_000;
@@ -48,6 +48,12 @@ pub enum Error {
     /// The request asks for a model that is not configured.
     #[error("model not allowed: {0}")]
     ModelNotAllowed(String),
+    /// The caller brought a tool that is called like one of ours.
+    #[error("tool name is taken: {0}")]
+    ToolNameTaken(String),
+    /// A text cannot be spoken, or a provider of speech not be chosen.
+    #[error(transparent)]
+    Speech(#[from] tts::Error),
     /// The label is empty or too long.
     #[error("invalid label: {0}")]
     InvalidLabel(String),
@@ -125,6 +131,7 @@ impl WireError for Error {
             | Self::SessionKeyTooLong { .. }
             | Self::ModelNotAllowed(_)
             | Self::InvalidLabel(_)
+            | Self::ToolNameTaken(_)
             | Self::NothingToSend
             | Self::Attachment { .. }
             | Self::RunOfAnotherSession
@@ -133,6 +140,7 @@ impl WireError for Error {
             Self::SessionQueueFull { .. } | Self::QueueFull { .. } | Self::Restarting => WireCode::Unavailable,
             Self::Session(error) => error.code(),
             Self::Skill(error) => error.code(),
+            Self::Speech(error) => error.code(),
             Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
             Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Panicked => WireCode::Fault,
         }

@@ -1,8 +1,10 @@
 //! The service as gRPC: parse, call, wrap; never a decision.
 
+mod reports;
 mod skills;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::stream::{Stream, StreamExt as _};
 use tonic::service::Routes;
@@ -11,6 +13,9 @@ use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
 use verso_kit::{principal, resume};
 use verso_proto::agent::v1::agent_server::{Agent, AgentServer};
+use verso_proto::agent::v1::model_access_server::ModelAccessServer;
+use verso_proto::agent::v1::tts_server::TtsServer;
+use verso_proto::agent::v1::usage_reports_server::UsageReportsServer;
 use verso_proto::agent::v1::{
     AgentsListRequest, AgentsListResponse, ChatAbortRequest, ChatAbortResponse, ChatHistoryRequest, ChatHistoryResponse, ChatInjectRequest,
     ChatInjectResponse, ChatSendRequest, ChatSendResponse, ChatStartupRequest, CompleteRequest, CompleteResponse, Event,
@@ -24,6 +29,7 @@ use verso_proto::agent::v1::{
 
 use crate::agents::{self, Piece};
 use crate::error::Error;
+use crate::models::access;
 use crate::runs::Runs;
 use crate::{Service, chat, sessions, summary};
 
@@ -34,8 +40,12 @@ impl Service {
     pub fn routes(&self) -> Routes {
         let server = AgentServer::new(Adapter { runs: self.runs.clone() });
         let limit = verso_kit::peer::MESSAGE_BYTES_MAX;
-        let routes = Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit));
-        routes.add_service(skills::server(&self.runs))
+        let reports = Arc::new(reports::Adapter { runs: self.runs.clone() });
+        Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit))
+            .add_service(skills::server(&self.runs))
+            .add_service(ModelAccessServer::from_arc(Arc::clone(&reports)))
+            .add_service(UsageReportsServer::from_arc(Arc::clone(&reports)))
+            .add_service(TtsServer::from_arc(reports))
     }
 }
 
@@ -67,8 +77,8 @@ impl Agent for Adapter {
         reply(agents::list(&self.runs))
     }
 
-    async fn models_list(&self, _request: Request<ModelsListRequest>) -> Reply<ModelsListResponse> {
-        reply(agents::models(&self.runs).await)
+    async fn models_list(&self, request: Request<ModelsListRequest>) -> Reply<ModelsListResponse> {
+        reply(access::list(&self.runs, request.get_ref()).await.map_err(refusal)?)
     }
 
     async fn sessions_list(&self, request: Request<SessionsListRequest>) -> Reply<SessionsListResponse> {

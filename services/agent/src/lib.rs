@@ -25,6 +25,8 @@ mod status;
 mod store;
 mod summary;
 mod tools;
+mod tts;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,12 +1,17 @@
 //! Which model answers: what the configuration says, else what a key in the environment allows, else what runs on this host, else
 //! the built-in offline responder.
 
+pub(crate) mod access;
+mod chain;
+mod keyring;
 mod known;
 mod local;
+mod price;
 mod server;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use verso_kit::clock::Clock;
@@ -15,6 +20,7 @@ use verso_kit::config::Env;
 use crate::config::{self, Config};
 use crate::error::Error;
 use crate::provider::client::Clients;
+pub(crate) use keyring::{Key, Keyring};
 use known::KNOWN;
 pub(crate) use server::{Dialect, Endpoint, Server};
 
@@ -24,6 +30,10 @@ pub(crate) const OFFLINE_MODEL: &str = "offline";
 
 /// The window of a model whose configuration does not tell, in tokens.
 const CONTEXT_WINDOW_DEFAULT: u64 = 200_000;
+
+/// The smallest window that is of use, in tokens, unless `agents.defaults.minContextTokens` says otherwise. A model on this host is
+/// what it is.
+const CONTEXT_WINDOW_MIN: u64 = 16_000;
 
 /// The window of a local model that does not tell, in tokens.
 const LOCAL_CONTEXT_WINDOW_DEFAULT: u64 = 8_192;
@@ -45,6 +55,8 @@ pub(crate) struct Model {
     pub(crate) reasoning: bool,
     /// Whether it sees pictures.
     pub(crate) images: bool,
+    /// What it costs, if somebody has said.
+    pub(crate) price: Option<config::Price>,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -76,6 +88,7 @@ impl Model {
             max_tokens: None,
             reasoning: false,
             images: false,
+            price: None,
             endpoint,
         }
     }
@@ -87,8 +100,14 @@ pub(crate) struct Catalog {
     providers: Vec<(String, config::Provider)>,
     /// The configured default, `provider/model`.
     primary: Option<String>,
+    /// What stands in for it.
+    fallbacks: Vec<String>,
+    /// The models that may be asked for, and their short names; empty: all.
+    allowed: BTreeMap<String, config::Allowed>,
     /// The most context that any model is given, in tokens.
     context_limit: Option<u64>,
+    /// The smallest window with which a model of another host is asked, in tokens.
+    context_floor: u64,
     env: Env,
     clock: Clock,
     local: tokio::sync::Mutex<local::Search>,
@@ -102,7 +121,10 @@ impl Catalog {
         let catalog = Self {
             providers: config.models.providers.clone(),
             primary: config.agents.defaults.model.as_ref().and_then(config::ModelChoice::primary).map(str::to_owned),
+            fallbacks: config.agents.defaults.model.as_ref().and_then(config::ModelChoice::fallbacks).unwrap_or_default().to_vec(),
+            allowed: config.agents.defaults.models.clone(),
             context_limit: config.agents.defaults.context_tokens,
+            context_floor: config.agents.defaults.min_context_tokens.unwrap_or(CONTEXT_WINDOW_MIN),
             env: env.clone(),
             clock,
             local: tokio::sync::Mutex::new(local::Search::new(env)),
@@ -117,7 +139,8 @@ impl Catalog {
     /// Returns the model of a run: the one it asks for, else the agent's own, else the default.
     pub(crate) async fn choose(&self, clients: &Clients, asked: Option<&str>, agents: Option<&str>) -> Result<Arc<Model>, Error> {
         if let Some(name) = asked {
-            return self.find(name).map(Arc::new).ok_or_else(|| Error::ModelNotAllowed(name.to_owned()));
+            let found = self.find(name).filter(|model| self.allows(model));
+            return found.map(Arc::new).ok_or_else(|| Error::ModelNotAllowed(name.to_owned()));
         }
         if let Some(name) = agents {
             return Ok(Arc::new(self.configured(name)));
@@ -195,6 +218,7 @@ impl Catalog {
 
     /// Finds a model by `provider/model`, or by its id alone.
     fn find(&self, name: &str) -> Option<Model> {
+        let name = self.unaliased(name.trim());
         let Some((provider, id)) = name.trim().split_once('/') else {
             return self.list().into_iter().find(|model| model.id == name.trim());
         };
@@ -235,6 +259,7 @@ fn from_section(provider: &str, section: &config::Provider, model: &config::Mode
         max_tokens: model.max_tokens.filter(|tokens| *tokens > 0),
         reasoning: model.reasoning,
         images: model.input.iter().any(|input| input == "image"),
+        price: model.cost,
         ..Model::named(provider, &model.id, endpoint(provider, section, model))
     }
 }

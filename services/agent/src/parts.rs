@@ -15,11 +15,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::keys::SessionKey;
 use crate::lanes::Lanes;
-use crate::models::{Catalog, Model};
+use crate::models::{Catalog, Keyring, Model};
 use crate::provider::client::Clients;
 use crate::roster::Roster;
 use crate::status;
 use crate::store::{self, Fence, Store};
+use crate::tts::Speech;
+use crate::usage::Reports;
 
 /// The database's file in the service's folder.
 const DATABASE: &str = "agent.sqlite";
@@ -37,7 +39,10 @@ pub(crate) struct Parts {
     pub(crate) hub: Hub<Event>,
     pub(crate) lanes: Lanes,
     pub(crate) catalog: Catalog,
+    pub(crate) keyring: Keyring,
     pub(crate) clients: Clients,
+    pub(crate) speech: Speech,
+    pub(crate) reports: Reports,
     pub(crate) roster: Roster,
     pub(crate) commands: Commands,
     pub(crate) clock: Clock,
@@ -56,13 +61,18 @@ impl Parts {
         let defaults = &config.agents.defaults;
         let fence = Fence { epoch: context.epoch, incarnation: context.incarnation.clone() };
         let zone = defaults.user_timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system);
+        let roster = Roster::new(&config, &context.state_dir);
+        let main = roster.naming.default_agent.clone();
         Ok(Self {
             store: Store::open(&context.folder()?.join(DATABASE), fence).await?,
             hub: Hub::new(&context.incarnation),
             lanes: Lanes::new(defaults.concurrent_runs()),
             catalog: Catalog::new(&config, &context.env, context.clock.clone()),
+            keyring: Keyring::new(&context.state_dir, main, config.auth.order.clone(), context.clock.clone()),
             clients: Clients::default(),
-            roster: Roster::new(&config, &context.state_dir),
+            reports: Reports::default(),
+            speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
+            roster,
             commands: Commands::new(config.session.reset_triggers.clone()),
             clock: context.clock.clone(),
             zone,

@@ -38,7 +38,7 @@ pub(crate) struct Prompt {
 }
 
 /// A tool that the model may call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ToolSpec {
     pub(crate) name: String,
     pub(crate) description: String,

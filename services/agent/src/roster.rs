@@ -27,6 +27,8 @@ pub(crate) struct Profile {
     pub(crate) workspace: PathBuf,
     /// Its own `provider/model`.
     pub(crate) model: Option<String>,
+    /// What stands in for its model, instead of what stands in for everybody's.
+    pub(crate) fallbacks: Option<Vec<String>>,
 }
 
 impl Profile {
@@ -155,6 +157,7 @@ fn profile(id: AgentId, agent: &config::Agent, workspace: &Path) -> Profile {
         identity: agent.identity.clone(),
         workspace: agent.workspace.as_ref().map_or_else(|| workspace.to_owned(), PathBuf::from),
         model: agent.model.as_ref().and_then(config::ModelChoice::primary).map(str::to_owned),
+        fallbacks: agent.model.as_ref().and_then(config::ModelChoice::fallbacks).map(<[String]>::to_vec),
     }
 }
 

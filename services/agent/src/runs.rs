@@ -1,5 +1,6 @@
 //! Runs: accepted into the journal, queued in their session's lane, carried out, ended once, and found again after a restart.
 
+mod ask;
 mod drive;
 mod emitter;
 mod recovery;

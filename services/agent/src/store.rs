@@ -11,6 +11,7 @@ mod reader;
 mod schema;
 mod sessions;
 mod transcript;
+mod usage;
 mod writer;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(crate) use error::Error;
 pub(crate) use journal::{Accepted, Arrival, Finish, Head, Opening, RunRecord, RunState};
 pub(crate) use sessions::{Filter, Listed, SessionHints, SessionRecord, Settings, TokenCounts};
 pub(crate) use transcript::PageRequest;
+pub(crate) use usage::Used;
 
 use reader::Readers;
 use writer::Writer;

@@ -97,6 +97,7 @@ impl Turn {
             message: chat.prompt.message,
             extra_system_prompt: chat.prompt.system,
             idempotency_key: self.id.clone(),
+            sampling: chat.sampling,
             ..CompleteRequest::default()
         };
         let head = Head { created: self.gateway.context.clock.now_ms() / 1_000, id: self.id, model: chat.model };

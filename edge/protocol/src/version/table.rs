@@ -92,6 +92,9 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V3, "channels.status", "statusIssues"),
     drop(V3, "exec.approvals.get", "resolvedDefaults"),
     drop(V3, "exec.approvals.set", "resolvedDefaults"),
+    drop(V3, "tts.status", "persona"),
+    drop(V3, "tts.status", "personas"),
+    drop(V3, "tts.status", "providerStates"),
 ];
 
 /// Differences in the payloads of events.

@@ -9,6 +9,8 @@ use super::{CONTEXT_WINDOW_DEFAULT, Model};
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) provider: &'static str,
+    /// What people call it.
+    pub(super) name: &'static str,
     dialect: Dialect,
     base_url: &'static str,
     pub(super) key_variables: &'static [&'static str],
@@ -19,9 +21,10 @@ pub(super) struct Known {
     context_window: u64,
 }
 
-const fn compatible(provider: &'static str, base_url: &'static str, key_variables: &'static [&'static str]) -> Known {
+const fn compatible(provider: &'static str, name: &'static str, base_url: &'static str, key_variables: &'static [&'static str]) -> Known {
     Known {
         provider,
+        name,
         dialect: Dialect::Completions,
         base_url,
         key_variables,
@@ -36,6 +39,7 @@ const fn compatible(provider: &'static str, base_url: &'static str, key_variable
 pub(super) const KNOWN: [Known; 9] = [
     Known {
         provider: "anthropic",
+        name: "Anthropic",
         dialect: Dialect::Anthropic,
         base_url: "https://api.anthropic.com",
         key_variables: &["ANTHROPIC_API_KEY"],
@@ -46,6 +50,7 @@ pub(super) const KNOWN: [Known; 9] = [
     },
     Known {
         provider: "openai",
+        name: "OpenAI",
         dialect: Dialect::Completions,
         base_url: "https://api.openai.com/v1",
         key_variables: &["OPENAI_API_KEY"],
@@ -54,13 +59,13 @@ pub(super) const KNOWN: [Known; 9] = [
         model: Some("gpt-5-mini"),
         context_window: 400_000,
     },
-    compatible("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"]),
-    compatible("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
-    compatible("mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"]),
-    compatible("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
-    compatible("deepseek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"]),
-    compatible("together", "https://api.together.xyz/v1", &["TOGETHER_API_KEY"]),
-    compatible("cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
+    compatible("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"]),
+    compatible("groq", "Groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
+    compatible("mistral", "Mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"]),
+    compatible("xai", "xAI", "https://api.x.ai/v1", &["XAI_API_KEY"]),
+    compatible("deepseek", "DeepSeek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"]),
+    compatible("together", "Together AI", "https://api.together.xyz/v1", &["TOGETHER_API_KEY"]),
+    compatible("cerebras", "Cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
 ];
 
 /// Returns a known provider.

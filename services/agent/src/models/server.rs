@@ -73,7 +73,14 @@ impl Server {
         let (_, rest) = self.base_url.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        Some(host.rsplit_once(':').map_or(host, |(host, _)| host))
+        // Colons within brackets belong to the address.
+        let port = host.rfind(':').filter(|place| !host[*place..].contains(']'));
+        Some(port.map_or(host, |place| &host[..place]))
+    }
+
+    /// Whether it is on this machine.
+    pub(crate) fn local(&self) -> bool {
+        self.host().is_some_and(|host| host == "localhost" || host == "[::1]" || host.starts_with("127."))
     }
 }
 
@@ -97,6 +104,7 @@ mod tests {
             ("https://evil.example/api.openai.com", "evil.example"),
             ("https://api.openai.com@evil.example/v1", "evil.example"),
             ("http://[::1]:8080/v1", "[::1]"),
+            ("http://[::1]/v1", "[::1]"),
         ] {
             assert_eq!(host(base_url).as_deref(), Some(name), "{base_url}");
         }

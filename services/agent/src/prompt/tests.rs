@@ -6,7 +6,7 @@ use crate::messages::Image;
 use crate::models;
 
 fn profile() -> Profile {
-    Profile { id: AgentId::normalize("main"), name: None, identity: None, workspace: PathBuf::from("/ws"), model: None }
+    Profile { id: AgentId::normalize("main"), name: None, identity: None, workspace: PathBuf::from("/ws"), model: None, fallbacks: None }
 }
 
 fn prompt(conversation: &[ChatMessage], model: &Model, extra: Option<&str>) -> Prompt {

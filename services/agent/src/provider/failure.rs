@@ -40,6 +40,39 @@ pub(crate) enum Kind {
     Malformed,
 }
 
+impl Kind {
+    /// Returns its name for programs.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Unusable => "error",
+            Self::Auth => "auth",
+            Self::Billing => "billing",
+            Self::RateLimit => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::ContextLength => "context_overflow",
+            Self::Format | Self::Refused => "format",
+            Self::NoSuchModel => "model_not_found",
+            Self::Server | Self::Unreachable | Self::Cut | Self::Malformed => "server_error",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// Whether the next credential of the same provider may fare better.
+    pub(crate) fn rotates(self) -> bool {
+        matches!(self, Self::Auth | Self::Billing | Self::RateLimit | Self::Overloaded | Self::Timeout | Self::Format)
+    }
+
+    /// Whether another model may fare better. A request that makes no sense makes none to any model.
+    pub(crate) fn fails_over(self) -> bool {
+        !matches!(self, Self::Refused | Self::ContextLength)
+    }
+
+    /// Whether the credential is left alone for a while.
+    pub(crate) fn cools(self) -> bool {
+        matches!(self, Self::Auth | Self::Billing | Self::RateLimit | Self::Overloaded | Self::Format)
+    }
+}
+
 /// Why a model did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
@@ -57,6 +90,12 @@ impl Failure {
     /// Makes a failure.
     pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), retry_after: None, status: None }
+    }
+
+    /// Whether the model does not know the level of thinking that it was asked for.
+    pub(crate) fn about_thinking(&self) -> bool {
+        let text = self.text.to_lowercase();
+        self.kind == Kind::Refused && says(&text, &["reasoning_effort", "reasoning.effort", "thinking", "budget_tokens"])
     }
 
     /// Reads an HTTP answer that is not a success.

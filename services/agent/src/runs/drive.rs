@@ -156,13 +156,17 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     runs.remove(run);
     let started_at_ms = run.started_at_ms.get().copied();
     let cut_short = matches!(&outcome, Outcome::Replied(reply) if reply.cut_short);
-    run.set_phase(Phase::Ended(Arc::new(Ended { state, response, started_at_ms, at_ms: now_ms, cut_short })));
+    let failure = match outcome {
+        Outcome::Failed(turn::Error::Provider(unanswered)) => Some(unanswered.failure),
+        _ => None,
+    };
+    run.set_phase(Phase::Ended(Arc::new(Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure })));
 }
 
 fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms: i64) -> Finish {
     let model = match outcome {
         Outcome::Replied(reply) => Some(Arc::clone(&reply.model)),
-        Outcome::Failed(turn::Error::Provider { model, .. }) => Some(Arc::clone(model)),
+        Outcome::Failed(turn::Error::Provider(unanswered)) => Some(Arc::clone(&unanswered.model)),
         _ => None,
     }
     .unwrap_or_else(|| runs.parts.catalog.current());
@@ -175,17 +179,23 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
         model: model.id.clone(),
         usage,
         aborted,
+        pending: Vec::new(),
+        error: None,
     };
     let mut added = run.take_added();
     let mut tokens = TokenCounts::default();
     let (state, response) = match outcome {
         Outcome::Replied(reply) => {
             tokens = counts(reply);
-            (RunState::Ok, success_response(&run.id, &added, facts(reply.usage, false)))
+            let facts = Facts { pending: reply.pending.clone(), ..facts(reply.usage, false) };
+            (RunState::Ok, success_response(&run.id, &added, facts))
         }
         Outcome::Failed(error) => {
             added.extend(partial(run, &model, "error", now_ms));
-            let facts = matches!(error, turn::Error::Provider { .. }).then(|| facts(None, false));
+            let facts = match error {
+                turn::Error::Provider(unanswered) => Some(Facts { error: Some(unanswered.failure.kind.reason()), ..facts(None, false) }),
+                _ => None,
+            };
             (RunState::Error, failure_response(&run.id, &error.to_string(), facts))
         }
         Outcome::Stopped => {

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use verso_kit::CancellationToken;
-use verso_proto::agent::v1::{AgentMeta, ChatMessage, Payload, RunMeta, RunResponse, RunResult, Usage};
+use verso_proto::agent::v1::{AgentMeta, ChatMessage, Payload, PendingToolCall, RunError, RunMeta, RunResponse, RunResult, Usage};
 
 use super::emitter::{Emitter, StopReason};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages::{self, Image};
+use crate::provider::{Failure, Sampling, ToolChoice, ToolSpec};
 use crate::store::{self, RunRecord, RunState};
 
 /// What is asked of an agent. As JSON it is in the journal, so that a later incarnation can do it.
@@ -29,6 +30,11 @@ pub(crate) struct Request {
     pub(crate) thinking: Option<String>,
     /// Whether the session begins afresh.
     pub(crate) reset: bool,
+    pub(crate) sampling: Sampling,
+    /// Tools that the caller carries out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tools: Vec<ToolSpec>,
+    pub(crate) tool_choice: ToolChoice,
 }
 
 /// How far a run has come.
@@ -59,6 +65,8 @@ pub(crate) struct Ended {
     pub(crate) at_ms: i64,
     /// Whether the model reached the longest answer that it may give. The journal does not keep this.
     pub(crate) cut_short: bool,
+    /// Why no model answered, if that is how it ended. Nor does it keep this.
+    pub(crate) failure: Option<Failure>,
 }
 
 impl Ended {
@@ -67,7 +75,7 @@ impl Ended {
         let unknown = || failure_response(&record.run_id, "the end of this run could not be saved; send the message again", None);
         let (state, at_ms) = record.ended_at_ms.map_or((RunState::Error, record.accepted_at_ms), |at_ms| (record.state, at_ms));
         let response = record.response.clone().unwrap_or_else(unknown);
-        Self { state, response, started_at_ms: record.started_at_ms, at_ms, cut_short: false }
+        Self { state, response, started_at_ms: record.started_at_ms, at_ms, cut_short: false, failure: None }
     }
 
     /// Returns what went wrong, if something did.
@@ -179,6 +187,10 @@ pub(crate) struct Facts {
     pub(crate) model: String,
     pub(crate) usage: Option<Usage>,
     pub(crate) aborted: bool,
+    /// Calls of the caller's own tools.
+    pub(crate) pending: Vec<PendingToolCall>,
+    /// What went wrong, by name.
+    pub(crate) error: Option<&'static str>,
 }
 
 /// Returns the answer of a run that has said `added`.
@@ -208,8 +220,16 @@ pub(crate) fn failure_response(run_id: &str, error: &str, facts: Option<Facts>) 
 
 fn result(texts: Vec<String>, facts: Facts) -> RunResult {
     let agent = AgentMeta { session_id: facts.session_id, provider: facts.provider, model: facts.model, usage: facts.usage };
+    let error = facts.error.map(|kind| RunError { kind: kind.to_owned(), message: texts.first().cloned().unwrap_or_default() });
     RunResult {
         payloads: texts.into_iter().map(|text| Payload { text, media_url: None }).collect(),
-        meta: Some(RunMeta { duration_ms: facts.duration_ms, agent_meta: Some(agent), aborted: facts.aborted, ..RunMeta::default() }),
+        meta: Some(RunMeta {
+            duration_ms: facts.duration_ms,
+            agent_meta: Some(agent),
+            aborted: facts.aborted,
+            error,
+            stop_reason: (!facts.pending.is_empty()).then(|| "tool_calls".to_owned()),
+            pending_tool_calls: facts.pending,
+        }),
     }
 }

@@ -1,35 +1,22 @@
 //! One turn: the model is asked, its answer streamed, its tool calls answered, until it has nothing to add.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::time::Instant;
-use verso_kit::trace;
 use verso_proto::Json;
-use verso_proto::agent::v1::{ChatMessage, ContentBlock, Usage};
+use verso_proto::agent::v1::{ChatMessage, ContentBlock, PendingToolCall, Usage};
 
 use super::Runs;
+use super::ask::{Asking, Round, Unanswered};
 use super::run::{Request, Run};
 use crate::messages::{self, Author};
-use crate::models::{Endpoint, Model};
+use crate::models::Model;
 use crate::prompt::{self, Ingredients};
-use crate::provider::{self, Answer, Call, Delta, Failure, Finish, Kind, Sampling, ThoughtFragment, ToolChoice, ToolFragment};
-use crate::sessions::levels;
+use crate::provider::{Finish, ToolFragment, ToolSpec};
 use crate::store::{self, Head, PageRequest};
 use crate::tools;
 
 /// How often a model may ask for tools within one turn.
 const ROUNDS_MAX: usize = 16;
-
-/// Tools that a model may call at once.
-const CALLS_MAX: usize = 16;
-
-/// What arrives together is sent together, up to so many pieces …
-const MERGED_DELTAS_MAX: usize = 64;
-
-/// … and so many bytes.
-const MERGED_BYTES_MAX: usize = 16 << 10;
 
 /// How a turn went well.
 #[derive(Debug)]
@@ -41,14 +28,16 @@ pub(super) struct Reply {
     pub(super) last_usage: Option<Usage>,
     /// Whether the model reached the longest answer that it may give.
     pub(super) cut_short: bool,
+    /// Calls of the caller's own tools, which end the turn.
+    pub(super) pending: Vec<PendingToolCall>,
 }
 
 /// Why a turn has no reply. The words are for the person who asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The model did not answer.
-    #[error("{}: {failure}", model.full_name())]
-    Provider { model: Arc<Model>, failure: Failure },
+    /// No model answered.
+    #[error("{0}")]
+    Provider(Box<Unanswered>),
     /// The model asks for tools and never answers.
     #[error("stopped after {ROUNDS_MAX} rounds of tool calls without an answer")]
     TooManyRounds,
@@ -60,67 +49,53 @@ pub(super) enum Error {
     Refused(crate::error::Error),
 }
 
-/// What a model has said and asked for in one round.
-#[derive(Debug, Default)]
-struct Round {
-    calls: BTreeMap<usize, ToolFragment>,
-    thoughts: BTreeMap<usize, ThoughtFragment>,
-    usage: Option<Usage>,
-    finish: Option<Finish>,
-}
-
 /// Carries the turn out.
 pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &Head) -> Result<Reply, Error> {
     let parts = &runs.parts;
     let profile = parts.roster.get(&run.agent);
     let asked = request.model.clone().or_else(|| head.session.model_override());
-    let chosen = parts.catalog.choose(&parts.clients, asked.as_deref(), profile.model.as_deref()).await;
-    let model = chosen.map_err(Error::Refused)?;
-    let conversation = conversation(runs, run, request, head, &model).await?;
+    let chain = parts.catalog.chain(&parts.clients, asked.as_deref(), &profile).await.map_err(Error::Refused)?;
+    let conversation = conversation(runs, run, request, head, &chain[0]).await?;
     let now_ms = parts.clock.now_ms();
     let extra = request.extra_system_prompt.as_deref();
-    let ingredients = Ingredients { profile: &profile, model: &model, zone: &parts.zone, now_ms, extra, conversation: &conversation };
-    let mut prompt = prompt::build(&ingredients);
+    let show = |model: &Model, conversation: &[ChatMessage]| {
+        prompt::build(&Ingredients { profile: &profile, model, zone: &parts.zone, now_ms, extra, conversation })
+    };
     let session_level = head.session.thinking_level.as_deref();
-    let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default);
-    let thinking = levels::usable(thinking, &model);
-    let status = if model.offline() { parts.status_text(&run.key, &model).await? } else { String::new() };
+    let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default).to_owned();
+    let offered: Vec<ToolSpec> = tools::specs().iter().chain(&request.tools).cloned().collect();
+    let session_id = head.session.session_id.as_str();
+    let (show, tools, prompt) = (&show, offered.as_slice(), None);
+    let (added, status) = (Vec::new(), String::new());
+    let mut asking = Asking { runs, run, request, session_id, chain, place: 0, show, conversation, added, thinking, tools, status, prompt };
 
-    let mut reply = Reply { model: Arc::clone(&model), usage: None, last_usage: None, cut_short: false };
+    let (mut usage, mut last_usage) = (None, None);
     for _ in 0..ROUNDS_MAX {
-        let failed = |failure| Error::Provider { model: Arc::clone(&model), failure };
-        let call = Call {
-            model: &model,
-            credential: match &model.endpoint {
-                Endpoint::Server(server) => server.credential.as_ref(),
-                _ => None,
-            },
-            prompt: &prompt,
-            tools: tools::specs(),
-            tool_choice: &ToolChoice::Auto,
-            sampling: &Sampling::default(),
-            thinking,
-            patient: true,
-            trace: trace::current(),
-            status: &status,
-        };
-        let answer = provider::call(&parts.clients, &call).await.map_err(failed)?;
-        let round = listen(run, answer).await.map_err(failed)?;
-        reply.last_usage = round.usage.or(reply.last_usage);
-        reply.usage = sum(reply.usage, round.usage);
+        let round = asking.round().await?;
+        let model = Arc::clone(asking.model());
+        last_usage = round.usage.or(last_usage);
+        usage = sum(usage, round.usage);
         let text = run.emitter.end_message();
-        let said = said(&model, &text, &round, now_ms);
-        if round.calls.is_empty() {
-            reply.cut_short = round.finish == Some(Finish::Length);
+        let said = said(&model, &text, &round, parts.clock.now_ms());
+        let pending = pending(request, &round);
+        if round.calls.is_empty() || !pending.is_empty() {
             run.add((!said.content.is_empty()).then_some(said));
-            return Ok(reply);
+            let cut_short = round.finish == Some(Finish::Length);
+            return Ok(Reply { model, usage, last_usage, cut_short, pending });
         }
-        prompt.messages.push(said.clone());
+        asking.add([said.clone()]);
         let results = use_tools(runs, run, &model, &round).await?;
-        prompt.messages.extend(results.iter().cloned());
+        asking.add(results.iter().cloned());
         run.add(std::iter::once(said).chain(results));
     }
     Err(Error::TooManyRounds)
+}
+
+/// Returns the calls that only the caller can carry out.
+fn pending(request: &Request, round: &Round) -> Vec<PendingToolCall> {
+    let own = |call: &&ToolFragment| request.tools.iter().any(|tool| tool.name == call.name);
+    let calls = round.calls.values().filter(own);
+    calls.map(|call| PendingToolCall { id: call_id(call), name: call.name.clone(), arguments: arguments(call).text }).collect()
 }
 
 /// Returns what was said before, and the message to answer.
@@ -133,71 +108,6 @@ async fn conversation(runs: &Runs, run: &Run, request: &Request, head: &Head, mo
     }
     conversation.push(messages::user(&request.message, &request.images, run.accepted_at_ms));
     Ok(conversation)
-}
-
-/// Streams an answer to whoever listens.
-async fn listen(run: &Run, answer: Answer) -> Result<Round, Failure> {
-    let mut answer = answer.fuse();
-    let mut round = Round::default();
-    let mut due: Option<Instant> = None;
-    let mut next: Option<Option<Result<Delta, Failure>>> = None;
-    loop {
-        let item = if let Some(item) = next.take() {
-            item
-        } else {
-            tokio::select! {
-                biased;
-                item = answer.next() => item,
-                () = sleep_until(due), if due.is_some() => {
-                    due = run.emitter.show_due();
-                    continue;
-                }
-            }
-        };
-        let Some(mut delta) = item.transpose()? else { return Ok(round) };
-        // One event for what came in one packet: each holds the whole text so far.
-        for _ in 0..MERGED_DELTAS_MAX {
-            if delta.text.len() >= MERGED_BYTES_MAX {
-                break;
-            }
-            match answer.next().now_or_never() {
-                Some(Some(Ok(more))) => delta.merge(more),
-                other => {
-                    next = other;
-                    break;
-                }
-            }
-        }
-        round.take(delta, run, &mut due)?;
-    }
-}
-
-impl Round {
-    fn take(&mut self, delta: Delta, run: &Run, due: &mut Option<Instant>) -> Result<(), Failure> {
-        if !delta.text.is_empty() {
-            *due = run.emitter.text(&delta.text);
-        }
-        self.usage = delta.usage.or(self.usage);
-        self.finish = delta.finish.or(self.finish);
-        for part in delta.thoughts {
-            let thought = self.thoughts.entry(part.index).or_default();
-            thought.text.push_str(&part.text);
-            thought.signature.push_str(&part.signature);
-            thought.redacted |= part.redacted;
-        }
-        for part in delta.tools {
-            if self.calls.len() >= CALLS_MAX && !self.calls.contains_key(&part.index) {
-                return Err(Failure::new(Kind::Malformed, format!("the model calls more than {CALLS_MAX} tools at once")));
-            }
-            let call = self.calls.entry(part.index).or_default();
-            call.index = part.index;
-            call.id.push_str(&part.id);
-            call.name.push_str(&part.name);
-            call.arguments.push_str(&part.arguments);
-            call.signature.push_str(&part.signature);
-        }
-        Ok(())
-    }
 }
 
 /// Answers the tool calls of a round, one after the other.
@@ -280,10 +190,4 @@ fn sum(all: Option<Usage>, one: Option<Usage>) -> Option<Usage> {
         cache_write: all.cache_write + one.cache_write,
         total: all.total + one.total,
     })
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due).await;
-    }
 }

@@ -3,6 +3,9 @@
 use super::Error;
 use crate::models::Model;
 
+/// No thinking.
+pub(crate) const OFF: &str = "off";
+
 /// The hardest thinking, which few models know.
 const XHIGH: &str = "xhigh";
 
@@ -16,7 +19,7 @@ const XHIGH_MODELS: [&str; 3] = ["openai/gpt-5.2", "openai-codex/gpt-5.2-codex",
 type Value = (&'static str, &'static [&'static str]);
 
 const THINKING: [Value; 5] = [
-    ("off", &[]),
+    (OFF, &[]),
     ("minimal", &["min", "think"]),
     ("low", &["on", "enable", "thinkhard"]),
     ("medium", &["mid", "med", "thinkharder", "harder"]),
@@ -79,6 +82,21 @@ pub(crate) fn usable<'a>(level: &'a str, model: &Model) -> &'a str {
     if level == XHIGH && !XHIGH_MODELS.contains(&model.full_name().as_str()) { HIGH } else { level }
 }
 
+/// Returns the next lower level.
+pub(crate) fn less(level: &str) -> &'static str {
+    let place = THINKING.iter().position(|(value, _)| *value == level).unwrap_or(THINKING.len());
+    place.checked_sub(1).map_or(OFF, |place| THINKING[place].0)
+}
+
+/// Returns the levels that a model can be asked for.
+pub(crate) fn of(model: &Model) -> Vec<&'static str> {
+    if !model.reasoning {
+        return vec![OFF];
+    }
+    let hardest = XHIGH_MODELS.contains(&model.full_name().as_str()).then_some(XHIGH);
+    THINKING.iter().map(|(value, _)| *value).chain(hardest).collect()
+}
+
 fn find(values: &[Value], raw: &str) -> Option<&'static str> {
     let wanted = raw.trim().to_lowercase();
     values.iter().find(|(value, spellings)| *value == wanted || spellings.contains(&wanted.as_str())).map(|(value, _)| *value)
@@ -126,5 +144,6 @@ mod tests {
     fn a_model_is_not_asked_for_more_than_it_knows() {
         let model = models::offline();
         assert_eq!((usable("xhigh", &model), usable("low", &model)), ("high", "low"));
+        assert_eq!(["xhigh", "high", "minimal", "off"].map(less), ["high", "medium", "off", "off"]);
     }
 }

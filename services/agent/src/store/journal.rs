@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use verso_proto::agent::v1::{ChatMessage, RunResponse};
 
 use super::sessions::{self, SessionHints, SessionRecord, TokenCounts};
-use super::{Result, Store, changes, transcript};
+use super::{Result, Store, changes, transcript, usage};
 use crate::keys::{AgentId, SessionKey};
 
 /// How long an ended run is remembered, in milliseconds: a repeat that comes later is a new run.
@@ -277,6 +277,7 @@ fn end(connection: &Connection, finish: &Finish) -> Result<()> {
     // A run ends once: what came first counts.
     if changed == 1 {
         transcript::append(connection, &finish.session_id, Some(&finish.run_id), &finish.messages, finish.at_ms)?;
+        usage::record(connection, finish)?;
         sessions::turn_ended(connection, &finish.key, finish.state == RunState::Aborted, &finish.tokens, finish.at_ms)?;
     }
     Ok(())

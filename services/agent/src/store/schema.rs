@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::{Error, Fence, Result};
 
 /// Each step brings the schema one version further; `user_version` counts those that were made. Steps are never changed.
-const MIGRATIONS: [&str; 2] = [FIRST, SETTINGS];
+const MIGRATIONS: [&str; 3] = [FIRST, SETTINGS, USAGE];
 
 const FIRST: &str = "
     CREATE TABLE fence (
@@ -89,6 +89,22 @@ const SETTINGS: &str = "
     ALTER TABLE sessions ADD COLUMN send_policy TEXT CHECK (send_policy IN ('allow', 'deny'));
     ALTER TABLE sessions ADD COLUMN group_activation TEXT;
     CREATE INDEX sessions_by_label ON sessions (label) WHERE label IS NOT NULL;
+";
+
+/// What each call of a model has used.
+const USAGE: &str = "
+    CREATE TABLE usage (
+        at_ms INTEGER NOT NULL,
+        run_id TEXT NOT NULL,
+        session_key TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        input INTEGER NOT NULL,
+        output INTEGER NOT NULL,
+        cache_read INTEGER NOT NULL,
+        cache_write INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX usage_by_time ON usage (at_ms);
 ";
 
 /// How long a connection waits for another process that holds the file.

@@ -4,9 +4,11 @@
 
 mod agent;
 mod changes;
+mod faults;
 mod models;
 mod provider;
 mod recovery;
+mod reports;
 mod sessions;
 mod skills;
 mod turns;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -20,6 +19,7 @@ pub(crate) struct Provider {
 
 /// A request that waits for its answer.
 pub(crate) struct ModelCall {
+    pub(crate) path: String,
     pub(crate) body: Value,
     pub(crate) headers: HeaderMap,
     answer: oneshot::Sender<Response>,
@@ -27,7 +27,94 @@ pub(crate) struct ModelCall {
 
 /// A streamed answer under way.
 pub(crate) struct Answer {
+    dialect: Dialect,
     pieces: mpsc::Sender<Result<Bytes, std::io::Error>>,
+}
+
+/// What is spoken on a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Completions,
+    Responses,
+    Anthropic,
+}
+
+impl Dialect {
+    pub(crate) const ALL: [Self; 3] = [Self::Completions, Self::Responses, Self::Anthropic];
+
+    /// What configurations call it.
+    pub(crate) fn api(self) -> &'static str {
+        match self {
+            Self::Completions => "openai-completions",
+            Self::Responses => "openai-responses",
+            Self::Anthropic => "anthropic-messages",
+        }
+    }
+
+    fn of(path: &str) -> Self {
+        match path {
+            "/v1/responses" => Self::Responses,
+            "/v1/messages" => Self::Anthropic,
+            _ => Self::Completions,
+        }
+    }
+
+    fn text(self, text: &str) -> Value {
+        match self {
+            Self::Completions => json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]}),
+            Self::Responses => json!({"type": "response.output_text.delta", "output_index": 0, "delta": text}),
+            Self::Anthropic => json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
+        }
+    }
+
+    /// A call without arguments.
+    fn tool_call(self, id: &str, name: &str) -> Vec<Value> {
+        match self {
+            Self::Completions => {
+                let part = |part: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]});
+                vec![
+                    part(json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": "{"}})),
+                    part(json!({"index": 0, "function": {"arguments": "}"}})),
+                ]
+            }
+            Self::Responses => {
+                let item = json!({"type": "function_call", "id": "fc", "call_id": id, "name": name, "arguments": ""});
+                vec![
+                    json!({"type": "response.output_item.added", "output_index": 1, "item": item}),
+                    json!({"type": "response.function_call_arguments.delta", "output_index": 1, "delta": "{}"}),
+                ]
+            }
+            Self::Anthropic => {
+                let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+                vec![
+                    json!({"type": "content_block_start", "index": 1, "content_block": block}),
+                    json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}}),
+                ]
+            }
+        }
+    }
+
+    /// The end of an answer, and what it has used: ten tokens in, five out.
+    fn end(self, called: bool) -> Vec<Value> {
+        match self {
+            Self::Completions => {
+                let reason = if called { "tool_calls" } else { "stop" };
+                vec![
+                    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}),
+                    json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}),
+                ]
+            }
+            Self::Responses => {
+                let usage = json!({"input_tokens": 10, "output_tokens": 5, "total_tokens": 15});
+                vec![json!({"type": "response.completed", "response": {"status": "completed", "usage": usage}})]
+            }
+            Self::Anthropic => {
+                let reason = if called { "tool_use" } else { "end_turn" };
+                let usage = json!({"input_tokens": 10, "output_tokens": 5});
+                vec![json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}), json!({"type": "message_stop"})]
+            }
+        }
+    }
 }
 
 type Calls = Arc<Mutex<mpsc::UnboundedSender<ModelCall>>>;
@@ -38,7 +125,7 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let (sender, calls) = mpsc::unbounded_channel();
-        let routes = Router::new().route("/v1/chat/completions", post(receive)).with_state(Arc::new(Mutex::new(sender)));
+        let routes = Router::new().fallback(receive).with_state(Arc::new(Mutex::new(sender)));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { base_url, calls }
     }
@@ -64,10 +151,10 @@ impl Provider {
     }
 }
 
-async fn receive(State(calls): State<Calls>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(calls): State<Calls>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let (answer, response) = oneshot::channel();
     let body = serde_json::from_slice(&body).unwrap();
-    calls.lock().await.send(ModelCall { body, headers, answer }).unwrap();
+    calls.lock().await.send(ModelCall { path: uri.path().to_owned(), body, headers, answer }).unwrap();
     response.await.unwrap_or_else(|_| Response::new(Body::empty()))
 }
 
@@ -79,7 +166,21 @@ impl ModelCall {
             Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) }));
         let response = Response::builder().header("content-type", "text/event-stream").body(body).unwrap();
         assert!(self.answer.send(response).is_ok(), "nobody waits for the answer");
-        Answer { pieces }
+        Answer { dialect: Dialect::of(&self.path), pieces }
+    }
+
+    /// Answers with words.
+    pub(crate) async fn say(self, text: &str) {
+        let answer = self.stream();
+        answer.text(text).await;
+        answer.finish().await;
+    }
+
+    /// Answers with an error that has words.
+    pub(crate) fn refuse_with(self, status: u16, words: &str) {
+        let body = json!({"error": {"message": words}}).to_string();
+        let response = Response::builder().status(status).header("content-type", "application/json").body(Body::from(body)).unwrap();
+        assert!(self.answer.send(response).is_ok(), "nobody waits for the answer");
     }
 
     /// Answers with an error.
@@ -107,20 +208,20 @@ impl ModelCall {
 impl Answer {
     /// Sends a piece of text.
     pub(crate) async fn text(&self, text: &str) {
-        self.chunk(&json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]})).await;
+        self.chunk(&self.dialect.text(text)).await;
     }
 
-    /// Sends a tool call, its arguments in two parts.
+    /// Sends a tool call in parts, and ends the answer.
     pub(crate) async fn tool_call(&self, id: &str, name: &str) {
-        let part = |part: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]});
-        self.chunk(&part(json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": "{"}}))).await;
-        self.chunk(&part(json!({"index": 0, "function": {"arguments": "}"}}))).await;
-        self.end("tool_calls").await;
+        for part in self.dialect.tool_call(id, name) {
+            self.chunk(&part).await;
+        }
+        self.end(true).await;
     }
 
     /// Ends the answer well.
     pub(crate) async fn finish(self) {
-        self.end("stop").await;
+        self.end(false).await;
     }
 
     /// Cuts the connection.
@@ -128,15 +229,22 @@ impl Answer {
         self.pieces.send(Err(std::io::Error::other("cut"))).await.unwrap();
     }
 
+    /// Sends what no dialect knows.
+    pub(crate) async fn garbage(&self) {
+        self.pieces.send(Ok(Bytes::from_static(b"data: {\"choices\": [\n\n"))).await.unwrap();
+    }
+
     /// Waits until the caller has gone away.
     pub(crate) async fn abandoned(&self) {
         self.pieces.closed().await;
     }
 
-    async fn end(&self, reason: &str) {
-        self.chunk(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})).await;
-        self.chunk(&json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}})).await;
-        self.pieces.send(Ok(Bytes::from_static(b"data: [DONE]\n\n"))).await.unwrap();
+    async fn end(&self, called: bool) {
+        for part in self.dialect.end(called) {
+            self.chunk(&part).await;
+        }
+        // Not every dialect has this.
+        drop(self.pieces.send(Ok(Bytes::from_static(b"data: [DONE]\n\n"))).await);
     }
 
     async fn chunk(&self, chunk: &Value) {

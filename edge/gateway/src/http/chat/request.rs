@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
+use verso_proto::agent::v1::Sampling;
 
 use super::super::errors::Refusal;
 use super::super::models::ModelName;
@@ -40,6 +41,8 @@ pub(super) struct ChatRequest {
     pub(super) include_usage: bool,
     /// Names the end user, and thereby a session that lasts.
     pub(super) user: Option<String>,
+    /// How the model is to choose its words; none if the client leaves all of it to the provider.
+    pub(super) sampling: Option<Sampling>,
 }
 
 impl ChatRequest {
@@ -59,6 +62,7 @@ impl ChatRequest {
             stream: fields.get("stream") == Some(&Value::Bool(true)),
             include_usage: fields.get("stream_options").and_then(|options| options.get("include_usage")) == Some(&Value::Bool(true)),
             user: text("user").map(str::to_owned),
+            sampling: Some(sampling(fields)).filter(|sampling| *sampling != Sampling::default()),
         })
     }
 }
@@ -90,6 +94,26 @@ fn check_sampling(fields: &Map<String, Value>) -> Result<(), Refusal> {
         return Err(Refusal::invalid("`response_format.type` must be `text`, `json_object` or `json_schema`."));
     }
     Ok(())
+}
+
+/// Reads what has been checked.
+fn sampling(fields: &Map<String, Value>) -> Sampling {
+    let number = |name: &str| given(fields, name).and_then(Value::as_f64);
+    let stop = match given(fields, "stop") {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    Sampling {
+        temperature: number("temperature"),
+        top_p: number("top_p"),
+        frequency_penalty: number("frequency_penalty"),
+        presence_penalty: number("presence_penalty"),
+        seed: given(fields, "seed").and_then(whole_number),
+        // The newer name counts.
+        max_tokens: TOKEN_LIMITS.iter().find_map(|name| given(fields, name)).and_then(whole_number),
+        stop,
+    }
 }
 
 /// Returns the value of an integer, however it is written: `16` and `16.0` are one number in JSON.

@@ -81,3 +81,16 @@ fn refuses_tools_that_nobody_would_call() {
         assert!(message.starts_with("Invalid tools/tool_choice: "), "{fields}: {message}");
     }
 }
+
+#[test]
+fn passes_the_sampling_on() {
+    let parse = |extra: Value| {
+        let mut fields = json!({"messages": [{"role": "user", "content": "hi"}]});
+        fields.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        ChatRequest::parse(fields.as_object().unwrap()).unwrap().sampling
+    };
+    assert_eq!(parse(json!({"temperature": null})), None);
+    let sampling = parse(json!({"temperature": 0.5, "max_tokens": 9, "max_completion_tokens": 16.0, "stop": "END", "seed": 3})).unwrap();
+    assert_eq!((sampling.temperature, sampling.max_tokens, sampling.seed), (Some(0.5), Some(16), Some(3)));
+    assert_eq!(sampling.stop, ["END"]);
+}

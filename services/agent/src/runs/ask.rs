@@ -1,0 +1,259 @@
+//! One round of a turn: the models that may answer are asked one after the other, until one does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::Instant;
+use verso_kit::trace;
+use verso_proto::agent::v1::{ChatMessage, Usage};
+
+use super::Runs;
+use super::run::{Request, Run};
+use super::turn::Error;
+use crate::models::{Endpoint, Key, Model};
+use crate::provider::{self, Answer, Call, Delta, Failure, Finish, Kind, Prompt, ThoughtFragment, ToolFragment, ToolSpec};
+use crate::sessions::levels;
+
+/// Tools that a model may call at once.
+const CALLS_MAX: usize = 16;
+
+/// What arrives together is sent together, up to so many pieces …
+const MERGED_DELTAS_MAX: usize = 64;
+
+/// … and so many bytes.
+const MERGED_BYTES_MAX: usize = 16 << 10;
+
+/// What a model has said and asked for in one round.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) calls: BTreeMap<usize, ToolFragment>,
+    pub(super) thoughts: BTreeMap<usize, ThoughtFragment>,
+    pub(super) usage: Option<Usage>,
+    pub(super) finish: Option<Finish>,
+}
+
+/// Why no model answered.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    /// The one that was asked last.
+    pub(super) model: Arc<Model>,
+    pub(super) failure: Failure,
+    /// What every one of them said, if more than one was asked.
+    tried: Vec<String>,
+}
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.tried.as_slice() {
+            [] | [_] => write!(formatter, "{}: {}", self.model.full_name(), self.failure),
+            tried => formatter.write_str(&tried.join(" | ")),
+        }
+    }
+}
+
+/// Shows a conversation to a model: how much of it fits depends on the model.
+pub(super) type Show<'a> = dyn Fn(&Model, &[ChatMessage]) -> Prompt + Send + Sync + 'a;
+
+/// What stays the same while models are asked, and how far down the list we are.
+pub(super) struct Asking<'a> {
+    pub(super) runs: &'a Runs,
+    pub(super) run: &'a Run,
+    pub(super) request: &'a Request,
+    pub(super) session_id: &'a str,
+    /// Those that may answer, the preferred first; never empty.
+    pub(super) chain: Vec<Arc<Model>>,
+    pub(super) place: usize,
+    pub(super) show: &'a Show<'a>,
+    /// What was said before this turn, and the message to answer.
+    pub(super) conversation: Vec<ChatMessage>,
+    /// What this turn has added.
+    pub(super) added: Vec<ChatMessage>,
+    /// How much to think: as asked, until a model says that it cannot.
+    pub(super) thinking: String,
+    pub(super) tools: &'a [ToolSpec],
+    pub(super) status: String,
+    /// What the model at `place` is shown; none when it must be put together anew.
+    pub(super) prompt: Option<Prompt>,
+}
+
+impl Asking<'_> {
+    /// Returns the model that answers at the moment.
+    pub(super) fn model(&self) -> &Arc<Model> {
+        &self.chain[self.place]
+    }
+
+    /// Adds what the model and its tools have said.
+    pub(super) fn add(&mut self, messages: impl IntoIterator<Item = ChatMessage>) {
+        for message in messages {
+            if let Some(prompt) = &mut self.prompt {
+                prompt.messages.push(message.clone());
+            }
+            self.added.push(message);
+        }
+    }
+
+    /// Asks until somebody answers. Whoever answered is asked first the next time.
+    pub(super) async fn round(&mut self) -> Result<Round, Error> {
+        let mut tried = Vec::new();
+        loop {
+            let model = Arc::clone(self.model());
+            let last = self.place + 1 == self.chain.len();
+            let failure = match self.ask(&model, last, tried.is_empty()).await? {
+                Ok(round) => return Ok(round),
+                Err(failure) => failure,
+            };
+            tried.push(format!("{}: {} ({})", model.full_name(), failure, failure.kind.reason()));
+            // What has been said cannot be taken back, and would be said twice.
+            let said = !self.run.emitter.current_message().is_empty();
+            if last || said || !failure.kind.fails_over() {
+                return Err(Error::Provider(Box::new(Unanswered { model, failure, tried })));
+            }
+            tracing::warn!(model = model.full_name(), error = %failure, "model did not answer; the next one is asked");
+            self.place += 1;
+            self.prompt = None;
+        }
+    }
+
+    /// Asks one model, with each of its credentials.
+    async fn ask(&mut self, model: &Arc<Model>, last: bool, nobody_asked: bool) -> Result<Result<Round, Failure>, Error> {
+        if let Some(failure) = self.runs.parts.catalog.unfit(model) {
+            return Ok(Err(failure));
+        }
+        let keyring = &self.runs.parts.keyring;
+        let configured = match &model.endpoint {
+            Endpoint::Server(server) => server.credential.as_ref(),
+            Endpoint::Offline | Endpoint::Unusable(_) => None,
+        };
+        let mut keys = keyring.keys(&self.run.agent, self.session_id, &model.provider, configured).await;
+        if keys.iter().any(|key| !keyring.cools(&key.id)) {
+            keys.retain(|key| !keyring.cools(&key.id));
+        } else if !(last && nobody_asked) {
+            // Whoever asks should not be refused by us alone: with nobody else to ask, a key that rests is tried all the same.
+            return Ok(Err(Failure::new(Kind::RateLimit, "every credential of the provider is resting after a failure")));
+        }
+        let mut failure = Failure::new(Kind::Unusable, "the provider has no usable credential");
+        for (place, key) in keys.iter().enumerate() {
+            let patient = last && place + 1 == keys.len();
+            match self.ask_with(model, key, patient).await? {
+                Ok(round) => {
+                    keyring.succeeded(&self.run.agent, self.session_id, &model.provider, key).await;
+                    return Ok(Ok(round));
+                }
+                Err(found) => failure = found,
+            }
+            keyring.failed(&self.run.agent, key, failure.kind).await;
+            if !failure.kind.rotates() || !self.run.emitter.current_message().is_empty() {
+                break;
+            }
+        }
+        Ok(Err(failure))
+    }
+
+    /// Makes one call; and another with less thinking, if that is what the model does not know.
+    async fn ask_with(&mut self, model: &Arc<Model>, key: &Key, patient: bool) -> Result<Result<Round, Failure>, Error> {
+        loop {
+            let prompt = self.prompt.get_or_insert_with(|| {
+                let mut prompt = (self.show)(model, &self.conversation);
+                prompt.messages.extend(self.added.iter().cloned());
+                prompt
+            });
+            if model.offline() && self.status.is_empty() {
+                self.status = self.runs.parts.status_text(&self.run.key, model).await?;
+            }
+            let call = Call {
+                model,
+                credential: key.credential.as_ref(),
+                prompt,
+                tools: self.tools,
+                tool_choice: &self.request.tool_choice,
+                sampling: &self.request.sampling,
+                thinking: levels::usable(&self.thinking, model),
+                patient,
+                trace: trace::current(),
+                status: &self.status,
+            };
+            let answered = match provider::call(&self.runs.parts.clients, &call).await {
+                Ok(answer) => listen(self.run, answer).await,
+                Err(failure) => Err(failure),
+            };
+            match answered {
+                Err(failure) if failure.about_thinking() && model.reasoning && self.thinking != levels::OFF => {
+                    self.thinking = levels::less(&self.thinking).to_owned();
+                }
+                answered => return Ok(answered),
+            }
+        }
+    }
+}
+
+/// Streams an answer to whoever listens.
+async fn listen(run: &Run, answer: Answer) -> Result<Round, Failure> {
+    let mut answer = answer.fuse();
+    let mut round = Round::default();
+    let mut due: Option<Instant> = None;
+    let mut next: Option<Option<Result<Delta, Failure>>> = None;
+    loop {
+        let item = if let Some(item) = next.take() {
+            item
+        } else {
+            tokio::select! {
+                biased;
+                item = answer.next() => item,
+                () = sleep_until(due), if due.is_some() => {
+                    due = run.emitter.show_due();
+                    continue;
+                }
+            }
+        };
+        let Some(mut delta) = item.transpose()? else { return Ok(round) };
+        // One event for what came in one packet: each holds the whole text so far.
+        for _ in 0..MERGED_DELTAS_MAX {
+            if delta.text.len() >= MERGED_BYTES_MAX {
+                break;
+            }
+            match answer.next().now_or_never() {
+                Some(Some(Ok(more))) => delta.merge(more),
+                other => {
+                    next = other;
+                    break;
+                }
+            }
+        }
+        if !delta.text.is_empty() {
+            due = run.emitter.text(&delta.text);
+        }
+        round.take(delta)?;
+    }
+}
+
+impl Round {
+    fn take(&mut self, delta: Delta) -> Result<(), Failure> {
+        self.usage = delta.usage.or(self.usage);
+        self.finish = delta.finish.or(self.finish);
+        for part in delta.thoughts {
+            let thought = self.thoughts.entry(part.index).or_default();
+            thought.text.push_str(&part.text);
+            thought.signature.push_str(&part.signature);
+            thought.redacted |= part.redacted;
+        }
+        for part in delta.tools {
+            if self.calls.len() >= CALLS_MAX && !self.calls.contains_key(&part.index) {
+                return Err(Failure::new(Kind::Malformed, format!("the model calls more than {CALLS_MAX} tools at once")));
+            }
+            let call = self.calls.entry(part.index).or_default();
+            call.index = part.index;
+            call.id.push_str(&part.id);
+            call.name.push_str(&part.name);
+            call.arguments.push_str(&part.arguments);
+            call.signature.push_str(&part.signature);
+        }
+        Ok(())
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}

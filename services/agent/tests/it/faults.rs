@@ -1,0 +1,237 @@
+//! What goes wrong with providers, in every dialect: who is asked next, and what people read.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use verso_proto::agent::v1::{CompleteRequest, RunResponse, complete_response::Item};
+
+use crate::agent::{Agent, turn};
+use crate::provider::{Dialect, Provider};
+
+const SESSION: &str = "agent:main:test";
+
+/// A model with another one behind it, both of the scripted server.
+fn config(provider: &Provider, dialect: Dialect) -> Value {
+    let section = |model: &str| {
+        json!({"baseUrl": provider.base_url, "apiKey": format!("key-of-{model}"), "api": dialect.api(),
+               "models": [{"id": model, "contextWindow": 128_000, "maxTokens": 4_096}]})
+    };
+    json!({
+        "agents": {"defaults": {"model": {"primary": "first/one", "fallbacks": ["second/two"]}, "userTimezone": "UTC"}},
+        "models": {"providers": {"first": section("one"), "second": section("two")}},
+    })
+}
+
+struct Setup {
+    _folder: tempfile::TempDir,
+    provider: Provider,
+    agent: Agent,
+}
+
+async fn setup(dialect: Dialect) -> Setup {
+    let (folder, provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
+    let agent = Agent::open(folder.path(), config(&provider, dialect), 1).await;
+    Setup { _folder: folder, provider, agent }
+}
+
+fn provider_of(response: &RunResponse) -> String {
+    let meta = response.result.as_ref().unwrap().meta.as_ref().unwrap();
+    meta.agent_meta.as_ref().unwrap().provider.clone()
+}
+
+#[tokio::test]
+async fn a_conversation_with_a_tool_call_works_in_every_dialect() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        let answers = setup.agent.run(turn(SESSION, "how are you?", "r1")).await.unwrap();
+        let call = setup.provider.call().await;
+        assert!(call.body.to_string().contains("how are you?"), "{dialect:?}");
+        let answer = call.stream();
+        answer.text("let me see").await;
+        answer.tool_call("call_1", "session_status").await;
+        let second = setup.provider.call().await;
+        let body = second.body.to_string();
+        assert!(body.contains("call_1") && body.contains("let me see") && body.contains("first/one"), "{dialect:?}: {body}");
+        second.say("all well").await;
+        let (statuses, last) = answers.rest().await;
+        assert_eq!(statuses, ["accepted", "ok"], "{dialect:?} {last:?}");
+        let result = last.result.unwrap();
+        let texts: Vec<&str> = result.payloads.iter().map(|payload| payload.text.as_str()).collect();
+        assert_eq!(texts, ["let me see", "all well"], "{dialect:?}");
+        let usage = result.meta.unwrap().agent_meta.unwrap().usage.unwrap();
+        assert_eq!((usage.input, usage.output, usage.total), (20, 10, 30), "{dialect:?}");
+
+        // The next turn shows the whole of it to the model.
+        let answers = setup.agent.run(turn(SESSION, "and now?", "r2")).await.unwrap();
+        let third = setup.provider.call().await;
+        let body = third.body.to_string();
+        assert!(body.contains("all well") && body.contains("call_1") && body.contains("and now?"), "{dialect:?}: {body}");
+        third.say("still well").await;
+        assert_eq!(answers.rest().await.0, ["accepted", "ok"]);
+    }
+}
+
+#[tokio::test]
+async fn each_dialect_shows_its_key_in_its_own_way() {
+    for (dialect, header, value) in [
+        (Dialect::Completions, "authorization", "Bearer key-of-one"),
+        (Dialect::Responses, "authorization", "Bearer key-of-one"),
+        (Dialect::Anthropic, "x-api-key", "key-of-one"),
+    ] {
+        let mut setup = setup(dialect).await;
+        let (_, ()) = tokio::join!(setup.agent.run(turn(SESSION, "hi", "r1")), async {
+            let call = setup.provider.call().await;
+            assert_eq!(call.headers[header], value, "{dialect:?}");
+            call.say("hello").await;
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_another_provider_can_do_better_is_asked_of_it() {
+    for dialect in Dialect::ALL {
+        for (status, retry_after) in [(401, None), (402, None), (404, None), (429, Some("3600")), (500, None), (529, None)] {
+            let mut setup = setup(dialect).await;
+            let answers = setup.agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+            setup.provider.call().await.refuse(status, retry_after);
+            let second = setup.provider.call().await;
+            assert_eq!(second.body["model"], "two", "{dialect:?} {status}");
+            second.say("from the other").await;
+            let (statuses, last) = answers.rest().await;
+            assert_eq!(statuses, ["accepted", "ok"], "{dialect:?} {status}");
+            assert_eq!((provider_of(&last).as_str(), last.result.unwrap().payloads.len()), ("second", 1), "{dialect:?} {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_is_asked_for_elsewhere() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        let answers = setup.agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+        setup.provider.call().await.stream().garbage().await;
+        setup.provider.call().await.say("from the other").await;
+        assert_eq!(provider_of(&answers.rest().await.1), "second", "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_said_again_by_another() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        let mut events = setup.agent.listen(None).await;
+        let answers = setup.agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+        let answer = setup.provider.call().await.stream();
+        answer.text("half").await;
+        events.said("r1").await;
+        answer.cut().await;
+        let (statuses, last) = answers.rest().await;
+        assert_eq!(statuses, ["accepted", "error"], "{dialect:?}");
+        assert_eq!(last.summary.as_deref(), Some("first/one: the provider's answer broke off in the middle"), "{dialect:?}");
+        assert_eq!(setup.agent.transcript(SESSION).await, ["user: hi", "assistant: half"]);
+        assert!(setup.provider.idle(), "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_never_begins_is_left_for_another() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        let answers = setup.agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+        let _silent = setup.provider.call().await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(301)).await;
+        tokio::time::resume();
+        setup.provider.call().await.say("from the other").await;
+        assert_eq!(provider_of(&answers.rest().await.1), "second", "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_too_long_for_the_model_is_said_to_be() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        let answers = setup.agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+        setup.provider.call().await.refuse_with(400, "prompt is too long: 9 tokens > 8 maximum");
+        let (statuses, last) = answers.rest().await;
+        assert_eq!(statuses, ["accepted", "error"], "{dialect:?}");
+        assert!(last.summary.unwrap().contains("longer than the model's context window (HTTP 400): prompt is too long"), "{dialect:?}");
+        let error = last.result.unwrap().meta.unwrap().error.unwrap();
+        assert_eq!(error.kind, "context_overflow", "{dialect:?}");
+        assert!(setup.provider.idle(), "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn when_nobody_answers_every_reason_is_named() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        let answers = setup.agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+        setup.provider.call().await.refuse(401, None);
+        setup.provider.call().await.refuse(402, None);
+        let (_, last) = answers.rest().await;
+        let words = "first/one: the provider did not accept the API key (HTTP 401): mock status 401 (auth) | \
+                     second/two: the provider says that the account has no credit left (HTTP 402): mock status 402 (billing)";
+        assert_eq!(last.summary.as_deref(), Some(words), "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_http_caller_learns_why_by_name_and_may_choose_the_sampling() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        let sampling = verso_proto::agent::v1::Sampling { temperature: Some(0.25), max_tokens: Some(7), ..Default::default() };
+        let request = CompleteRequest {
+            agent_id: "main".to_owned(),
+            session_key: SESSION.to_owned(),
+            message: "hi".to_owned(),
+            idempotency_key: "r1".to_owned(),
+            sampling: Some(sampling),
+            ..CompleteRequest::default()
+        };
+        let mut pieces = setup.agent.client.clone().complete(request).await.unwrap().into_inner();
+        let call = setup.provider.call().await;
+        let (temperature, tokens) = (&call.body["temperature"], ["max_tokens", "max_output_tokens"].map(|name| call.body[name].clone()));
+        assert!(*temperature == json!(0.25) && tokens.contains(&json!(7)), "{dialect:?}: {}", call.body);
+        call.refuse(400, None);
+        let Some(Item::End(end)) = pieces.message().await.unwrap().unwrap().item else { panic!("no end") };
+        assert_eq!((end.stop_reason.as_str(), end.provider_status), ("format", Some(400)), "{dialect:?}");
+        assert!(setup.provider.idle(), "{dialect:?}: a request that makes no sense makes none to anybody");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_failed_rests_and_the_next_run_does_not_try_it() {
+    let mut setup = setup(Dialect::Completions).await;
+    for (run_id, first) in [("r1", true), ("r2", false)] {
+        let answers = setup.agent.run(turn(SESSION, "hi", run_id)).await.unwrap();
+        if first {
+            setup.provider.call().await.refuse(429, Some("60"));
+        }
+        let call = setup.provider.call().await;
+        assert_eq!(call.body["model"], "two", "{run_id}");
+        call.say("ok").await;
+        answers.rest().await;
+    }
+}
+
+#[tokio::test]
+async fn the_next_profile_of_a_provider_is_tried_in_the_same_turn() {
+    let (folder, mut provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
+    let path = folder.path().join("agents/main/agent/auth-profiles.json");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let profile = |key: &str| json!({"type": "api_key", "provider": "first", "key": key});
+    std::fs::write(&path, json!({"version": 1, "profiles": {"first:a": profile("ka"), "first:b": profile("kb")}}).to_string()).unwrap();
+    let agent = Agent::open(folder.path(), config(&provider, Dialect::Completions), 1).await;
+    let answers = agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+    let call = provider.call().await;
+    assert_eq!(call.headers["authorization"], "Bearer ka");
+    call.refuse(429, None);
+    let call = provider.call().await;
+    assert_eq!((call.headers["authorization"].to_str().unwrap(), &call.body["model"]), ("Bearer kb", &json!("one")));
+    call.say("one answer").await;
+    let (statuses, last) = answers.rest().await;
+    assert_eq!((statuses, last.result.unwrap().payloads.len()), (vec!["accepted".to_owned(), "ok".to_owned()], 1));
+    let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(file["usageStats"]["first:a"]["errorCount"], 1);
+}
