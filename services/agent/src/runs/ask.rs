@@ -179,7 +179,7 @@ impl Asking<'_> {
             };
             match answered {
                 Err(failure) if failure.about_thinking() && model.reasoning && self.thinking != levels::OFF => {
-                    self.thinking = levels::less(&self.thinking).to_owned();
+                    levels::less(&self.thinking).clone_into(&mut self.thinking);
                 }
                 answered => return Ok(answered),
             }

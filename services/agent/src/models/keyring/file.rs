@@ -33,10 +33,9 @@ pub(super) struct Profile {
 
 /// Reads a file, unless it is as old as `known`. None: nothing new.
 pub(super) fn read(path: &Path, known: Option<SystemTime>) -> Option<(Book, HashMap<String, Fate>)> {
-    let modified = match std::fs::metadata(path).and_then(|metadata| metadata.modified()) {
-        Ok(modified) => modified,
+    let Ok(modified) = std::fs::metadata(path).and_then(|metadata| metadata.modified()) else {
         // What was there is gone; what never was is no news.
-        Err(_) => return known.map(|_| (Book::default(), HashMap::new())),
+        return known.map(|_| (Book::default(), HashMap::new()));
     };
     if known == Some(modified) {
         return None;
