@@ -9,6 +9,7 @@ mod http;
 mod isolation;
 mod lifecycle;
 mod limits;
+mod nodes;
 mod raw;
 mod telemetry;
 mod terminal;

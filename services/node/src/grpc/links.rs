@@ -9,8 +9,7 @@ use verso_proto::node::v1::{
     BrowserRequestRequest, BrowserRequestResponse, ForgetRequest, ForgetResponse, InvokeChunk, InvokeFeedRequest, InvokeFeedResponse,
     InvokeInput, InvokeProgressRequest, InvokeProgressResponse, PendingAckRequest, PendingAckResponse, PendingDrainRequest,
     PendingDrainResponse, PendingPullRequest, PendingPullResponse, PluginToolsUpdateRequest, PluginToolsUpdateResponse,
-    RunnerInventoryUpdateRequest, RunnerInventoryUpdateResponse, SkillsUpdateRequest,
-    SkillsUpdateResponse,
+    RunnerInventoryUpdateRequest, RunnerInventoryUpdateResponse, SkillsUpdateRequest, SkillsUpdateResponse,
 };
 
 use super::Service;
