@@ -240,7 +240,7 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn runner(folder: &Path, rules: Value) -> Runner {
+    fn runner(folder: &Path, rules: &Value) -> Runner {
         let path = folder.join("rules.json");
         std::fs::write(&path, rules.to_string()).unwrap();
         let env = Env::from_pairs([("PATH", "/usr/bin:/bin"), ("HOME", "/")]);
@@ -263,7 +263,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let date = std::fs::canonicalize("/bin/date").unwrap();
         let listed = json!({"version": 1, "agents": {"main": {"security": "allowlist", "ask": "off", "allowlist": [{"pattern": date}]}}});
-        let runner = runner(folder.path(), listed);
+        let runner = runner(folder.path(), &listed);
         admit(&runner, json!({"command": ["date"], "agentId": "main"})).await.unwrap();
         admit(&runner, json!({"command": ["/bin/sh", "-c", "date | wc -l"], "agentId": "main"})).await.unwrap();
         for (params, refusal) in [
@@ -284,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn what_needs_a_decision_does_not_run_without_one() {
         let folder = tempfile::tempdir().unwrap();
-        let runner = runner(folder.path(), json!({"version": 1, "defaults": {"security": "allowlist"}}));
+        let runner = runner(folder.path(), &json!({"version": 1, "defaults": {"security": "allowlist"}}));
         assert_eq!(admit(&runner, json!({"command": ["date"]})).await.unwrap_err(), "SYSTEM_RUN_DENIED: approval required");
         admit(&runner, json!({"command": ["date"], "approved": true, "approvalDecision": "allow-once"})).await.unwrap();
         let denied = json!({"command": ["date"], "approved": true, "approvalDecision": "deny"});

@@ -114,9 +114,9 @@ async fn a_question_outlives_its_asker() {
     assert_eq!((shown.command_text.as_str(), shown.allowed_decisions.len()), ("ls -l", 3));
     let mut waiter = exec.clone();
     let waiting = waiter.exec_approval_wait_decision(ExecApprovalWaitDecisionRequest { id: "q".into() });
-    let (waited, decided) = tokio::join!(waiting, client.exec_approval_resolve(decision("q", "deny")));
+    let (heard, decided) = tokio::join!(waiting, client.exec_approval_resolve(decision("q", "deny")));
     decided.unwrap();
-    assert_eq!(waited.unwrap().into_inner().decision.as_deref(), Some("deny"));
+    assert_eq!(heard.unwrap().into_inner().decision.as_deref(), Some("deny"));
     assert!(exec.exec_approval_list(ExecApprovalListRequest {}).await.unwrap().into_inner().approvals.is_empty());
     let again = exec.exec_approval_wait_decision(ExecApprovalWaitDecisionRequest { id: "q".into() }).await.unwrap().into_inner();
     assert_eq!(again.decision.as_deref(), Some("deny"), "who comes late learns it too");

@@ -28,8 +28,8 @@ async fn what_a_node_tells_is_shown_beside_it() {
     let (mut client, channel) = start_channel(state.path(), 1).await;
     let mut links = LinksClient::new(channel);
     client.announce(announcement("c1", "tv", true)).await.unwrap();
-    let stats = r#"{"cpuCount":4,"memoryTotalBytes":8,"memoryFreeBytes":2}"#;
-    assert_eq!(tell(&mut client, "node.host.stats", stats).await.handled, Some(true));
+    let load = r#"{"cpuCount":4,"memoryTotalBytes":8,"memoryFreeBytes":2}"#;
+    assert_eq!(tell(&mut client, "node.host.stats", load).await.handled, Some(true));
     assert_eq!(tell(&mut client, "node.host.stats", r#"{"cpuCount":"many"}"#).await.handled, Some(false));
     assert_eq!(tell(&mut client, "node.presence.alive", r#"{"trigger":"silent_push"}"#).await.handled, Some(true));
     let tools = vec![json(r#"{"name":"lamp"}"#), json(r#"{"nameless":1}"#)];
@@ -40,7 +40,7 @@ async fn what_a_node_tells_is_shown_beside_it() {
     assert_eq!(taken.skills, ["a", "b"]);
 
     let node = client.describe(DescribeRequest { node_id: "tv".into() }).await.unwrap().into_inner();
-    assert_eq!(node.host_stats.unwrap().text, stats);
+    assert_eq!(node.host_stats.unwrap().text, load);
     assert_eq!(node.node_plugin_tools.unwrap().text, r#"[{"name":"lamp"}]"#);
     assert_eq!(
         (node.last_seen_reason.as_deref(), node.last_seen_at_ms, node.approved_at_ms),
