@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tonic::Status;
 use tracing::{Instrument as _, debug, debug_span, info};
@@ -49,8 +50,9 @@ impl Asking {
         let by_role = checked.as_ref().err().is_some_and(|error| error.message.starts_with(UNAUTHORIZED_ROLE));
         self.outlet.note_role(!by_role, &self.gateway.limits);
         match checked {
-            Ok(method) => {
-                let params = frame.params.map_or("{}", |params| if params.get() == "null" { "{}" } else { params.get() }).to_owned();
+            Ok((method, completed)) => {
+                let params = completed.as_deref().or(frame.params);
+                let params = params.map_or("{}", |params| if params.get() == "null" { "{}" } else { params.get() }).to_owned();
                 let trace = frame.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate);
                 Some(Admitted { id: frame.id.to_string(), method, params, trace })
             }
@@ -89,14 +91,16 @@ impl Asking {
         .await;
     }
 
-    fn check(&self, frame: &RequestFrame<'_>) -> Result<&'static Method, ErrorShape> {
+    /// Returns the method, and its parameters if they had to be completed first.
+    fn check(&self, frame: &RequestFrame<'_>) -> Result<(&'static Method, Option<Box<RawValue>>), ErrorShape> {
         let peer = self.outlet.peer;
         let method = authorize(peer, &frame.method, frame.params)?;
-        validation::check(peer.version, method, frame.params).map_err(ErrorShape::invalid)?;
+        let completed = self.adapter().request(method.name, frame.params);
+        validation::check(peer.version, method, completed.as_deref().or(frame.params)).map_err(ErrorShape::invalid)?;
         if method.control_write {
             self.admit_control_write(method)?;
         }
-        Ok(method)
+        Ok((method, completed))
     }
 
     /// A client that reconnects is still the same one, if it is a device or says which instance it is.

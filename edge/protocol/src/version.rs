@@ -1,6 +1,7 @@
 //! Protocol versions: which one a connection speaks, and what it changes.
 
 mod adapter;
+mod requests;
 mod table;
 #[cfg(test)]
 mod tests;

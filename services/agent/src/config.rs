@@ -1,4 +1,5 @@
-//! The parts of the configuration file that the service reads: `agents`, `models`, `session`, `auth`, `messages` and the names under `channels`.
+//! The parts of the configuration file that the service reads: `agents`, `models`, `session`, `auth`, `messages`, `cron` and the names under
+//! `channels`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -6,6 +7,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use verso_kit::config::{self, File, Secret};
+
+use crate::{cron, heartbeat};
 
 /// How many runs may be active at once, unless `agents.defaults.maxConcurrent` says otherwise.
 const CONCURRENT_RUNS_DEFAULT: usize = 4;
@@ -21,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) session: Session,
     pub(crate) auth: Auth,
     pub(crate) messages: Messages,
+    pub(crate) cron: cron::settings::Section,
     /// The channels that have a section of their own.
     pub(crate) channels: Vec<String>,
 }
@@ -35,6 +39,7 @@ impl Config {
             session: file.section("session")?,
             auth: file.section("auth")?,
             messages: file.section("messages")?,
+            cron: file.section("cron")?,
             channels: channels.into_keys().collect(),
         })
     }
@@ -72,8 +77,8 @@ pub(crate) struct Defaults {
     pub(crate) min_context_tokens: Option<u64>,
     /// The models that may be asked for by name, `provider/model`, and their short names. Empty: every one that is configured.
     pub(crate) models: BTreeMap<String, Allowed>,
-    /// The heartbeat, whose interval is part of the health summary.
-    pub(crate) heartbeat: Heartbeat,
+    /// How agents wake by themselves.
+    pub(crate) heartbeat: heartbeat::settings::Section,
 }
 
 impl Defaults {
@@ -104,6 +109,8 @@ pub(crate) struct Agent {
     pub(crate) model: Option<ModelChoice>,
     /// How it presents itself.
     pub(crate) identity: Option<Identity>,
+    /// How it wakes by itself. If any agent has this, those without it do not wake.
+    pub(crate) heartbeat: Option<heartbeat::settings::Section>,
 }
 
 /// How an agent presents itself.
@@ -171,14 +178,6 @@ pub(crate) struct Price {
     pub(crate) output: f64,
     pub(crate) cache_read: f64,
     pub(crate) cache_write: f64,
-}
-
-/// The part of the heartbeat's section that summaries show.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct Heartbeat {
-    /// Such as `30m`; `0m` turns it off.
-    pub(crate) every: Option<String>,
 }
 
 /// The section `models`.

@@ -2,7 +2,7 @@
 
 use verso_kit::error::{WireCode, WireError};
 
-use crate::{sessions, skills, store, tts};
+use crate::{cron, sessions, skills, store, tts};
 
 /// When a caller that met a full queue may try again, in milliseconds.
 const QUEUE_RETRY_MS: u64 = 1_000;
@@ -57,6 +57,17 @@ pub enum Error {
     /// The label is empty or too long.
     #[error("invalid label: {0}")]
     InvalidLabel(String),
+    /// A member that must be true or false is not.
+    #[error("invalid {method} params: {member} (boolean) required")]
+    NotABoolean {
+        /// The wire method.
+        method: &'static str,
+        /// The member.
+        member: &'static str,
+    },
+    /// A turn that nobody sees has failed.
+    #[error("{0}")]
+    TurnFailed(String),
     /// There is nothing to send.
     #[error("message or attachment required")]
     NothingToSend,
@@ -98,6 +109,9 @@ pub enum Error {
     /// What is asked of a skill cannot be done.
     #[error(transparent)]
     Skill(#[from] skills::Error),
+    /// What is asked of a job cannot be done.
+    #[error(transparent)]
+    Cron(#[from] cron::Error),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -133,21 +147,27 @@ impl WireError for Error {
             | Self::InvalidLabel(_)
             | Self::ToolNameTaken(_)
             | Self::NothingToSend
+            | Self::NotABoolean { .. }
             | Self::Attachment { .. }
             | Self::RunOfAnotherSession
             | Self::SendDenied
             | Self::SessionNotFound => WireCode::InvalidRequest,
-            Self::SessionQueueFull { .. } | Self::QueueFull { .. } | Self::Restarting => WireCode::Unavailable,
+            Self::SessionQueueFull { .. } | Self::QueueFull { .. } | Self::TurnFailed(_) | Self::Restarting => WireCode::Unavailable,
             Self::Session(error) => error.code(),
             Self::Skill(error) => error.code(),
             Self::Speech(error) => error.code(),
+            Self::Cron(error) => error.code(),
             Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
             Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Panicked => WireCode::Fault,
         }
     }
 
     fn details(&self) -> Option<serde_json::Value> {
-        if let Self::Skill(error) = self { error.details() } else { None }
+        match self {
+            Self::Skill(error) => error.details(),
+            Self::Cron(error) => error.details(),
+            _ => None,
+        }
     }
 
     fn retry_after_ms(&self) -> Option<u64> {

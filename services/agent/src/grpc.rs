@@ -1,5 +1,7 @@
 //! The service as gRPC: parse, call, wrap; never a decision.
 
+mod automation;
+mod cron;
 mod reports;
 mod skills;
 
@@ -13,6 +15,8 @@ use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
 use verso_kit::{principal, resume};
 use verso_proto::agent::v1::agent_server::{Agent, AgentServer};
+use verso_proto::agent::v1::automation_server::AutomationServer;
+use verso_proto::agent::v1::cron_server::CronServer;
 use verso_proto::agent::v1::model_access_server::ModelAccessServer;
 use verso_proto::agent::v1::tts_server::TtsServer;
 use verso_proto::agent::v1::usage_reports_server::UsageReportsServer;
@@ -46,6 +50,8 @@ impl Service {
             .add_service(ModelAccessServer::from_arc(Arc::clone(&reports)))
             .add_service(UsageReportsServer::from_arc(Arc::clone(&reports)))
             .add_service(TtsServer::from_arc(reports))
+            .add_service(AutomationServer::new(automation::Adapter { heartbeats: self.heartbeats.clone() }))
+            .add_service(CronServer::new(cron::Adapter { cron: self.cron.clone() }))
     }
 }
 

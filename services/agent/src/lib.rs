@@ -8,8 +8,11 @@ mod attachments;
 mod chat;
 mod commands;
 mod config;
+mod cron;
 mod error;
 mod grpc;
+mod heartbeat;
+mod hooks;
 mod keys;
 mod lanes;
 mod messages;
@@ -17,6 +20,7 @@ mod models;
 mod parts;
 mod prompt;
 mod provider;
+mod reply;
 mod roster;
 mod runs;
 mod sessions;
@@ -24,6 +28,7 @@ mod skills;
 mod status;
 mod store;
 mod summary;
+mod system_events;
 mod tools;
 mod tts;
 mod usage;
@@ -37,6 +42,8 @@ use verso_kit::tasks::Tasks;
 
 pub use error::Error;
 
+use cron::Cron;
+use heartbeat::Heartbeats;
 use parts::Parts;
 use runs::Runs;
 
@@ -47,6 +54,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Service {
     runs: Runs,
+    heartbeats: Heartbeats,
+    cron: Cron,
     tasks: Tasks,
 }
 
@@ -58,11 +67,15 @@ impl Service {
         let runs = Runs::new(Arc::clone(&parts), tasks.clone());
         runs.recover().await?;
         runs.start_pruning();
+        let heartbeats = Heartbeats::new(runs.clone());
+        heartbeats.start();
+        let cron = Cron::new(heartbeats.clone());
+        cron.start().await?;
         // Nobody waits for this: until it is over, the offline responder is the default model.
         tasks.spawn("model search", async move {
             parts.catalog.default(&parts.clients).await;
         });
-        Ok(Self { runs, tasks })
+        Ok(Self { runs, heartbeats, cron, tasks })
     }
 
     /// Waits until the service cannot go on.

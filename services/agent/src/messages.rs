@@ -50,6 +50,17 @@ pub(crate) fn user(text: &str, images: &[Image], at_ms: i64) -> ChatMessage {
     }
 }
 
+/// Puts what a session heard since its last turn, a line each, above what the user says.
+pub(crate) fn after_events(mut message: ChatMessage, heard: &[String]) -> ChatMessage {
+    if !heard.is_empty() {
+        let body = text_of(&message);
+        let pictures = message.content.into_iter().filter(|block| block.r#type != "text");
+        let text = format!("{}\n\n{body}", heard.join("\n"));
+        message.content = std::iter::once(text_block(text)).chain(pictures).collect();
+    }
+    message
+}
+
 /// Returns what an assistant says.
 pub(crate) fn assistant(content: Vec<ContentBlock>, author: Author<'_>, usage: &Usage, stop_reason: &str, at_ms: i64) -> ChatMessage {
     ChatMessage {

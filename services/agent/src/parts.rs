@@ -12,7 +12,9 @@ use verso_tools::skills::Shelf;
 
 use crate::commands::Commands;
 use crate::config::Config;
+use crate::cron;
 use crate::error::Error;
+use crate::heartbeat::Plan;
 use crate::keys::SessionKey;
 use crate::lanes::Lanes;
 use crate::models::{Catalog, Keyring, Model};
@@ -44,7 +46,12 @@ pub(crate) struct Parts {
     pub(crate) speech: Speech,
     pub(crate) reports: Reports,
     pub(crate) roster: Roster,
+    /// How each agent wakes by itself.
+    pub(crate) heartbeats: Vec<Plan>,
     pub(crate) commands: Commands,
+    pub(crate) cron: cron::settings::Section,
+    /// Whether jobs run by themselves.
+    pub(crate) cron_enabled: bool,
     pub(crate) clock: Clock,
     pub(crate) zone: TimeZone,
     /// How long a run may take that does not say.
@@ -72,8 +79,11 @@ impl Parts {
             clients: Clients::default(),
             reports: Reports::default(),
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
+            heartbeats: roster.heartbeats(&config),
             roster,
             commands: Commands::new(config.session.reset_triggers.clone()),
+            cron_enabled: config.cron.enabled(&context.env),
+            cron: config.cron.clone(),
             clock: context.clock.clone(),
             zone,
             run_timeout: Duration::from_secs(defaults.run_timeout_seconds()),

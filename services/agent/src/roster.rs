@@ -1,17 +1,14 @@
 //! The configured agents: who they are, who is the default, and which agent a request means.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::config::{self, Config};
 use crate::error::Error;
+use crate::heartbeat::Plan;
 use crate::keys::{self, AgentId, Naming, SessionKey};
 
 /// What an agent is called that has no name of its own.
 const NAME_DEFAULT: &str = "Assistant";
-
-/// How often an agent wakes by itself, unless configured.
-const HEARTBEAT_EVERY_DEFAULT: &str = "30m";
 
 /// Channels that the reference serves; a request may name them whether or not they are set up here.
 const CHANNELS_KNOWN: [&str; 12] =
@@ -52,8 +49,6 @@ pub(crate) struct Roster {
     agents: Vec<Profile>,
     channels: Vec<String>,
     pub(crate) naming: Naming,
-    /// How often agents wake by themselves, as configured.
-    pub(crate) heartbeat_every: String,
 }
 
 impl Roster {
@@ -77,8 +72,19 @@ impl Roster {
             agents,
             channels: config.channels.iter().map(|channel| channel.to_lowercase()).collect(),
             naming: Naming::new(default, config.session.main_key.as_deref(), config.session.scope.as_deref()),
-            heartbeat_every: defaults.heartbeat.every.clone().unwrap_or_else(|| HEARTBEAT_EVERY_DEFAULT.to_owned()),
         }
+    }
+
+    /// Returns how each agent wakes by itself: those that have a section of their own, else only the default agent.
+    pub(crate) fn heartbeats(&self, config: &Config) -> Vec<Plan> {
+        let own = |id: &AgentId| config.agents.list.iter().find(|agent| AgentId::normalize(&agent.id) == *id)?.heartbeat.as_ref();
+        let chosen = self.agents.iter().any(|agent| own(&agent.id).is_some());
+        let plan = |agent: &Profile| {
+            let own = own(&agent.id);
+            let wakes = if chosen { own.is_some() } else { agent.id == self.naming.default_agent };
+            Plan::new(agent.id.clone(), &config.agents.defaults.heartbeat, own, wakes)
+        };
+        self.agents.iter().map(plan).collect()
     }
 
     /// Returns the agents in the order of the file.
@@ -133,21 +139,6 @@ impl Roster {
             Err(Error::UnknownChannel { method, channel: raw.to_owned() })
         }
     }
-
-    /// Returns how often agents wake by themselves; none if they do not.
-    pub(crate) fn heartbeat(&self) -> Option<Duration> {
-        let text = self.heartbeat_every.trim();
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let seconds = match unit.trim() {
-            "s" => 1,
-            "" | "m" | "min" => 60,
-            "h" => 3_600,
-            "d" => 86_400,
-            _ => return None,
-        };
-        let number: u64 = number.parse().ok()?;
-        (number > 0).then(|| Duration::from_secs(number.saturating_mul(seconds)))
-    }
 }
 
 fn profile(id: AgentId, agent: &config::Agent, workspace: &Path) -> Profile {
@@ -194,13 +185,5 @@ mod tests {
             r#"invalid agent params: agent "second" does not match session key agent "main""#
         );
         assert_eq!(roster.session("agent", second.as_ref(), None).unwrap().1.as_str(), "agent:second:main");
-    }
-
-    #[test]
-    fn reads_the_heartbeat_interval() {
-        for (every, seconds) in [("30m", Some(1_800)), ("0m", None), ("2h", Some(7_200)), ("15", Some(900)), ("soon", None)] {
-            let roster = roster(&json!({"defaults": {"heartbeat": {"every": every}}}));
-            assert_eq!(roster.heartbeat().map(|every| every.as_secs()), seconds, "{every}");
-        }
     }
 }

@@ -22,7 +22,7 @@ use crate::keys::{AgentId, SessionKey};
 use crate::parts::Parts;
 use crate::store::SessionHints;
 pub(crate) use emitter::{Emitter, Source, StopReason, emit_reply};
-pub(crate) use run::{Ended, Facts, Phase, Request, Run, success_response};
+pub(crate) use run::{Ended, Facts, HeartbeatTurn, Phase, Request, Run, success_response};
 
 /// How long an ended run is remembered for those who wait for it, in milliseconds.
 const WAITABLE_MS: i64 = 10 * 60 * 1_000;
@@ -64,6 +64,11 @@ impl Runs {
     /// Is triggered when the service ends.
     pub(crate) fn shutdown(&self) -> CancellationToken {
         self.tasks.shutdown().clone()
+    }
+
+    /// Starts a task that ends with the service.
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, name: &'static str, work: F) {
+        self.tasks.spawn(name, work);
     }
 
     /// Makes the table of runs. `tasks` carry them out.
@@ -177,17 +182,26 @@ impl Runs {
 
     /// Returns whose events a run's are.
     pub(crate) fn source(run_id: &str, key: &SessionKey, agent: &AgentId) -> Source {
-        Source { run_id: run_id.to_owned(), key: key.clone(), agent: agent.clone(), traceparent: trace::current().to_string() }
+        Source {
+            run_id: run_id.to_owned(),
+            key: key.clone(),
+            agent: agent.clone(),
+            traceparent: trace::current().to_string(),
+            quiet: false,
+        }
     }
 
     /// Puts a new run into the table and starts its task, which nobody's impatience can end.
     fn enter(&self, submission: Submission) -> Result<Arc<Run>, Error> {
         let place = self.parts.lanes.join(&submission.key)?;
         let source = Self::source(&submission.run_id, &submission.key, &submission.agent);
+        let heartbeat = submission.request.heartbeat.clone();
+        let source = Source { quiet: heartbeat.is_some(), ..source };
         let context = trace::current();
         let emitter = Emitter::new(self.parts.hub.clone(), self.parts.clock.clone(), source, 1);
         let (id, key, agent) = (submission.run_id.clone(), submission.key.clone(), submission.agent.clone());
-        let run = Arc::new(Run::new(id, key, agent, emitter, self.parts.clock.now_ms()));
+        let run = Run::new(id, key, agent, emitter, self.parts.clock.now_ms());
+        let run = Arc::new(run.by_itself(heartbeat));
         self.insert(&run);
         self.tasks.spawn("run", trace::scope(context, drive::arrive(self.clone(), Arc::clone(&run), submission, place)));
         Ok(run)

@@ -5,7 +5,9 @@
 
 mod archive;
 mod changes;
+mod cron;
 mod error;
+mod events;
 mod journal;
 mod reader;
 mod schema;
@@ -23,7 +25,9 @@ use rusqlite::Connection;
 
 pub(crate) use archive::Archive;
 pub(crate) use changes::{Changed, Deleted, Setting};
+pub(crate) use cron::{JobEnd, JobRecord, JobRun, LogPage};
 pub(crate) use error::Error;
+pub(crate) use events::SystemEvent;
 pub(crate) use journal::{Accepted, Arrival, Finish, Head, Opening, RunRecord, RunState};
 pub(crate) use sessions::{Filter, Listed, SessionHints, SessionRecord, Settings, TokenCounts};
 pub(crate) use transcript::PageRequest;

@@ -6,6 +6,8 @@ use verso_proto::agent::v1::{
 };
 
 use crate::error::Error;
+use crate::heartbeat::Plan;
+use crate::keys::AgentId;
 use crate::runs::Runs;
 use crate::store::{Filter, SessionRecord};
 
@@ -23,22 +25,13 @@ pub(crate) async fn health(runs: &Runs) -> Result<HealthSummaryResponse, Error> 
     let parts = &runs.parts;
     let counts = parts.store.session_counts().await?;
     let naming = &parts.roster.naming;
-    let every = parts.roster.heartbeat();
-    let every_ms = every.and_then(|every| i64::try_from(every.as_millis()).ok());
     let mut agents = Vec::with_capacity(parts.roster.agents().len());
     for agent in parts.roster.agents() {
         let id = agent.id.to_string();
-        // Only the default agent wakes by itself.
-        let is_default = agent.id == naming.default_agent;
-        let every_ms = every_ms.filter(|_| is_default);
         agents.push(AgentHealth {
-            is_default,
+            is_default: agent.id == naming.default_agent,
             name: agent.name.clone(),
-            heartbeat: Some(HeartbeatHealth {
-                enabled: every_ms.is_some(),
-                every: if every_ms.is_some() { parts.roster.heartbeat_every.clone() } else { "disabled".to_owned() },
-                every_ms,
-            }),
+            heartbeat: plan(runs, &agent.id).map(heartbeat_health),
             sessions: Some(SessionsHealth {
                 path: parts.store_path(),
                 count: count(&counts, Some(&id)),
@@ -53,7 +46,7 @@ pub(crate) async fn health(runs: &Runs) -> Result<HealthSummaryResponse, Error> 
     }
     let model = parts.catalog.current();
     Ok(HealthSummaryResponse {
-        heartbeat_seconds: every_ms.unwrap_or(0) / 1_000,
+        heartbeat_seconds: plan(runs, &naming.default_agent).and_then(every_ms).unwrap_or(0) / 1_000,
         default_agent_id: naming.default_agent.to_string(),
         agents,
         sessions: Some(SessionsHealth {
@@ -74,18 +67,13 @@ pub(crate) async fn status(runs: &Runs) -> Result<StatusSummaryResponse, Error> 
     let parts = &runs.parts;
     let counts = parts.store.session_counts().await?;
     let naming = &parts.roster.naming;
-    let every_ms = parts.roster.heartbeat().and_then(|every| i64::try_from(every.as_millis()).ok());
     let mut by_agent = Vec::with_capacity(parts.roster.agents().len());
     let mut heartbeats = Vec::with_capacity(parts.roster.agents().len());
     for agent in parts.roster.agents() {
         let id = agent.id.to_string();
-        let every_ms = every_ms.filter(|_| agent.id == naming.default_agent);
-        heartbeats.push(StatusHeartbeatAgent {
-            agent_id: id.clone(),
-            enabled: every_ms.is_some(),
-            every: if every_ms.is_some() { parts.roster.heartbeat_every.clone() } else { "disabled".to_owned() },
-            every_ms,
-        });
+        let heartbeat = plan(runs, &agent.id).map(heartbeat_health).unwrap_or_default();
+        let HeartbeatHealth { enabled, every, every_ms, .. } = heartbeat;
+        heartbeats.push(StatusHeartbeatAgent { agent_id: id.clone(), enabled, every, every_ms });
         by_agent.push(StatusAgent {
             path: parts.store_path(),
             count: count(&counts, Some(&id)),
@@ -103,7 +91,29 @@ pub(crate) async fn status(runs: &Runs) -> Result<StatusSummaryResponse, Error> 
             recent: recent(runs, None, STATUS_SESSIONS_MAX).await?.iter().map(|session| status_row(runs, session)).collect(),
             by_agent,
         }),
+        queued_system_events: parts.store.queued_events(&naming.main(&naming.default_agent)).await?,
     })
+}
+
+fn plan<'a>(runs: &'a Runs, agent: &AgentId) -> Option<&'a Plan> {
+    runs.parts.heartbeats.iter().find(|plan| plan.agent == *agent)
+}
+
+fn every_ms(plan: &Plan) -> Option<i64> {
+    plan.every.and_then(|every| i64::try_from(every.as_millis()).ok())
+}
+
+fn heartbeat_health(plan: &Plan) -> HeartbeatHealth {
+    let every_ms = every_ms(plan);
+    HeartbeatHealth {
+        enabled: every_ms.is_some(),
+        every: if every_ms.is_some() { plan.every_text.clone() } else { "disabled".to_owned() },
+        every_ms,
+        prompt: Some(plan.prompt.clone()),
+        target: Some(plan.target.clone()),
+        model: plan.model.clone(),
+        ack_max_chars: i64::try_from(plan.ack_chars_max).ok(),
+    }
 }
 
 fn count(counts: &[(String, i64)], agent: Option<&str>) -> i64 {

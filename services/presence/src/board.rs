@@ -51,12 +51,12 @@ impl Board {
         self.state().roster.list()
     }
 
-    /// Merges what a device says of itself, and tells everybody before it returns.
-    pub(crate) fn beacon(&self, said: Entry) -> Result<(), Error> {
+    /// Merges what a device says of itself, and tells everybody before it returns. Returns what is worth passing on to an agent.
+    pub(crate) fn beacon(&self, said: Entry) -> Result<Option<String>, Error> {
         let mut state = self.state();
-        state.roster.beacon(said)?;
+        let news = state.roster.beacon(said)?;
         self.tell(&mut state);
-        Ok(())
+        Ok(news)
     }
 
     /// Records that a connection came or went. Everybody is told soon if `broadcast` says so. The list is for greeting a newcomer: it is

@@ -10,7 +10,7 @@ use verso_kit::CancellationToken;
 use verso_kit::error::status;
 use verso_kit::events::Hub;
 use verso_kit::grpc::{Reply, reply};
-use verso_kit::peer::MESSAGE_BYTES_MAX;
+use verso_kit::peer::{MESSAGE_BYTES_MAX, Peer};
 use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 use verso_proto::presence::v1::presence_server::{Presence, PresenceServer};
@@ -21,8 +21,8 @@ use verso_proto::presence::v1::{
 
 use crate::board::Board;
 use crate::error::Error;
-use crate::own;
 use crate::roster::Roster;
+use crate::{notice, own};
 
 /// Builds the service. Its background work belongs to `tasks`.
 pub fn routes(context: &Context, tasks: &Tasks) -> Routes {
@@ -30,13 +30,14 @@ pub fn routes(context: &Context, tasks: &Tasks) -> Routes {
     let board = Arc::new(Board::new(roster, Hub::new(&context.incarnation)));
     let (telling, shutdown) = (Arc::clone(&board), tasks.shutdown().clone());
     tasks.spawn("presence broadcasts", async move { telling.run(&shutdown).await });
-    let service = Service { board, shutdown: tasks.shutdown().clone() };
+    let service = Service { board, agent: context.peer("agent"), shutdown: tasks.shutdown().clone() };
     Routes::new(PresenceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 #[derive(Debug)]
 struct Service {
     board: Arc<Board>,
+    agent: Peer,
     shutdown: CancellationToken,
 }
 
@@ -49,7 +50,9 @@ impl Presence for Service {
     }
 
     async fn system_event(&self, request: Request<SystemEventRequest>) -> Reply<SystemEventResponse> {
-        self.board.beacon(said(request.into_inner())).map_err(status)?;
+        if let Some(news) = self.board.beacon(said(request.into_inner())).map_err(status)? {
+            notice::pass_on(&self.agent, news).await;
+        }
         reply(SystemEventResponse { ok: true })
     }
 

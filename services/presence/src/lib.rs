@@ -5,6 +5,7 @@ mod entry;
 mod error;
 mod grpc;
 mod line;
+mod notice;
 mod own;
 mod roster;
 

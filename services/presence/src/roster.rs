@@ -12,7 +12,7 @@ use verso_proto::presence::v1::Entry;
 
 use crate::entry::{bounded, merge};
 use crate::error::Error;
-use crate::line;
+use crate::{line, notice};
 
 /// How long an entry lives after it was last heard of, in milliseconds.
 pub(crate) const TTL_MS: i64 = 5 * 60 * 1_000;
@@ -109,8 +109,8 @@ impl Roster {
         Ok(changed)
     }
 
-    /// Merges what a device says of itself.
-    pub(crate) fn beacon(&mut self, mut said: Entry) -> Result<(), Error> {
+    /// Merges what a device says of itself. Returns what is worth passing on.
+    pub(crate) fn beacon(&mut self, mut said: Entry) -> Result<Option<String>, Error> {
         let text = said.text.take().unwrap_or_default();
         let text = text.trim();
         if text.is_empty() {
@@ -123,9 +123,10 @@ impl Roster {
         merge(&mut entry, said);
         entry.text = Some(text.to_owned());
         let now_ms = self.clock.now_ms();
-        self.put(key, bounded(entry), now_ms, None);
+        let before = self.records.get(&key).map(|record| record.entry.clone());
+        self.put(key.clone(), bounded(entry), now_ms, None);
         self.version += 1;
-        Ok(())
+        Ok(self.records.get(&key).and_then(|record| notice::line(text, before.as_ref(), &record.entry)))
     }
 
     /// Takes over what an edge holds, and continues above the version that it has shown.

@@ -20,7 +20,7 @@ pub(super) fn register(local: &mut Local) {
         Ok(StatusResponse {
             heartbeat: agent.heartbeat,
             channel_summary: channel_lines(&gateway.health.latest()),
-            queued_system_events: Vec::new(),
+            queued_system_events: agent.queued_system_events,
             sessions: agent.sessions,
             runtime_version: Some(crate::VERSION.to_owned()),
         })

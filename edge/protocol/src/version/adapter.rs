@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::Version;
-use super::table::{ERRORS, EVENTS, Edit, RESPONSES, Row, WORDINGS};
+use super::requests::REQUESTS;
+use super::table::{ERRORS, EVENTS, Edit, ErrorRow, RESPONSES, Row, WORDINGS};
 use crate::object::Builder;
 use crate::{Code, ErrorShape, Object};
 
@@ -31,6 +32,14 @@ impl Adapter {
         self.version
     }
 
+    /// The parameters of a request of `method` as they are to be checked; none if they need no change.
+    pub fn request(self, method: &str, params: Option<&RawValue>) -> Option<Box<RawValue>> {
+        let row = REQUESTS.iter().find(|row| row.method == method)?;
+        let mut members = serde_json::from_str(params?.get()).ok()?;
+        (row.complete)(self.version, &mut members);
+        to_raw_value(&members).ok()
+    }
+
     /// The payload of a response of `method`, a JSON text.
     pub fn response<'a>(self, method: &str, payload: &'a str) -> Cow<'a, str> {
         self.edited(RESPONSES, method, payload)
@@ -48,12 +57,17 @@ impl Adapter {
     /// An error as this version's clients know it.
     pub fn error(self, mut error: ErrorShape) -> ErrorShape {
         let sent = error.code;
-        for row in ERRORS.iter().filter(|row| row.version == self.version && row.code == sent) {
+        let detail = error.detail("code");
+        let concerns = |row: &ErrorRow| row.detail.is_none_or(|wanted| detail.as_deref() == Some(wanted));
+        for row in ERRORS.iter().filter(|row| row.version == self.version && row.code == sent && concerns(row)) {
             if let Some(code) = row.becomes {
                 error.code = code;
             }
             if let Some(short) = row.short_message.filter(|short| error.message.starts_with(short)) {
                 error.message = Cow::Borrowed(short);
+            }
+            if let Some(prefix) = row.prefix {
+                error.message = Cow::Owned(format!("{prefix}{}", error.message));
             }
         }
         if let Some(row) = WORDINGS.iter().find(|row| row.version == self.version && error.message == row.sent) {

@@ -9,7 +9,7 @@ pub(super) struct Row {
     pub(super) version: Version,
     /// The method, or the event.
     pub(super) name: &'static str,
-    /// Members from the payload inwards, joined with dots.
+    /// Members from the payload inwards, joined with dots; an array on the way stands for each of its elements.
     pub(super) path: &'static str,
     pub(super) edit: Edit,
 }
@@ -34,8 +34,12 @@ pub(super) struct ErrorRow {
     pub(super) code: Code,
     /// The code that the version has instead.
     pub(super) becomes: Option<Code>,
+    /// Only errors whose details have this code.
+    pub(super) detail: Option<&'static str>,
     /// The whole message, when the message starts so.
     pub(super) short_message: Option<&'static str>,
+    /// What the message begins with.
+    pub(super) prefix: Option<&'static str>,
 }
 
 const fn drop(version: Version, name: &'static str, path: &'static str) -> Row {
@@ -99,6 +103,28 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V3, "tts.status", "persona"),
     drop(V3, "tts.status", "personas"),
     drop(V3, "tts.status", "providerStates"),
+    drop(V3, "cron.add", "schedule.at"),
+    drop(V3, "cron.update", "schedule.at"),
+    drop(V3, "cron.list", "jobs.schedule.at"),
+    drop(V3, "cron.list", "total"),
+    drop(V3, "cron.list", "offset"),
+    drop(V3, "cron.list", "limit"),
+    drop(V3, "cron.list", "hasMore"),
+    drop(V3, "cron.list", "nextOffset"),
+    drop(V3, "cron.list", "snapshotRevision"),
+    drop(V3, "cron.status", "triggersEnabled"),
+    drop(V3, "cron.status", "storage"),
+    drop(V3, "cron.status", "sqlitePath"),
+    drop(V3, "cron.run", "enqueued"),
+    drop(V3, "cron.run", "runId"),
+    drop(V3, "cron.runs", "entries.runId"),
+    drop(V3, "cron.runs", "entries.sessionKey"),
+    drop(V3, "cron.runs", "entries.jobName"),
+    drop(V3, "cron.runs", "total"),
+    drop(V3, "cron.runs", "offset"),
+    drop(V3, "cron.runs", "limit"),
+    drop(V3, "cron.runs", "hasMore"),
+    drop(V3, "cron.runs", "nextOffset"),
 ];
 
 /// Differences in the payloads of events.
@@ -134,10 +160,11 @@ pub(super) static EVENTS: &[Row] = &[
 
 /// Differences in errors. Details are the same for both: the older clients' schemas allow them anywhere.
 pub(super) static ERRORS: &[ErrorRow] = &[
-    ErrorRow { version: V3, code: Code::Forbidden, becomes: Some(Code::InvalidRequest), short_message: None },
-    ErrorRow { version: V3, code: Code::ApprovalNotFound, becomes: Some(Code::InvalidRequest), short_message: None },
-    ErrorRow { version: V3, code: Code::NotPaired, becomes: None, short_message: Some("pairing required") },
-    ErrorRow { version: V3, code: Code::InvalidRequest, becomes: None, short_message: Some("node command not allowed") },
+    error(Code::Forbidden, Some(Code::InvalidRequest)),
+    error(Code::ApprovalNotFound, Some(Code::InvalidRequest)),
+    ErrorRow { short_message: Some("pairing required"), ..error(Code::NotPaired, None) },
+    ErrorRow { detail: Some("CRON_JOB_NOT_FOUND"), prefix: Some("Error: "), ..error(Code::InvalidRequest, Some(Code::Unavailable)) },
+    ErrorRow { short_message: Some("node command not allowed"), ..error(Code::InvalidRequest, None) },
 ];
 
 /// One difference in what an error says.
@@ -153,3 +180,7 @@ pub(super) static WORDINGS: &[Wording] = &[
     Wording { version: V3, sent: "unknown or expired approval id", becomes: "unknown approval id" },
     Wording { version: V3, sent: "TIMEOUT: node invoke timed out", becomes: "node invoke timed out" },
 ];
+
+const fn error(code: Code, becomes: Option<Code>) -> ErrorRow {
+    ErrorRow { version: V3, code, becomes, detail: None, short_message: None, prefix: None }
+}

@@ -83,11 +83,13 @@ fn every_row_for_events_holds() {
 fn every_row_for_errors_holds() {
     for row in ERRORS {
         let message = row.short_message.map_or("text".to_owned(), |short| format!("{short}: more"));
-        let given = ErrorShape::new(row.code, message.clone()).with_details(&json!({"code": "KEPT"}));
+        let detail = row.detail.unwrap_or("KEPT");
+        let given = ErrorShape::new(row.code, message.clone()).with_details(&json!({"code": detail}));
         let rendered = Adapter::new(row.version).error(given.clone());
         assert_eq!(rendered.code, row.becomes.unwrap_or(row.code));
-        assert_eq!(rendered.message, row.short_message.unwrap_or(&message));
-        assert_eq!(rendered.detail("code").as_deref(), Some("KEPT"));
+        let words = format!("{}{}", row.prefix.unwrap_or_default(), row.short_message.unwrap_or(&message));
+        assert_eq!(rendered.message, words);
+        assert_eq!(rendered.detail("code").as_deref(), Some(detail));
         let untouched = Adapter::new(other(row.version)).error(given);
         assert_eq!((untouched.code, untouched.message.as_ref()), (row.code, message.as_str()));
     }

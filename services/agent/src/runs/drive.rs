@@ -210,7 +210,9 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
     };
     // Without a beginning there is no transcript to add to.
     let messages = if head.is_some() { added } else { Vec::new() };
-    Finish { run_id: run.id.clone(), key: run.key.clone(), session_id, state, response, messages, tokens, at_ms: now_ms }
+    let unchanged_since_ms = run.unchanged_since_ms(&messages).filter(|_| state == RunState::Ok);
+    let (run_id, key) = (run.id.clone(), run.key.clone());
+    Finish { run_id, key, session_id, state, response, messages, tokens, at_ms: now_ms, unchanged_since_ms }
 }
 
 /// Returns what was said before the end came.

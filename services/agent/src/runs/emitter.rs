@@ -12,6 +12,7 @@ use verso_proto::agent::v1::{AgentEvent, AgentEventData, ChatEvent, Event};
 use super::throttle::{Throttle, Verdict};
 use crate::keys::{AgentId, SessionKey};
 use crate::messages;
+use crate::reply;
 
 /// Events that one attempt of a run may emit: the next attempt's numbers begin above, so that they never go back for a client
 /// that stayed connected.
@@ -49,6 +50,8 @@ pub(crate) struct Source {
     pub(crate) key: SessionKey,
     pub(crate) agent: AgentId,
     pub(crate) traceparent: String,
+    /// Nobody asked: the words are not shown as chat.
+    pub(crate) quiet: bool,
 }
 
 /// Emits the events of one run.
@@ -184,9 +187,11 @@ impl Emitter {
             "lifecycle",
             AgentEventData { phase: Some("end".to_owned()), ended_at_ms: Some(at_ms), ..AgentEventData::default() },
         );
-        let text = state.text.trim();
-        let message = (!text.is_empty()).then(|| messages::shown(text, at_ms));
-        self.chat(&state, ChatEvent { message, ..self.chat_event(&state, "final") });
+        let text = reply::visible(&state.text);
+        let message = (!text.is_empty()).then(|| messages::shown(&text, at_ms));
+        if !self.source.quiet {
+            self.chat(&state, ChatEvent { message, ..self.chat_event(&state, "final") });
+        }
         state.mode = Mode::Closed;
     }
 
@@ -228,7 +233,8 @@ impl Emitter {
     }
 
     fn show(&self, state: &mut State) -> Option<Instant> {
-        if state.chat_shown == state.text.len() {
+        // A heartbeat is not chat, and silence must not be shown before it is known to be none.
+        if state.chat_shown == state.text.len() || self.source.quiet || reply::may_become_silent(&state.text) {
             return None;
         }
         match state.throttle.offer(Instant::now()) {
@@ -241,7 +247,7 @@ impl Emitter {
     }
 
     fn show_rest(&self, state: &mut State) {
-        if state.chat_shown < state.text.len() {
+        if state.chat_shown < state.text.len() && !self.source.quiet && !reply::is_silent(&state.text) {
             self.delta(state);
         }
     }

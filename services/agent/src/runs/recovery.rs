@@ -54,7 +54,8 @@ impl Runs {
         let agent = AgentId::normalize(&record.agent_id);
         let context = TraceContext::generate();
         let emitter = self.emitter(record, &agent, context);
-        let run = Arc::new(Run::recovered(record.run_id.clone(), record.key.clone(), agent, emitter, record.accepted_at_ms));
+        let run = Run::recovered(record.run_id.clone(), record.key.clone(), agent, emitter, record.accepted_at_ms);
+        let run = Arc::new(run.by_itself(request.heartbeat.clone()));
         self.insert(&run);
         let runs = self.clone();
         let work = async move {
@@ -76,6 +77,7 @@ impl Runs {
             messages: Vec::new(),
             tokens: TokenCounts::default(),
             at_ms: now_ms,
+            unchanged_since_ms: None,
         };
         self.parts.store.finish(finish).await?;
         let runs = self.clone();
@@ -92,6 +94,7 @@ impl Runs {
             key: record.key.clone(),
             agent: agent.clone(),
             traceparent: context.to_string(),
+            quiet: record.run_id.starts_with("heartbeat-"),
         };
         Emitter::new(self.parts.hub.clone(), self.parts.clock.clone(), source, record.attempt + 1)
     }

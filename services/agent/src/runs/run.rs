@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages::{self, Image};
 use crate::provider::{Failure, Sampling, ToolChoice, ToolSpec};
+use crate::reply::{self, Beat};
 use crate::store::{self, RunRecord, RunState};
 
 /// What is asked of an agent. As JSON it is in the journal, so that a later incarnation can do it.
@@ -35,6 +36,19 @@ pub(crate) struct Request {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tools: Vec<ToolSpec>,
     pub(crate) tool_choice: ToolChoice,
+    /// Set when nobody asked: the agent has woken by itself.
+    pub(crate) heartbeat: Option<HeartbeatTurn>,
+    /// Whether the sender has the owner's authority. What a heartbeat, a job or a webhook causes never has.
+    pub(crate) sender_is_owner: bool,
+}
+
+/// What is particular to a turn that nobody asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HeartbeatTurn {
+    /// The longest remark beside the acknowledgement that is not worth mentioning, in characters.
+    pub(crate) ack_chars_max: usize,
+    /// When the session was updated last.
+    pub(crate) updated_at_ms: Option<i64>,
 }
 
 /// How far a run has come.
@@ -93,6 +107,7 @@ pub(crate) struct Run {
     pub(crate) accepted_at_ms: i64,
     /// Whether an earlier incarnation accepted it: its caller may come back without knowing that it was.
     pub(crate) recovered: bool,
+    pub(crate) heartbeat: Option<HeartbeatTurn>,
     pub(crate) emitter: Emitter,
     pub(crate) started_at_ms: OnceLock<i64>,
     phase: watch::Sender<Phase>,
@@ -110,6 +125,7 @@ impl Run {
             agent,
             accepted_at_ms,
             recovered: false,
+            heartbeat: None,
             emitter,
             started_at_ms: OnceLock::new(),
             phase: watch::Sender::new(Phase::Arriving),
@@ -123,6 +139,11 @@ impl Run {
         let run = Self { recovered: true, ..Self::new(id, key, agent, emitter, accepted_at_ms) };
         run.set_phase(Phase::Accepted);
         run
+    }
+
+    /// Says whether anybody asked for it.
+    pub(crate) fn by_itself(self, heartbeat: Option<HeartbeatTurn>) -> Self {
+        Self { heartbeat, ..self }
     }
 
     /// Moves on.
@@ -173,6 +194,14 @@ impl Run {
         std::mem::take(&mut *self.added())
     }
 
+    /// Returns when the session was updated last, if this turn is none that makes it younger: nothing needed attention.
+    pub(crate) fn unchanged_since_ms(&self, added: &[ChatMessage]) -> Option<i64> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        let said = added.iter().rev().find(|message| message.role == "assistant").map(messages::text_of).unwrap_or_default();
+        let quiet = reply::strip(&said, heartbeat.ack_chars_max) == Beat::Acknowledged;
+        heartbeat.updated_at_ms.filter(|_| quiet)
+    }
+
     fn added(&self) -> MutexGuard<'_, Vec<ChatMessage>> {
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,13 +225,13 @@ pub(crate) struct Facts {
 /// Returns the answer of a run that has said `added`.
 pub(crate) fn success_response(run_id: &str, added: &[ChatMessage], facts: Facts) -> RunResponse {
     let said = added.iter().filter(|message| message.role == "assistant").map(messages::text_of);
-    let texts = said.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect();
+    let payloads = said.filter_map(|text| reply::payload(&text)).collect();
     let summary = if facts.aborted { "aborted" } else { "completed" };
     RunResponse {
         run_id: run_id.to_owned(),
         status: "ok".to_owned(),
         summary: Some(summary.to_owned()),
-        result: Some(result(texts, facts)),
+        result: Some(result(payloads, facts)),
         ..RunResponse::default()
     }
 }
@@ -213,16 +242,18 @@ pub(crate) fn failure_response(run_id: &str, error: &str, facts: Option<Facts>) 
         run_id: run_id.to_owned(),
         status: "error".to_owned(),
         summary: Some(error.to_owned()),
-        result: facts.map(|facts| result(vec![error.to_owned()], facts)),
+        result: facts.map(|facts| result(vec![Payload { text: error.to_owned(), ..Payload::default() }], facts)),
         ..RunResponse::default()
     }
 }
 
-fn result(texts: Vec<String>, facts: Facts) -> RunResult {
+fn result(payloads: Vec<Payload>, facts: Facts) -> RunResult {
     let agent = AgentMeta { session_id: facts.session_id, provider: facts.provider, model: facts.model, usage: facts.usage };
-    let error = facts.error.map(|kind| RunError { kind: kind.to_owned(), message: texts.first().cloned().unwrap_or_default() });
+    let error = facts
+        .error
+        .map(|kind| RunError { kind: kind.to_owned(), message: payloads.first().map(|payload| payload.text.clone()).unwrap_or_default() });
     RunResult {
-        payloads: texts.into_iter().map(|text| Payload { text, media_url: None }).collect(),
+        payloads,
         meta: Some(RunMeta {
             duration_ms: facts.duration_ms,
             agent_meta: Some(agent),

@@ -106,7 +106,8 @@ async fn conversation(runs: &Runs, run: &Run, request: &Request, head: &Head, mo
         let page = PageRequest { messages_max: prompt::HISTORY_MESSAGES_MAX, bytes_max, offset: 0 };
         conversation = runs.parts.store.window(&head.session.session_id, head.position, page).await?;
     }
-    conversation.push(messages::user(&request.message, &request.images, run.accepted_at_ms));
+    let said = || messages::user(&request.message, &request.images, run.accepted_at_ms);
+    conversation.push(head.user.clone().unwrap_or_else(said));
     Ok(conversation)
 }
 

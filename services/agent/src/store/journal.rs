@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use verso_proto::agent::v1::{ChatMessage, RunResponse};
 
 use super::sessions::{self, SessionHints, SessionRecord, TokenCounts};
-use super::{Result, Store, changes, transcript, usage};
+use super::{Result, Store, changes, events, transcript, usage};
 use crate::keys::{AgentId, SessionKey};
+use crate::messages;
 
 /// How long an ended run is remembered, in milliseconds: a repeat that comes later is a new run.
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -100,6 +101,8 @@ pub(crate) struct Head {
     pub(crate) position: i64,
     /// When the run began for the first time.
     pub(crate) started_at_ms: i64,
+    /// What the user says, with what the session heard since its last turn, as it stands in the transcript.
+    pub(crate) user: Option<ChatMessage>,
 }
 
 /// What became of an arrival.
@@ -125,6 +128,8 @@ pub(crate) struct Finish {
     pub(crate) messages: Vec<ChatMessage>,
     pub(crate) tokens: TokenCounts,
     pub(crate) at_ms: i64,
+    /// Nothing worth mentioning happened: the session is not younger for it. When it was updated before.
+    pub(crate) unchanged_since_ms: Option<i64>,
 }
 
 const COLUMNS: &str = "run_id, session_key, agent_id, session_id, state, request, response, attempt, tool_calls, user_position, \
@@ -175,7 +180,8 @@ impl Store {
             if let Accepted::New(Some(head)) = &accepted {
                 let session_id = head.session.session_id.clone();
                 let tokens = TokenCounts::default();
-                let finish = Finish { run_id, key, session_id, state: RunState::Ok, response, messages: vec![reply], tokens, at_ms };
+                let (state, messages) = (RunState::Ok, vec![reply]);
+                let finish = Finish { run_id, key, session_id, state, response, messages, tokens, at_ms, unchanged_since_ms: None };
                 end(connection, &finish)?;
             }
             Ok(accepted)
@@ -248,14 +254,19 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
         sessions::reset(connection, &run.key, at_ms)?;
     }
     let mut session = sessions::load(connection, &run.key)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    let position = match (&opening.user, run.user_position) {
-        (Some(user), None) => transcript::append(connection, &session.session_id, Some(run_id), std::slice::from_ref(user), at_ms)?,
+    let (position, user) = match (&opening.user, run.user_position) {
+        (Some(user), None) => {
+            let heard = events::drain(connection, &run.key)?;
+            let user = messages::after_events(user.clone(), &heard);
+            let position = transcript::append(connection, &session.session_id, Some(run_id), std::slice::from_ref(&user), at_ms)?;
+            (position, Some(user))
+        }
         (_, Some(position)) => {
             // Begun before: the turn goes on where its message stands, even if the session was reset since.
             session.session_id.clone_from(&run.session_id);
-            position
+            (position, transcript::at(connection, &run.session_id, position)?)
         }
-        (None, None) => 0,
+        (None, None) => (0, None),
     };
     sessions::turn_began(connection, &run.key)?;
     connection
@@ -265,7 +276,7 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
              WHERE run_id = ?1",
         )?
         .execute(params![run_id, session.session_id, opening.user.as_ref().map(|_| position).or(run.user_position), at_ms, epoch])?;
-    Ok(Head { session, position, started_at_ms: run.started_at_ms.unwrap_or(at_ms) })
+    Ok(Head { session, position, started_at_ms: run.started_at_ms.unwrap_or(at_ms), user })
 }
 
 fn end(connection: &Connection, finish: &Finish) -> Result<()> {
@@ -279,6 +290,9 @@ fn end(connection: &Connection, finish: &Finish) -> Result<()> {
         transcript::append(connection, &finish.session_id, Some(&finish.run_id), &finish.messages, finish.at_ms)?;
         usage::record(connection, finish)?;
         sessions::turn_ended(connection, &finish.key, finish.state == RunState::Aborted, &finish.tokens, finish.at_ms)?;
+        if let Some(updated_at_ms) = finish.unchanged_since_ms {
+            sessions::set_updated(connection, &finish.key, updated_at_ms)?;
+        }
     }
     Ok(())
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-use super::{Error, Fence, Result};
+use super::{Error, Fence, Result, events};
 
 /// Each step brings the schema one version further; `user_version` counts those that were made. Steps are never changed.
-const MIGRATIONS: [&str; 3] = [FIRST, SETTINGS, USAGE];
+const MIGRATIONS: [&str; 4] = [FIRST, SETTINGS, USAGE, events::TABLES];
 
 const FIRST: &str = "
     CREATE TABLE fence (

@@ -223,6 +223,12 @@ pub(super) fn turn_ended(connection: &Connection, key: &SessionKey, aborted: boo
     Ok(())
 }
 
+/// Says when a session was updated last.
+pub(super) fn set_updated(connection: &Connection, key: &SessionKey, at_ms: i64) -> Result<()> {
+    connection.prepare_cached("UPDATE sessions SET updated_at_ms = ?2 WHERE key = ?1")?.execute(params![key.as_str(), at_ms])?;
+    Ok(())
+}
+
 fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Listed>> {
     let (conditions, mut values) = conditions(filter);
     let sql = format!("SELECT {COLUMNS} FROM sessions WHERE {conditions} ORDER BY updated_at_ms DESC, key LIMIT ? OFFSET ?");

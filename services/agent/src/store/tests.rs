@@ -28,6 +28,7 @@ fn arrival(run_id: &str, key: &SessionKey, text: &str) -> Arrival {
 
 fn finish(run_id: &str, key: &SessionKey, head: &Head, text: &str) -> Finish {
     Finish {
+        unchanged_since_ms: None,
         run_id: run_id.to_owned(),
         key: key.clone(),
         session_id: head.session.session_id.clone(),

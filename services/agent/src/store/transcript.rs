@@ -1,6 +1,6 @@
 //! The table of transcript entries. A read costs what it returns, however long the transcript is.
 
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 use verso_proto::agent::v1::ChatMessage;
 
 use super::sessions::{self, SessionRecord};
@@ -75,6 +75,13 @@ pub(super) fn append(connection: &Connection, session_id: &str, run_id: Option<&
         statement.execute(params![session_id, position, run_id, at_ms, serde_json::to_string(message)?])?;
     }
     Ok(first)
+}
+
+/// Returns the message at a position.
+pub(super) fn at(connection: &Connection, session_id: &str, position: i64) -> Result<Option<ChatMessage>> {
+    let mut statement = connection.prepare_cached("SELECT message FROM entries WHERE session_id = ?1 AND position = ?2")?;
+    let text: Option<String> = statement.query_row(params![session_id, position], |row| row.get(0)).optional()?;
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
 fn next_position(connection: &Connection, session_id: &str) -> Result<i64> {

@@ -8,6 +8,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use verso_agent::Service;
 use verso_kit::CancellationToken;
+use verso_kit::clock::Clock;
 use verso_kit::config::{Env, File};
 use verso_kit::service::Context;
 use verso_proto::agent::v1::agent_client::AgentClient;
@@ -23,6 +24,8 @@ use crate::provider::Provider;
 /// One incarnation of the service.
 pub(crate) struct Agent {
     pub(crate) client: AgentClient<Channel>,
+    /// To the same service, for its other clients.
+    pub(crate) channel: Channel,
     pub(crate) service: Service,
     pub(crate) incarnation: String,
 }
@@ -44,15 +47,21 @@ pub(crate) fn config(provider: &Provider) -> Value {
 impl Agent {
     /// Opens the service on `folder` as the incarnation number `epoch`.
     pub(crate) async fn open(folder: &Path, config: Value, epoch: u64) -> Self {
+        Self::open_at(folder, config, epoch, Clock::system()).await
+    }
+
+    /// The same, at a time that the test chooses.
+    pub(crate) async fn open_at(folder: &Path, config: Value, epoch: u64, clock: Clock) -> Self {
         let context = Context {
+            clock,
             config: Arc::new(File::from_value(config)),
             env: Env::from_pairs([("VERSO_LOCAL_MODELS", "off")]),
             epoch,
             ..Context::for_test("agent", folder)
         };
         let service = Service::open(&context, CancellationToken::new()).await.unwrap();
-        let client = AgentClient::new(verso_kit::grpc::in_memory(service.routes()));
-        Self { client, service, incarnation: context.incarnation }
+        let channel = verso_kit::grpc::in_memory(service.routes());
+        Self { client: AgentClient::new(channel.clone()), channel, service, incarnation: context.incarnation }
     }
 
     /// Hears every event from now on; with the incarnation that was heard before, also those that were missed.
@@ -169,7 +178,7 @@ impl Events {
             let (of, line, over) = match &event {
                 Kind::Agent(event) => (&event.run_id, agent_line(event), false),
                 Kind::Chat(event) => (&event.run_id, chat_line(event), event.state != "delta"),
-                Kind::Heartbeat(_) => continue,
+                _ => continue,
             };
             if of == run_id {
                 lines.push(line);

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod agent;
+mod automation;
 mod changes;
+mod cron;
 mod faults;
 mod models;
 mod provider;

@@ -16,25 +16,25 @@ use crate::provider::Provider;
 const SESSION: &str = "agent:main:test";
 
 /// A service on a runtime of its own, which can be taken away under it.
-struct Mortal {
+pub(crate) struct Mortal {
     agent: Option<Agent>,
     runtime: Option<Runtime>,
 }
 
 impl Mortal {
-    async fn open(folder: &Path, config: Value) -> Self {
+    pub(crate) async fn open(folder: &Path, config: Value) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let folder = folder.to_owned();
         let agent = runtime.spawn(async move { Agent::open(&folder, config, 1).await }).await.unwrap();
         Self { agent: Some(agent), runtime: Some(runtime) }
     }
 
-    fn agent(&self) -> &Agent {
+    pub(crate) fn agent(&self) -> &Agent {
         self.agent.as_ref().unwrap()
     }
 
     /// Ends it between two instructions: nothing is said, written or closed in good order. Returns its name.
-    fn kill(mut self) -> String {
+    pub(crate) fn kill(mut self) -> String {
         self.runtime.take().unwrap().shutdown_background();
         self.agent.take().unwrap().incarnation
     }
