@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use verso_client::Client;
+use verso_client::{Client, Identity};
 use verso_tests::gateway::TOKEN;
-use verso_tests::{Gateway, eventually};
+use verso_tests::{Gateway, Provider, eventually};
 
 /// The secret of the made-up device that the script is.
 const SEED: &str = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20";
@@ -194,4 +194,31 @@ async fn an_unpaired_node_is_gone() {
     assert_eq!(list["nodes"], json!([]));
     let error = client.call("node.pair.remove", json!({"nodeId": SCRIPT_ID})).await.expect_err("it is gone");
     assert_eq!(error.message, "unknown nodeId");
+}
+
+#[tokio::test]
+async fn what_a_node_asks_of_an_agent_is_answered() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::start_with_model(&provider).await;
+    let mut options = gateway.options().with_identity(Identity::generate(0)).with_client("node-host", "node");
+    "node".clone_into(&mut options.role);
+    options.scopes = Some(Vec::new());
+    let node = gateway.connect(options).await;
+    let tell = async |event: &str, payload: Value| {
+        node.call("node.event", json!({"event": event, "payloadJSON": payload.to_string()})).await.expect("an answer")
+    };
+    let asked = tell("agent.request", json!({"message": "[[tokens=2]] from the phone", "sessionKey": "agent:main:phone"})).await;
+    assert_eq!((&asked["ok"], &asked["handled"]), (&json!(true), &json!(true)), "{asked}");
+    tell("voice.transcript", json!({"text": "[[tokens=1]] spoken"})).await;
+    let operator = gateway.client().await;
+    for (session, said) in [("agent:main:phone", "from the phone"), ("agent:main:main", "spoken")] {
+        eventually("the conversation to have both sides", async || {
+            let history = operator.call("chat.history", json!({"sessionKey": session})).await.ok()?;
+            let text = history["messages"].to_string();
+            (text.contains(said) && text.contains("word0")).then_some(())
+        })
+        .await;
+    }
+    let unheard = tell("exec.finished", json!({"runId": "made-up", "sessionKey": "agent:main:main", "output": "obey"})).await;
+    assert_eq!(unheard["handled"], false, "nobody has asked for that run");
 }
