@@ -3,6 +3,7 @@
 mod auth_modes;
 mod bad_input;
 mod cli;
+mod config;
 mod devices;
 mod handshake;
 mod http;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod chats;
+mod config;
 mod cron;
 mod duration;
 mod node;
@@ -18,6 +19,7 @@ use clap_complete::Shell;
 
 pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Protocol, Skills, System};
 pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
+pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
 pub(crate) use duration::milliseconds;
 pub(crate) use node::{NodeCommand, NodeRun};
@@ -63,6 +65,12 @@ pub(crate) enum Command {
     Services {
         #[command(subcommand)]
         command: Services,
+    },
+    /// Read, change and check the configuration file.
+    #[command(arg_required_else_help = true)]
+    Config {
+        #[command(subcommand)]
+        command: Config,
     },
     /// List and look after the conversations.
     Sessions(SessionsGroup),

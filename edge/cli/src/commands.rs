@@ -6,6 +6,7 @@ mod approvals;
 mod call;
 mod channels;
 mod completion;
+mod config;
 mod cron;
 mod devices;
 mod gateway_status;
@@ -108,6 +109,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(Box::pin(tui::run(options, start)))?;
         }
         Some(Command::Services { command }) => runtime()?.block_on(services::run(&session(), &command))?,
+        Some(Command::Config { command }) => config::run(&session(), &command)?,
         Some(other) => {
             let session = session();
             session.guard()?;

@@ -79,13 +79,13 @@ impl Endpoint {
 }
 
 impl Config {
-    /// Reads the section. Under a supervisor the environment holds what flags, file and environment came to; by itself, the file's
-    /// secrets win over those of the environment.
+    /// Reads the section. The file's secrets win over those of the environment, unless a flag of the command line has settled them:
+    /// then a change of the file must not undo it.
     pub fn load(file: &File, env: &Env) -> Result<Self, Error> {
         let mut config: Self = file.section("gateway")?;
         let from_env = |names: [&str; 2]| names.iter().find_map(|name| env.get(name)).map(|value| Secret::new(value.to_owned()));
         let auth = &mut config.auth;
-        let settled = env.get("VERSO_SUPERVISOR_PID").is_some();
+        let settled = env.flag("VERSO_GATEWAY_AUTH_FIXED");
         let choose = |file: Option<Secret<String>>, env: Option<Secret<String>>| if settled { env.or(file) } else { file.or(env) };
         auth.token = choose(auth.token.take(), from_env(["VERSO_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN"]));
         auth.password = choose(auth.password.take(), from_env(["VERSO_GATEWAY_PASSWORD", "OPENCLAW_GATEWAY_PASSWORD"]));

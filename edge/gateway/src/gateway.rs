@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
+use verso_kit::config::File;
 use verso_kit::service::{Context, Error};
 use verso_kit::tasks::Tasks;
 use verso_proto::Json;
@@ -34,6 +35,8 @@ use crate::tailscale::Daemon;
 pub(crate) struct Gateway {
     pub(crate) context: Context,
     config: ArcSwap<Config>,
+    /// The file that `config` was read from.
+    running: ArcSwap<File>,
     pub(crate) limits: Limits,
     pub(crate) admission: Arc<Admission>,
     pub(crate) control_writes: ControlWrites,
@@ -79,6 +82,7 @@ impl Gateway {
             admission: Arc::default(),
             control_writes: ControlWrites::default(),
             config: ArcSwap::from_pointee(config),
+            running: ArcSwap::new(Arc::clone(&context.config)),
             connections: Arc::default(),
             local: Local::new(),
             health: Health::default(),
@@ -100,10 +104,15 @@ impl Gateway {
         self.config.load_full()
     }
 
+    /// Returns the whole configuration that is in force.
+    pub(crate) fn running_config(&self) -> Arc<File> {
+        self.running.load_full()
+    }
+
     /// Puts another configuration in force: for WebSocket and HTTP at once. Connections that the new one would not have let in by what
     /// they presented are closed; devices with a token of their own stay.
-    #[allow(dead_code, reason = "what follows changes of the file calls it")]
-    pub(crate) fn replace_config(&self, config: Config) {
+    pub(crate) fn replace_config(&self, file: Arc<File>, config: Config) {
+        self.running.store(file);
         let new = Arc::new(config);
         let old = self.config.swap(Arc::clone(&new));
         let closed: Vec<_> = void_methods(&old, &new).collect();

@@ -20,6 +20,7 @@ mod metrics;
 mod outlet;
 mod preferences;
 mod rate_limit;
+mod reload;
 mod request_facts;
 mod roster;
 mod services;
@@ -57,6 +58,7 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     sources::follow_all(&gateway);
     health::keep_fresh(&gateway);
     timers::start(&gateway);
+    reload::follow(&gateway);
     info!(connections = gateway.connections.count(), "edge starting");
     let control = verso_kit::grpc::serve(&context, Routes::default(), shutdown.clone());
     let public = accept::serve(Arc::clone(&gateway), listeners, http::router(&gateway));

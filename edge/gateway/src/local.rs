@@ -1,5 +1,6 @@
 //! The methods that the edge answers itself, registered by their request types.
 
+mod config;
 mod devices;
 mod health;
 mod host;
@@ -35,6 +36,7 @@ impl Local {
         let mut local = Self { handlers: HashMap::new() };
         health::register(&mut local);
         devices::register(&mut local);
+        config::register(&mut local);
         logs::register(&mut local);
         nodes::register(&mut local);
         host::register(&mut local);

@@ -76,7 +76,7 @@ const NODE: Effect = Effect::On(&[("node", Action::Restart)]);
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts.
-const RULES: [(&str, Effect); 56] = [
+const RULES: [(&str, Effect); 54] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -131,8 +131,6 @@ const RULES: [(&str, Effect); 56] = [
     ("hooks", Effect::On(&[("agent", Action::Restart), ("edge", Action::Hot)])),
     ("ui", EDGE_HOT),
     ("logging", Effect::All(Action::Restart)),
-    ("logging.level", Effect::All(Action::Hot)),
-    ("logging.consoleLevel", Effect::All(Action::Hot)),
 ];
 
 /// Sections that no process of this build reads.
@@ -211,7 +209,7 @@ pub(crate) fn effect(path: &str) -> String {
     };
     match effect_of(path) {
         Some(Effect::Nothing) => "nothing".to_owned(),
-        Some(Effect::Gateway) => "gateway: restart".to_owned(),
+        Some(Effect::Gateway) => "at the next start".to_owned(),
         Some(Effect::On(services)) => list(services),
         Some(Effect::All(Action::Hot)) => "all: hot".to_owned(),
         Some(Effect::All(Action::Restart)) | None => "all: restart".to_owned(),
@@ -276,7 +274,7 @@ mod tests {
         assert_eq!(hybrid("gateway.port").gateway, ["gateway.port"]);
         assert_eq!(hybrid("gateway.portal").gateway, ["gateway.portal"], "a prefix ends at a dot");
         assert_eq!(hybrid("channels.telegram.botToken").doing(Action::Restart), ["channel"]);
-        assert_eq!(hybrid("logging.level").doing(Action::Hot).len(), 6);
+        assert_eq!(hybrid("logging.level").doing(Action::Restart).len(), 6);
         assert!(hybrid("meta.lastTouchedAt").is_empty());
         assert_eq!(hybrid("env.vars.A").doing(Action::Restart).last(), Some(&"edge"), "the edge last");
         assert_eq!(hybrid("env.vars.A").unknown, ["env.vars.A"]);

@@ -28,6 +28,11 @@ impl Clock {
         }
     }
 
+    /// Returns the time as RFC 3339 writes it, in UTC.
+    pub fn now_rfc3339(&self) -> String {
+        jiff::Timestamp::from_millisecond(self.now_ms()).unwrap_or_default().to_string()
+    }
+
     /// Moves a fixed clock, and all its clones, forward. The system's clock stays as it is.
     pub fn advance(&self, ms: i64) {
         if let Some(fixed) = &self.0 {

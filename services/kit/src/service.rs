@@ -4,9 +4,10 @@ mod sockets;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -84,11 +85,16 @@ impl Context {
         let config_path = env.get("VERSO_CONFIG_PATH").map_or_else(|| state_dir.join("verso.json"), PathBuf::from);
         let run_dir = env.get("VERSO_RUN_DIR").map_or_else(|| state_dir.join("run"), PathBuf::from);
         files::create_private_dir(&run_dir).map_err(|source| Error::Folder { path: run_dir.clone(), source })?;
-        let config = Arc::new(File::load(&config_path, &env)?);
+        let config = Arc::new(load_config(&config_path, &env)?);
         let epoch = env.get("VERSO_EPOCH").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let sockets = Sockets::inherited(&env, run_dir.join(format!("{name}.sock")))?;
         let incarnation = uuid::Uuid::new_v4().to_string();
         Ok(Self { name, state_dir, run_dir, config, env, epoch, incarnation, clock: Clock::system(), sockets })
+    }
+
+    /// Reads the configuration again, as it is now.
+    pub fn reread_config(&self) -> Result<File, config::Error> {
+        load_config(self.config.path(), &self.env)
     }
 
     /// A service alone in `state_dir`, with an empty configuration, for its own tests.
@@ -118,6 +124,22 @@ impl Context {
     pub fn peer(&self, service: &str) -> Peer {
         Peer::unix(self.run_dir.join(format!("{service}.sock")))
     }
+}
+
+/// Reads the file, or what the supervisor made of it: a service that starts while the file is broken starts with the last good one.
+fn load_config(path: &Path, env: &Env) -> Result<File, config::Error> {
+    match env.get("VERSO_CONFIG_SNAPSHOT").map(Path::new).filter(|snapshot| snapshot.exists()) {
+        Some(snapshot) => Ok(File::load(snapshot, env)?.with_path(path.to_owned())),
+        None => File::load(path, env),
+    }
+}
+
+/// Counts how often the process was told to read its configuration again. A signal is for the process, so this is too.
+static RELOADS: LazyLock<watch::Sender<u64>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Follows the requests to read the configuration again.
+pub fn reload_requests() -> watch::Receiver<u64> {
+    RELOADS.subscribe()
 }
 
 /// Returns where state is kept: `VERSO_STATE_DIR`, else `~/.verso`.
@@ -152,7 +174,7 @@ pub fn is_replaced() -> bool {
     REPLACED.load(Ordering::Relaxed)
 }
 
-/// Triggers `shutdown` on SIGTERM, SIGINT or, when another process has taken this one's place, SIGUSR1. SIGHUP, which the supervisor passes on, does not end the process.
+/// Triggers `shutdown` on SIGTERM, SIGINT or, when another process has taken this one's place, SIGUSR1. SIGHUP asks for the configuration to be read again: see [`reload_requests`].
 #[allow(clippy::disallowed_methods, reason = "lives as long as the process")]
 pub fn stop_on_signals(shutdown: CancellationToken) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -167,7 +189,7 @@ pub fn stop_on_signals(shutdown: CancellationToken) -> io::Result<()> {
                     REPLACED.store(true, Ordering::Relaxed);
                     break;
                 }
-                _ = hang_up.recv() => tracing::info!("the configuration is read at start; restart the service to apply a change"),
+                _ = hang_up.recv() => RELOADS.send_modify(|count| *count += 1),
             }
         }
         shutdown.cancel();

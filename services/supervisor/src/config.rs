@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::oneshot;
+use verso_config::Problem;
 
 use crate::service_name::ServiceName;
 
@@ -35,6 +37,33 @@ pub struct Config {
     pub limits: Limits,
     /// How the caller hears about the start.
     pub announce: Announce,
+    /// The configuration of the services, to be followed while they run; none leaves each service to read the file by itself.
+    pub configuration: Option<Source>,
+}
+
+/// Where the configuration comes from.
+pub struct Source {
+    /// Reads and checks it afresh.
+    pub read: Box<dyn Fn() -> Result<Reading, Vec<Problem>> + Send + Sync>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The whole of it, included files in their places, variables not replaced.
+    pub value: Value,
+    /// Every file that it was read from.
+    pub files: Vec<PathBuf>,
+    /// The values of its variables, and other secrets.
+    pub secrets: Secrets,
+    /// Whether a signal may restart the services.
+    pub restart_on_signal: bool,
 }
 
 /// Addresses to listen on.

@@ -96,6 +96,19 @@ impl Fleet {
         });
     }
 
+    /// Whether the service runs here.
+    pub(crate) fn has(&self, name: ServiceName) -> bool {
+        self.handles.contains_key(&name)
+    }
+
+    /// Tells one process to read its configuration again.
+    pub(crate) fn reload_one(&self, name: ServiceName) {
+        let sent = self.handles.get(&name).map(|handle| handle.commands.try_send(Command::Reload));
+        if !matches!(sent, Some(Ok(()))) {
+            warn!(service = %name, "reload not delivered");
+        }
+    }
+
     /// Tells all processes to read their configuration again.
     pub(crate) fn reload(&self) {
         for (name, handle) in self.handles.iter() {

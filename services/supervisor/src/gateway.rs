@@ -22,6 +22,7 @@ use crate::grpc;
 use crate::keeper::Shared;
 use crate::launch::Launcher;
 use crate::lock::{self, Lock};
+use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 use crate::signals::{Signal, Signals};
 use crate::sockets::{self, Ports};
@@ -30,6 +31,7 @@ use crate::sockets::{self, Ports};
 #[derive(Debug)]
 pub(crate) struct Gateway {
     fleet: Fleet,
+    reloader: Option<Arc<Reloader>>,
     listening: Listening,
     rpc: (Tasks, CancellationToken),
     // Dropped in this order: nobody may take the folder over while our sockets are in it.
@@ -55,7 +57,7 @@ impl Drop for SocketFiles {
 
 impl Gateway {
     /// Takes the state folder, binds every socket and starts every service.
-    pub(crate) async fn boot(config: &Config, shutdown: &CancellationToken) -> Result<Self, Error> {
+    pub(crate) async fn boot(config: &mut Config, shutdown: &CancellationToken) -> Result<Self, Error> {
         let (env, clock) = (Env::process(), Clock::system());
         let usual = config.state_dir.join("run");
         verso_kit::files::create_private_dir(&usual).map_err(|source| Error::RunDir { path: usual, source })?;
@@ -80,9 +82,20 @@ impl Gateway {
             tasks: Tasks::new(shutdown.clone()),
             at_once: CancellationToken::new(),
         });
+        let source = config.configuration.take();
+        let first = source.as_ref().and_then(|source| (source.read)().ok());
+        for name in &config.services {
+            let Some(first) = &first else { break };
+            shared.launcher.hand_over(*name, &first.value).map_err(|source| Error::RunDir { path: listening.run_dir.clone(), source })?;
+            shared.board.update(*name, |entry| entry.config_generation = 1);
+        }
         let fleet = Fleet::start(&config.services, ports, shared).await?;
-        let rpc = serve_rpcs(config, &fleet, env, shutdown);
-        Ok(Self { fleet, listening, rpc, _sockets: socket_files, _lock: lock })
+        let reloader = source.zip(first).map(|(source, first)| Arc::new(Reloader::new(source, &first, fleet.clone())));
+        let rpc = serve_rpcs(config, &fleet, reloader.clone(), (env, shutdown));
+        if let Some(reloader) = &reloader {
+            rpc.0.spawn("reload", Arc::clone(reloader).follow(rpc.1.clone()));
+        }
+        Ok(Self { fleet, reloader, listening, rpc, _sockets: socket_files, _lock: lock })
     }
 
     /// Tells the caller how the start goes on.
@@ -123,14 +136,19 @@ impl Gateway {
                     info!("received {name}; shutting down");
                     return;
                 }
-                Signal::Restart(name) if config.restart_on_signal => {
+                Signal::Restart(name)
+                    if self.reloader.as_ref().map_or(config.restart_on_signal, |reloader| reloader.restart_on_signal()) =>
+                {
                     info!("received {name}; restarting");
                     self.fleet.roll();
                 }
                 Signal::Restart(name) => {
                     warn!("{name} restart ignored (not authorized; enable commands.restart or use gateway tool).");
                 }
-                Signal::Reload => self.fleet.reload(),
+                Signal::Reload => match &self.reloader {
+                    Some(reloader) => reloader.ask(),
+                    None => self.fleet.reload(),
+                },
             }
         }
     }
@@ -160,7 +178,12 @@ impl Gateway {
 }
 
 /// Serves `services.list` and `services.restart` on a socket of our own.
-fn serve_rpcs(config: &Config, fleet: &Fleet, env: Env, shutdown: &CancellationToken) -> (Tasks, CancellationToken) {
+fn serve_rpcs(
+    config: &Config,
+    fleet: &Fleet,
+    reloader: Option<Arc<Reloader>>,
+    (env, shutdown): (Env, &CancellationToken),
+) -> (Tasks, CancellationToken) {
     let run_dir = fleet.shared.launcher.run_dir().to_owned();
     let context = Context {
         name: "supervisor",
@@ -174,7 +197,7 @@ fn serve_rpcs(config: &Config, fleet: &Fleet, env: Env, shutdown: &CancellationT
         clock: Clock::system(),
     };
     let (tasks, stop) = (Tasks::new(shutdown.clone()), CancellationToken::new());
-    let (routes, stopped) = (grpc::routes(fleet.clone()), stop.clone());
+    let (routes, stopped) = (grpc::routes(fleet.clone(), reloader), stop.clone());
     tasks.spawn("rpc", async move {
         if let Err(error) = verso_kit::grpc::serve(&context, routes, stopped).await {
             error!(error = &error as &dyn std::error::Error, "operators cannot reach the supervisor");

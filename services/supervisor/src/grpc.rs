@@ -1,6 +1,7 @@
 //! The rpcs for operators, and the health checks of the services.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -22,6 +23,7 @@ use verso_proto::supervisor::v1::{
 use crate::board::Entry;
 use crate::config::Limits;
 use crate::fleet::Fleet;
+use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 
 /// A process that is not ready yet is asked again after this, then after twice as long, and so on.
@@ -34,12 +36,13 @@ const READY_RETRY_MAX: Duration = Duration::from_millis(100);
 const MISSED_RETRY: Duration = Duration::from_millis(500);
 
 /// Returns the rpcs of the supervisor.
-pub(crate) fn routes(fleet: Fleet) -> Routes {
-    Routes::new(SupervisorServer::new(Adapter { fleet }))
+pub(crate) fn routes(fleet: Fleet, reloader: Option<Arc<Reloader>>) -> Routes {
+    Routes::new(SupervisorServer::new(Adapter { fleet, reloader }))
 }
 
 struct Adapter {
     fleet: Fleet,
+    reloader: Option<Arc<Reloader>>,
 }
 
 #[async_trait]
@@ -50,7 +53,10 @@ impl Supervisor for Adapter {
     }
 
     async fn config_state(&self, _: Request<ConfigStateRequest>) -> Reply<ConfigStateResponse> {
-        Err(tonic::Status::unimplemented("the configuration is read at start only"))
+        let Some(reloader) = &self.reloader else { return reply(ConfigStateResponse::default()) };
+        let state = reloader.state();
+        let revision = verso_config::content_hash(&state.value.to_string());
+        reply(ConfigStateResponse { generation: state.generation, revision, problem: state.problem })
     }
 
     async fn services_restart(&self, request: Request<ServicesRestartRequest>) -> Reply<ServicesRestartResponse> {
@@ -72,8 +78,8 @@ fn info(name: ServiceName, entry: Entry) -> ServiceInfo {
         uptime_ms: entry.serving_since.map(|since| ms(now.duration_since(since))),
         last_exit: entry.last_exit,
         retry_in_ms: entry.retry_at.map(|at| ms(at.saturating_duration_since(now))),
-        config_generation: None,
-        config_problem: None,
+        config_generation: (entry.config_generation > 0).then_some(entry.config_generation),
+        config_problem: entry.config_problem,
     }
 }
 

@@ -7,16 +7,18 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use command_fds::{CommandFdExt, FdMapping};
+use serde_json::Value;
 use tokio::sync::oneshot;
 use verso_kit::config::Env;
 
 use crate::config::{Config, Listening, Secrets};
 use crate::error::Error;
 use crate::process::Process;
+use crate::reload;
 use crate::service_name::ServiceName;
 use crate::sockets::Control;
 
@@ -32,7 +34,9 @@ pub(crate) struct Launcher {
     executable: PathBuf,
     run_dir: PathBuf,
     environment: BTreeMap<String, String>,
-    secrets: Secrets,
+    secrets: Mutex<Secrets>,
+    /// Where the configuration of each service is put; none when they read the file.
+    handed_over: Option<PathBuf>,
     forks: mpsc::Sender<Fork>,
 }
 
@@ -61,8 +65,20 @@ impl Launcher {
         // The actual ports, so that whoever derives others from them agrees with us.
         let ports = [("VERSO_GATEWAY_PORT", listening.public.first()), ("VERSO_CANVAS_HOST_PORT", listening.canvas.as_ref())];
         environment.extend(ports.into_iter().filter_map(|(name, address)| Some((name.to_owned(), address?.port().to_string()))));
-        let secrets = config.secrets.clone();
-        Ok(Self { executable: config.executable.clone(), run_dir: listening.run_dir.clone(), environment, secrets, forks: start_thread()? })
+        let run_dir = listening.run_dir.clone();
+        let handed_over = config.configuration.is_some().then(|| run_dir.join("config"));
+        let secrets = Mutex::new(config.secrets.clone());
+        Ok(Self { executable: config.executable.clone(), run_dir, environment, secrets, handed_over, forks: start_thread()? })
+    }
+
+    /// Puts other secrets in place of those that processes were given; the next starts get them.
+    pub(crate) fn set_secrets(&self, secrets: Secrets) {
+        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = secrets;
+    }
+
+    /// Gives a service its configuration: it reads it when it starts, and when it is told to.
+    pub(crate) fn hand_over(&self, name: ServiceName, value: &Value) -> io::Result<()> {
+        self.handed_over.as_ref().map_or(Ok(()), |folder| reload::write(&folder.join(format!("{name}.json")), value))
     }
 
     /// Returns the folder of the sockets.
@@ -115,6 +131,9 @@ impl Launcher {
             .env("LISTEN_FDS", listeners.to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
             .env("VERSO_SECRETS_FD", (usize::try_from(FIRST_FD).unwrap_or_default() + listeners).to_string());
+        if let Some(folder) = &self.handed_over {
+            command.env("VERSO_CONFIG_SNAPSHOT", folder.join(format!("{name}.json")));
+        }
         let mappings = (FIRST_FD..).zip(descriptors).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         let mut command = tokio::process::Command::from(command);
@@ -124,8 +143,8 @@ impl Launcher {
 
     /// Writes the secrets that the service may read to a file without a name, which is gone when its readers are.
     fn secrets_file(&self, name: ServiceName) -> io::Result<OwnedFd> {
-        let readable: BTreeMap<&String, &String> =
-            self.secrets.values.iter().filter(|(secret, _)| name.may_read(secret, &self.secrets)).collect();
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let readable: BTreeMap<&String, &String> = secrets.values.iter().filter(|(secret, _)| name.may_read(secret, &secrets)).collect();
         let mut file = tempfile::tempfile_in(&self.run_dir)?;
         file.write_all(&serde_json::to_vec(&readable)?)?;
         file.rewind()?;

@@ -12,6 +12,7 @@ mod keeper;
 mod launch;
 mod lock;
 mod process;
+mod reload;
 mod service_name;
 mod signals;
 mod sockets;
@@ -36,7 +37,7 @@ pub async fn run(mut config: Config, shutdown: CancellationToken) -> Result<(), 
     let mut signals = Signals::install()?;
     let gateway = tokio::select! {
         biased;
-        gateway = Gateway::boot(&config, &shutdown) => gateway?,
+        gateway = Gateway::boot(&mut config, &shutdown) => gateway?,
         () = shutdown.cancelled() => return Ok(()),
         signal = signals.stop() => {
             info!("received {signal}; shutting down");

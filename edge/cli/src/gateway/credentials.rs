@@ -28,6 +28,8 @@ pub(super) struct Credentials {
     pub(super) token: Option<Secret<String>>,
     pub(super) password: Option<Secret<String>>,
     pub(super) origin: Origin,
+    /// A flag has chosen the mode, so the file does not.
+    pub(super) mode_is_fixed: bool,
 }
 
 /// Where the secret of the mode comes from.
@@ -80,7 +82,8 @@ pub(super) fn resolve(instance: &Instance, snapshot: &Snapshot, flags: &Run, bin
             origin
         }
     };
-    Ok(Credentials { mode, token: token.map(|(secret, _)| secret), password: password.map(|(secret, _)| secret), origin })
+    let mode_is_fixed = flags.auth.is_some();
+    Ok(Credentials { mode, token: token.map(|(secret, _)| secret), password: password.map(|(secret, _)| secret), origin, mode_is_fixed })
 }
 
 /// Returns the token that was made for the gateway, if one was.

@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use verso_kit::CancellationToken;
 use verso_kit::config::Env;
 use verso_kit::telemetry;
-use verso_supervisor::{Announce, Config, Error, Limits, Secrets};
+use verso_supervisor::{Announce, Config, Error, Limits, Reading, Secrets, Source};
 
 use super::announce::Announcement;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Origin};
 use super::plan::Plan;
 use crate::config::Snapshot;
 use crate::failure::{self, Failure};
@@ -102,9 +102,10 @@ pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
         services: plan.services,
         secrets: secrets(snapshot, &credentials),
         pass_env: shared(&env, &credentials),
-        restart_on_signal: snapshot.file.value().pointer("/commands/restart").and_then(serde_json::Value::as_bool).unwrap_or(true),
+        restart_on_signal: restart_on_signal(snapshot),
         limits: Limits::default(),
         announce: Announce { listening: Some(listening), ready: Some(ready) },
+        configuration: Some(source(instance, credentials)),
     };
     let result = runtime()?.block_on(async {
         let _telemetry = telemetry::start("supervisor", &instance.state_dir, &snapshot.file, &env)?;
@@ -116,6 +117,29 @@ pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(failed(&snapshot.env, &error, port).into()),
     }
+}
+
+/// Reads the configuration again, as this start has read it.
+fn source(instance: &Instance, credentials: Credentials) -> Source {
+    let (path, env) = (instance.config_path.clone(), instance.env.clone());
+    let read = move || {
+        let read = verso_config::Snapshot::read(&path, &env);
+        let mut files = read.file.files().to_vec();
+        if files.is_empty() {
+            files.push(path.clone());
+        }
+        let snapshot = Snapshot::checked(read);
+        if !snapshot.is_valid() || snapshot.missing.is_some() {
+            return Err(snapshot.problems.into_iter().chain(snapshot.legacy).chain(snapshot.missing).collect());
+        }
+        let (secrets, restart_on_signal) = (secrets(&snapshot, &credentials), restart_on_signal(&snapshot));
+        Ok(Reading { value: snapshot.file.value().clone(), files, secrets, restart_on_signal })
+    };
+    Source { read: Box::new(read) }
+}
+
+fn restart_on_signal(snapshot: &Snapshot) -> bool {
+    snapshot.file.value().pointer("/commands/restart").and_then(serde_json::Value::as_bool).unwrap_or(true)
 }
 
 /// A runtime for commands that mostly wait: one thread.
@@ -134,8 +158,10 @@ fn secrets(snapshot: &Snapshot, credentials: &Credentials) -> Secrets {
     let names = KEYS.into_iter().chain(snapshot.variables.iter().map(String::as_str));
     let mut secrets: BTreeMap<String, String> =
         names.filter_map(|name| Some((name.to_owned(), snapshot.env.get(name)?.to_owned()))).collect();
+    // What the file says is read there, so that a change of it counts.
+    let chosen = (credentials.origin != Origin::Config).then_some(());
     for (name, secret) in [("VERSO_GATEWAY_TOKEN", &credentials.token), ("VERSO_GATEWAY_PASSWORD", &credentials.password)] {
-        if let Some(secret) = secret {
+        if let (Some(()), Some(secret)) = (chosen, secret) {
             secrets.insert(name.to_owned(), secret.expose().clone());
         }
     }
@@ -148,7 +174,12 @@ fn shared(env: &Env, credentials: &Credentials) -> BTreeMap<String, String> {
         .filter(|(name, value)| !value.is_empty() && (SHARED.contains(name) || name.starts_with("OTEL_")))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    shared.insert("VERSO_GATEWAY_AUTH".to_owned(), credentials.mode.clone());
+    if credentials.mode_is_fixed {
+        shared.insert("VERSO_GATEWAY_AUTH".to_owned(), credentials.mode.clone());
+    }
+    if credentials.origin == Origin::Flag {
+        shared.insert("VERSO_GATEWAY_AUTH_FIXED".to_owned(), "1".to_owned());
+    }
     shared
 }
 
@@ -173,11 +204,16 @@ fn failed(env: &Env, error: &Error, port: u16) -> Failure {
 mod tests {
     use verso_kit::config::Secret;
 
-    use super::super::credentials::Origin;
     use super::*;
 
     fn credentials() -> Credentials {
-        Credentials { mode: "token".to_owned(), token: Some(Secret::new("chosen".to_owned())), password: None, origin: Origin::Flag }
+        Credentials {
+            mode: "token".to_owned(),
+            token: Some(Secret::new("chosen".to_owned())),
+            password: None,
+            origin: Origin::Flag,
+            mode_is_fixed: true,
+        }
     }
 
     #[test]
@@ -195,6 +231,9 @@ mod tests {
         let env =
             Env::from_pairs([("VERSO_SKIP_CRON", "1"), ("VERSO_GATEWAY_TOKEN", "t"), ("OPENAI_API_KEY", "k"), ("OTEL_SERVICE_NAME", "n")]);
         let shared = shared(&env, &credentials());
-        assert_eq!(shared.keys().collect::<Vec<_>>(), ["OTEL_SERVICE_NAME", "VERSO_GATEWAY_AUTH", "VERSO_SKIP_CRON"]);
+        assert_eq!(
+            shared.keys().collect::<Vec<_>>(),
+            ["OTEL_SERVICE_NAME", "VERSO_GATEWAY_AUTH", "VERSO_GATEWAY_AUTH_FIXED", "VERSO_SKIP_CRON"]
+        );
     }
 }

@@ -123,3 +123,73 @@ fn a_variable_that_is_not_set_stops_the_gateway_but_not_its_clients() {
     let ended = user.run(&["agent", "--message", "hello"]);
     assert!(ended.stderr.starts_with("Error: gateway closed (1006 "), "it got as far as the connection: {ended:?}");
 }
+
+const FILE: &str = "// mine\n{\n  gateway: { mode: 'local', port: 0x1000, auth: {token: '${TOKEN}'} }, // why\n}\n";
+
+#[test]
+fn the_file_is_read_and_changed_without_losing_anything() {
+    let user = User::new().with("TOKEN", "s3cret-token");
+    let path = user.configure(FILE);
+    assert_eq!(user.run(&["config", "get", "gateway.port"]).stdout, "4096\n");
+    assert_eq!(user.run(&["config", "get", "gateway.auth.token"]).stdout, "${TOKEN}\n", "what the file says, not what it comes to");
+    let missing = user.run(&["config", "get", "gateway.nope"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (Some(1), "Config path not found: gateway.nope\n"));
+    let set = user.run(&["config", "set", "gateway.port", "5000"]);
+    assert_eq!((set.code, set.stdout.as_str()), (Some(0), "Updated gateway.port. The gateway is not running.\n"), "{set:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), FILE.replace("0x1000", "5000"));
+    let wrong = user.run(&["config", "set", "gateway.port", "many"]);
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.stderr.starts_with("Error: Config validation failed: gateway.port: must be a whole number"), "{wrong:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), FILE.replace("0x1000", "5000"), "the file is untouched");
+    let unset = user.run(&["config", "unset", "gateway.port", "--json"]).json();
+    assert_eq!((&unset["ok"], &unset["changed"], &unset["generation"]), (&true.into(), &true.into(), &3.into()));
+    let back = user.run(&["config", "rollback", "--to", "1"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), FILE, "{back:?}");
+    let kept = user.run(&["config", "generations", "--json"]).json();
+    assert_eq!(kept["generations"].as_array().unwrap().len(), 4);
+    assert_eq!(user.run(&["config", "validate"]).stdout, "Config OK: ~/.verso/verso.json\n");
+}
+
+#[test]
+fn a_broken_file_can_be_looked_into_and_mended() {
+    let user = User::new();
+    user.configure("{gateway: {mode: 'local'}}");
+    user.run(&["config", "set", "gateway.port", "4000"]);
+    user.configure("{gateway: {prt: 4000}}");
+    let found = user.run(&["config", "validate", "--json"]);
+    assert_eq!((found.code, &found.json()["issues"][0]["path"]), (Some(1), &"gateway".into()));
+    let mended = user.run(&["config", "rollback"]);
+    assert_eq!(mended.code, Some(0), "{mended:?}");
+    assert_eq!(user.run(&["config", "validate", "--json"]).json()["valid"], true);
+}
+
+#[test]
+fn a_full_disk_leaves_the_file_as_it_was() {
+    let user = User::new();
+    let path = user.configure(FILE);
+    let line = format!("ulimit -f 0; exec {} config set gateway.port 1", env!("CARGO_BIN_EXE_verso"));
+    let mut command = std::process::Command::new("sh");
+    let status = command.args(["-c", &line]).env_clear().env("HOME", user.home()).env("TOKEN", "t").output().unwrap();
+    assert!(!status.status.success(), "{status:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
+    assert!(user.run(&["config", "set", "gateway.port", "2"]).stdout.starts_with("Updated"), "and is in nobody's way later");
+}
+
+#[test]
+fn sec_16_secrets_are_shown_only_when_asked_for() {
+    let user = User::new();
+    user.configure("{gateway: {auth: {token: 'plain-secret'}}, ui: {assistant: {name: 'x plain-secret'}}}");
+    for path in ["gateway.auth.token", "gateway", "ui"] {
+        let shown = user.run(&["config", "get", path]).stdout;
+        assert!(!shown.contains("plain-secret"), "{shown}");
+    }
+    assert_eq!(user.run(&["config", "get", "gateway.auth.token", "--reveal"]).stdout, "plain-secret\n");
+}
+
+#[test]
+fn sec_49_a_file_of_the_present_folder_cannot_steer_the_product() {
+    let user = User::new();
+    user.write(".env", "VERSO_STATE_DIR=/nonexistent/evil\nVERSO_CONFIG_PATH=/nonexistent/evil.json\nLD_PRELOAD=/x\n");
+    let shown = user.run(&["config", "path"]).stdout;
+    assert_eq!(shown, format!("{}\n", user.home().join(".verso/verso.json").display()));
+}

@@ -417,7 +417,8 @@ async fn sec_15_another_secret_counts_at_once() {
     let house = house();
     assert_eq!(house.get("/v1/models").await.status(), StatusCode::OK);
     let replaced = File::from_value(json!({"gateway": {"auth": {"token": "another"}}}));
-    house.gateway.replace_config(Config::load(&replaced, &house.gateway.context.env).unwrap());
+    let config = Config::load(&replaced, &house.gateway.context.env).unwrap();
+    house.gateway.replace_config(Arc::new(replaced), config);
     assert_eq!(house.get("/v1/models").await.status(), StatusCode::UNAUTHORIZED);
     let request = Request::builder().uri("/v1/models").header(AUTHORIZATION, "Bearer another");
     assert_eq!(house.ask_from(REMOTE, request, Body::empty()).await.status(), StatusCode::OK);

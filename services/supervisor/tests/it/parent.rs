@@ -76,6 +76,7 @@ fn config(setup: Setup, announce: Announce) -> Config {
         restart_on_signal: setup.restart_on_signal,
         limits,
         announce,
+        configuration: None,
     }
 }
 

@@ -1,0 +1,162 @@
+//! The configuration of a running gateway: read without its secrets, written by many at once, and taken over by those it concerns.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use verso_client::{Client, Options};
+use verso_tests::gateway::TOKEN;
+use verso_tests::{Gateway, eventually};
+
+/// How many clients write at once.
+const WRITERS: usize = 100;
+
+async fn get(client: &Client) -> Value {
+    client.call("config.get", json!({})).await.expect("the configuration")
+}
+
+fn write(gateway: &Gateway, change: impl FnOnce(&mut Value)) {
+    let path = gateway.state_dir().join("verso.json");
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("JSON");
+    change(&mut config);
+    let aside = path.with_extension("edited");
+    std::fs::write(&aside, config.to_string()).expect("a new file");
+    std::fs::rename(&aside, &path).expect("in its place");
+}
+
+async fn pids(gateway: &Gateway) -> BTreeMap<String, (i64, u64)> {
+    let services = eventually("the supervisor's answer", async || gateway.services().await).await;
+    services
+        .into_iter()
+        .map(|service| (service.name, (service.pid.unwrap_or_default(), service.config_generation.unwrap_or_default())))
+        .collect()
+}
+
+/// Waits until every service works with a newer generation, and names those whose processes are others.
+async fn restarted(gateway: &Gateway, before: &BTreeMap<String, (i64, u64)>) -> Vec<String> {
+    eventually("the new generation", async || {
+        let services = gateway.services().await?;
+        let done = |name: &str, generation| before.get(name).is_some_and(|(_, old)| generation > *old);
+        services.iter().all(|one| one.state == "serving" && done(&one.name, one.config_generation.unwrap_or_default())).then_some(())
+    })
+    .await;
+    let after = pids(gateway).await;
+    after.iter().filter(|(name, (pid, _))| before.get(*name).is_none_or(|(old, _)| old != pid)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Writes on top of what it has read, again and again until nobody was faster.
+async fn write_once(client: Client, at: usize) {
+    for _ in 0..WRITERS * 4 {
+        let seen = get(&client).await;
+        let patch = json!({"env": {"vars": {format!("WRITER_{at}"): "x"}}}).to_string();
+        match client.call("config.patch", json!({"raw": patch, "baseHash": seen["hash"]})).await {
+            Ok(answer) => return assert_eq!(answer["ok"], true),
+            Err(error) => assert!(error.to_string().contains("config changed since last load"), "{error}"),
+        }
+    }
+    panic!("writer {at} never had its turn");
+}
+
+#[tokio::test]
+async fn a_hundred_writers_lose_nothing() {
+    let gateway = Gateway::start_with(json!({"gateway": {"reload": {"mode": "off"}}})).await;
+    // One after the other: an address may have few sockets that have not said who they are.
+    let mut clients = Vec::new();
+    for _ in 0..WRITERS {
+        clients.push(gateway.client().await);
+    }
+    let mut all = tokio::task::JoinSet::new();
+    for (at, client) in clients.into_iter().enumerate() {
+        all.spawn(write_once(client, at));
+    }
+    all.join_all().await;
+    let text = std::fs::read_to_string(gateway.state_dir().join("verso.json")).expect("the file");
+    let missing: Vec<usize> = (0..WRITERS).filter(|at| !text.contains(&format!("\"WRITER_{at}\""))).collect();
+    assert!(missing.is_empty(), "lost: {missing:?}");
+}
+
+#[tokio::test]
+async fn sec_60_what_is_read_holds_no_secret_and_can_be_written_back() {
+    let extra =
+        json!({"channels": {"irc": {"password": "irc-secret-1", "note": "uses irc-secret-1"}}, "gateway": {"reload": {"mode": "off"}}});
+    let gateway = Gateway::start_with(extra).await;
+    let client = gateway.client().await;
+    let path = gateway.state_dir().join("verso.json");
+    let stored = std::fs::read_to_string(&path).expect("the file");
+    let seen = get(&client).await;
+    let shown = seen.to_string();
+    assert!(!shown.contains(TOKEN) && !shown.contains("irc-secret-1"), "{shown}");
+    assert_eq!(seen["config"]["gateway"]["auth"]["token"], "__OPENCLAW_REDACTED__");
+    assert!(seen["hash"].as_str().is_some_and(|hash| hash.starts_with("hmac-sha256:v1:")), "protocol 4 has a keyed hash");
+    client.call("config.set", json!({"raw": seen["raw"], "baseHash": seen["hash"]})).await.expect("what was read is written back");
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), stored, "with its secrets");
+    for (params, words) in [
+        (json!({"raw": "{}"}), "config base hash required; re-run config.get and retry"),
+        (json!({"raw": "{}", "baseHash": "0"}), "config changed since last load; re-run config.get and retry"),
+        (json!({"raw": "[1]", "baseHash": seen["hash"]}), "the configuration must be an object"),
+        (json!({"raw": "{gateway: {prt: 1}}", "baseHash": seen["hash"]}), "invalid config"),
+    ] {
+        let error = client.call("config.set", params).await.expect_err("a refusal").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let error = client.call("config.patch", json!({"raw": "7", "baseHash": seen["hash"]})).await.expect_err("a refusal").to_string();
+    assert!(error.contains("config.patch raw must be an object"), "{error}");
+    let schema = client.call("config.schema", json!({})).await.expect("the schema");
+    assert_eq!(schema["uiHints"]["gateway.auth.token"]["sensitive"], true);
+}
+
+/// For every kind of key: who is restarted, and that nobody else is. The client's socket stays open throughout.
+#[tokio::test]
+async fn a_change_restarts_those_whose_keys_it_is_and_nobody_else() {
+    let gateway = Gateway::start_with(json!({"gateway": {"reload": {"debounceMs": 20}}})).await;
+    let client = gateway.client().await;
+    let table: [(&str, Value, &[&str]); 12] = [
+        ("/agents/defaults/timeoutSeconds", json!(77), &["agent"]),
+        ("/models/mode", json!("merge"), &["agent"]),
+        ("/cron/enabled", json!(false), &["agent"]),
+        ("/session/scope", json!("per-sender"), &["agent"]),
+        ("/tools/exec/ask", json!("always"), &["agent", "node"]),
+        ("/channels/irc/enabled", json!(false), &["channel"]),
+        ("/messages/removeAckAfterReply", json!(true), &["agent", "channel"]),
+        ("/gateway/nodes/denyCommands", json!(["x"]), &["node"]),
+        ("/canvasHost/liveReload", json!(false), &["canvas"]),
+        ("/gateway/controlUi/allowedOrigins", json!(["https://a.example"]), &[]),
+        ("/gateway/services/presence/restart/limit", json!(9), &["presence"]),
+        ("/meta/lastTouchedVersion", json!("1"), &[]),
+    ];
+    for (pointer, value, expected) in table {
+        let before = pids(&gateway).await;
+        write(&gateway, |config| put(config, pointer, &value));
+        assert_eq!(restarted(&gateway, &before).await, expected, "{pointer}");
+        client.call("health", json!({})).await.unwrap_or_else(|error| panic!("the socket is open after {pointer}: {error}"));
+    }
+}
+
+fn put(config: &mut Value, pointer: &str, value: &Value) {
+    let mut place = config;
+    for name in pointer[1..].split('/') {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = place.as_object_mut().expect("an object").entry(name).or_insert(Value::Null);
+    }
+    *place = value.clone();
+}
+
+#[tokio::test]
+async fn sec_15_another_secret_is_in_force_at_once_and_a_broken_file_is_not() {
+    let gateway = Gateway::start_with(json!({"gateway": {"reload": {"debounceMs": 20}}})).await;
+    let before = pids(&gateway).await;
+    write(&gateway, |config| config["gateway"]["auth"]["token"] = "another-token-987654".into());
+    assert!(restarted(&gateway, &before).await.is_empty(), "nobody is restarted for that");
+    let with = |token: &str| Client::connect(Options::new(gateway.url()).with_token(token));
+    let client = eventually("the new token to count", async || with("another-token-987654").await.ok()).await;
+    assert!(with(TOKEN).await.is_err(), "the old one is void");
+    let path = gateway.state_dir().join("verso.json");
+    let good = std::fs::read_to_string(&path).expect("the file");
+    std::fs::write(&path, "{gateway: {auth: {tokn: 'x'}}}").expect("a broken file");
+    eventually("the refusal", async || gateway.output().contains("config reload skipped (invalid config)").then_some(())).await;
+    let pid = gateway.kill("agent").await;
+    gateway.recovered("agent", pid).await;
+    client.call("sessions.list", json!({})).await.expect("it starts with the last good configuration");
+    std::fs::write(&path, good).expect("the good file");
+}
