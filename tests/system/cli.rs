@@ -112,6 +112,10 @@ async fn commands_print_words_for_people_and_name_what_they_did() {
         (&["approvals", "allowlist", "add", "/bin/true"], "/bin/true is on the list already of main."),
         (&["approvals", "get"], "main: /bin/true"),
         (&["approvals", "allowlist", "remove", "/bin/true"], "/bin/true must ask again for main."),
+        (&["doctor"], "Doctor complete."),
+        (&["gateway", "probe"], "reachable ("),
+        (&["gateway", "install", "--print"], "Environment=\"VERSO_SERVICE_MARKER=verso\""),
+        (&["gateway", "stop"], "Gateway service is not installed."),
         (&["protocol", "types"], "export interface Methods {"),
         (&["logs", "--service", "edge", "--level", "info"], "Log file: "),
     ] {
@@ -119,6 +123,11 @@ async fn commands_print_words_for_people_and_name_what_they_did() {
         assert!(output.status.success() && stdout(&output).contains(expected), "{arguments:?}: {output:?}");
         assert!(!stdout(&output).contains('\u{1b}'), "{arguments:?}: no colour without a terminal");
     }
+    let unit = run(&gateway, &["gateway", "install", "--print"]).await;
+    assert!(!stdout(&unit).contains(verso_tests::gateway::TOKEN), "a definition holds no secret");
+    let failed = run(&gateway, &["gateway", "start", "--json"]).await;
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    assert!(stdout(&failed).contains("\"ok\": false"), "{failed:?}");
     let failed = run(&gateway, &["nodes", "describe", "--node", "tv"]).await;
     assert_eq!((failed.status.code(), String::from_utf8_lossy(&failed.stderr).as_ref()), (Some(1), "unknown node: tv\n"));
     let failed = run(&gateway, &["devices", "approve", "nobody", "--json"]).await;

@@ -5,6 +5,7 @@ mod chats;
 mod config;
 mod cron;
 mod duration;
+mod host;
 mod node;
 mod peers;
 mod reach;
@@ -22,6 +23,7 @@ pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend,
 pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
 pub(crate) use duration::milliseconds;
+pub(crate) use host::{Dashboard, Doctor, GatewayService, Host, Install, Man, Probe, ServiceFlags, UsageCost};
 pub(crate) use node::{NodeCommand, NodeRun};
 pub(crate) use peers::{Devices, Nodes, NodesRun};
 pub(crate) use reach::{Group, Reach};
@@ -115,6 +117,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: NodeCommand,
     },
+    #[command(flatten)]
+    Host(Host),
     /// Chat with an agent in the terminal.
     Tui(Tui),
     /// Print a completion script for a shell.
@@ -142,6 +146,8 @@ pub(crate) struct Gateway {
 pub(crate) enum GatewayCommand {
     /// Run the gateway in the foreground, as `verso gateway` does.
     Run(Box<Run>),
+    #[command(flatten)]
+    Service(GatewayService),
     /// Call a method of the running gateway.
     Call(Call),
     /// Ask the running gateway for its health.

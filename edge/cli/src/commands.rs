@@ -8,10 +8,15 @@ mod channels;
 mod completion;
 mod config;
 mod cron;
+mod dashboard;
 mod devices;
+mod doctor;
+mod gateway_probe;
+mod gateway_service;
 mod gateway_status;
 mod health;
 mod logs;
+mod manual;
 mod message;
 mod node;
 mod nodes;
@@ -28,7 +33,7 @@ use std::process::ExitCode;
 
 use verso_kit::config::Env;
 
-use crate::args::{Cli, Command, GatewayCommand, NodeCommand, Tui, Usage};
+use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, NodeCommand, Tui, Usage};
 use crate::client::{self, Target};
 use crate::config::Snapshot;
 use crate::environment;
@@ -100,6 +105,9 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(node::run(&session, &arguments))?;
         }
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
+        Some(Command::Host(Host::Man(arguments))) => manual::run(&arguments)?,
+        Some(Command::Host(Host::Dashboard(arguments))) => dashboard::run(&session(), &arguments)?,
+        Some(Command::Host(Host::Doctor(arguments))) => runtime()?.block_on(Box::pin(doctor::run(&session(), &arguments)))?,
         Some(Command::Tui(arguments)) => {
             let session = session();
             session.guard()?;
@@ -143,6 +151,7 @@ fn of_gateway(session: Session, gateway: crate::args::Gateway) -> anyhow::Result
             runtime()?.block_on(call::run(&session, &arguments))?;
             return Ok(ExitCode::SUCCESS);
         }
+        Some(GatewayCommand::Service(command)) => return of_service(&session, &command).map(|()| ExitCode::SUCCESS),
         Some(GatewayCommand::Health(arguments)) => {
             runtime()?.block_on(health::run_gateway(&session, &arguments))?;
             return Ok(ExitCode::SUCCESS);
@@ -157,6 +166,18 @@ fn of_gateway(session: Session, gateway: crate::args::Gateway) -> anyhow::Result
     }
     let Session { instance, snapshot, no_color, .. } = session;
     gateway::run(&instance, snapshot, no_color, &flags)
+}
+
+fn of_service(session: &Session, command: &GatewayService) -> anyhow::Result<()> {
+    match command {
+        GatewayService::Probe(arguments) => runtime()?.block_on(gateway_probe::run(session, arguments)),
+        GatewayService::UsageCost(arguments) => runtime()?.block_on(gateway_probe::usage_cost(session, arguments)),
+        GatewayService::Install(arguments) => gateway_service::install(session, arguments),
+        GatewayService::Uninstall(flags) => gateway_service::act(session, "uninstall", *flags),
+        GatewayService::Start(flags) => gateway_service::act(session, "start", *flags),
+        GatewayService::Stop(flags) => gateway_service::act(session, "stop", *flags),
+        GatewayService::Restart(flags) => gateway_service::act(session, "restart", *flags),
+    }
 }
 
 impl Session {

@@ -13,6 +13,7 @@ mod ports;
 mod profile;
 mod service;
 mod tui;
+mod units;
 
 fn main() -> std::process::ExitCode {
     commands::main()

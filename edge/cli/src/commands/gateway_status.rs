@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use verso_kit::clock::Clock;
 use verso_kit::telemetry::{self, Logging};
 
-use super::{Session, services};
+use super::{Session, gateway_service, services};
 use crate::args::GatewayStatus;
 use crate::client::{Connection, Mode, Server, Target};
 use crate::config::Gateway;
@@ -76,10 +76,7 @@ impl Report {
         }
         let server = self.answer.as_ref().and_then(|answer| answer.as_ref().ok());
         let mut document = json!({
-            "service": {
-                "label": "systemd", "loaded": false, "loadedText": "enabled", "notLoadedText": "disabled", "command": null,
-                "runtime": {"status": "unknown"}, "configAudit": {"ok": true, "issues": []},
-            },
+            "service": gateway_service::document(session),
             "config": {"cli": config, "daemon": config},
             "gateway": {
                 "bindMode": self.bind.as_str(), "bindHost": self.host, "port": self.port, "portSource": "env/config",

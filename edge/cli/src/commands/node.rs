@@ -100,7 +100,7 @@ impl Place {
 fn options(session: &Session, told: &Remembered) -> anyhow::Result<Options> {
     let ours = Target::find(session, &args::Target { url: None, token: None, password: None })?;
     let (url, trust, own) = match &told.gateway {
-        None => (ours.url.clone(), ours.trust.clone(), true),
+        None => (ours.url.clone(), ours.trust, true),
         Some(place) => {
             let fingerprint = place.tls_fingerprint.as_deref().map(str::parse::<Fingerprint>).transpose();
             let fingerprint = fingerprint.map_err(|error| Failure::new(format!("--tls-fingerprint: {error}")))?;

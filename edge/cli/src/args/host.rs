@@ -1,0 +1,133 @@
+//! Commands about this machine: the service, its health, its files.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::duration;
+
+/// `verso gateway install`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Install {
+    /// Port for WebSocket and HTTP. Default: the configured one.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<String>,
+    /// Replace a definition that is installed already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Make it the machine's service instead of yours.
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// Print the definition and install nothing.
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Accepted for older scripts; the gateway needs no runtime.
+    #[arg(long, value_name = "NAME", value_parser = ["node", "bun"], hide = true)]
+    pub(crate) runtime: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `verso gateway start` and its like.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ServiceFlags {
+    /// The machine's service instead of yours.
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `verso gateway usage-cost`.
+#[derive(Debug, Args)]
+pub(crate) struct UsageCost {
+    /// How many days back.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
+    pub(crate) days: u32,
+    #[command(flatten)]
+    pub(crate) reach: super::Reach,
+}
+
+/// `verso gateway probe`.
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait, in milliseconds or with a unit (3s).
+    #[arg(long, value_name = "MS", default_value = "3000", value_parser = duration::milliseconds)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) target: super::Target,
+}
+
+/// `verso doctor`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Doctor {
+    /// Mend what can be mended without a question.
+    #[arg(long, visible_alias = "repair")]
+    pub(crate) fix: bool,
+    /// Also look for other gateways of this machine, and have the chat networks checked.
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Accepted for older scripts: nothing is ever asked.
+    #[arg(long, hide = true)]
+    pub(crate) yes: bool,
+    /// Accepted for older scripts: nothing is ever asked.
+    #[arg(long, hide = true)]
+    pub(crate) non_interactive: bool,
+}
+
+/// `verso dashboard`.
+#[derive(Debug, Args)]
+pub(crate) struct Dashboard {
+    /// Print the address only.
+    #[arg(long)]
+    pub(crate) no_open: bool,
+}
+
+/// `verso man`.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write one page for each command into this folder, instead of printing the first.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Commands about this machine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// Look for what is wrong, and say how to mend it.
+    Doctor(Doctor),
+    /// Print where the gateway's own page is, and open it.
+    Dashboard(Dashboard),
+    /// Print the manual page.
+    Man(Man),
+}
+
+/// The commands under `verso gateway` that are about its service, or look from outside.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayService {
+    /// Look whether a gateway answers, and what it says of itself.
+    Probe(Probe),
+    /// Show what the agents have used.
+    UsageCost(UsageCost),
+    /// Have this system start the gateway now and from now on.
+    Install(Install),
+    /// Stop the service and remove it.
+    Uninstall(ServiceFlags),
+    /// Start the service.
+    Start(ServiceFlags),
+    /// Stop the service until the next start of this system.
+    Stop(ServiceFlags),
+    /// Stop the service and start it again.
+    Restart(ServiceFlags),
+}

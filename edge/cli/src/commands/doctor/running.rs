@@ -1,0 +1,124 @@
+//! What runs: the service, the port, the gateway and its processes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::{Session, services};
+use super::{Check, Status};
+use crate::args::Target;
+use crate::client::{Connection, Mode};
+use crate::config::Gateway;
+use crate::ports::Port;
+use crate::units::{Control, Platform, Scope, audit};
+
+/// How long the gateway may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Names of products whose services would take the same port.
+const MARKERS: [&str; 3] = ["openclaw", "clawdbot", "moltbot"];
+
+/// Looks at everything; with `deep`, also at other gateways and the chat networks.
+pub(super) async fn all(session: &Session, deep: bool) -> Vec<Check> {
+    let mut checks = vec![service(session)];
+    let answer = ask(session, deep).await;
+    checks.push(port(session, answer.is_ok()));
+    match answer {
+        Ok(more) => {
+            checks.push(Check::ok("gateway.reachable", "the gateway answers"));
+            checks.extend(more);
+        }
+        Err(error) => {
+            let words = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+            let check = Check::wrong("gateway.reachable", Status::Warn, words);
+            checks.push(check.mended_by(format!("Start it with: {}", session.instance.command("gateway"))));
+        }
+    }
+    if let Ok(list) = services::list(session).await {
+        checks.extend(list.iter().map(|service| {
+            if service.state == "serving" {
+                return Check::ok("services.state", format!("{} serves", service.name));
+            }
+            let last = service.last_exit.as_deref().map(|exit| format!(" (last exit: {exit})")).unwrap_or_default();
+            let check = Check::wrong("services.state", Status::Error, format!("{} is {}{last}", service.name, service.state));
+            check.mended_by(session.instance.command(&format!("logs --service {}", service.name)))
+        }));
+    }
+    if deep {
+        checks.push(others(session));
+    }
+    checks
+}
+
+async fn ask(session: &Session, deep: bool) -> anyhow::Result<Vec<Check>> {
+    let target = Target { url: None, token: None, password: None };
+    let mut connection = Connection::open(session, &target, PATIENCE, Mode::Probe).await?;
+    let version = connection.server().version;
+    let mut checks = Vec::new();
+    let ours = env!("CARGO_PKG_VERSION");
+    checks.push(if version == ours {
+        Check::ok("gateway.version", format!("the gateway is {version}"))
+    } else {
+        let check = Check::wrong("gateway.version", Status::Warn, format!("the gateway is {version}, this program {ours}"));
+        check.mended_by(session.instance.command("gateway restart"))
+    });
+    if deep {
+        let status = connection.call("channels.status", json!({"probe": true}), PATIENCE).await?;
+        for account in
+            status["channelAccounts"].as_object().into_iter().flat_map(serde_json::Map::values).filter_map(|list| list.as_array()).flatten()
+        {
+            if let Some(error) = account["lastError"].as_str().filter(|error| !error.is_empty()) {
+                checks.push(Check::wrong("channels.error", Status::Warn, format!("{}: {error}", account["accountId"])));
+            }
+        }
+    }
+    Ok(checks)
+}
+
+fn service(session: &Session) -> Check {
+    let control = Control::of(&session.instance, Scope::User);
+    let id = "service.definition";
+    let Some(installed) = control.installed() else { return Check::ok(id, "no service is installed") };
+    let issues = std::env::current_exe().map(|program| audit(Platform::here(), &installed.parsed, &program)).unwrap_or_default();
+    if issues.is_empty() {
+        return Check::ok(id, session.instance.short(&installed.path));
+    }
+    let words: Vec<String> = issues.iter().map(|issue| format!("{} ({})", issue.message, issue.code)).collect();
+    Check::wrong(id, Status::Warn, words.join("; ")).mended_by(session.instance.command("gateway install --force"))
+}
+
+fn port(session: &Session, answered: bool) -> Check {
+    let number = Gateway::of(&session.snapshot.file).effective_port(&session.snapshot.env);
+    let Ok(found) = Port::inspect(number) else {
+        return Check::wrong("port.free", Status::Warn, format!("could not look at port {number}"));
+    };
+    match (found.is_busy(), answered) {
+        (false, _) => Check::ok("port.free", format!("nobody listens on port {number}")),
+        (true, true) => Check::ok("port.free", format!("the gateway listens on port {number}")),
+        (true, false) => {
+            let check = Check::wrong("port.free", Status::Error, format!("port {number} is taken, and no gateway answers on it"));
+            check.mended_by(found.hints().join(" "))
+        }
+    }
+}
+
+/// Other gateways of this machine: two on one port, or with one account of a chat network, disturb each other.
+fn others(session: &Session) -> Check {
+    let home = PathBuf::from(session.instance.env.get("HOME").unwrap_or("/"));
+    let folders = [home.join(".config/systemd/user"), home.join("Library/LaunchAgents"), PathBuf::from("/etc/systemd/system")];
+    let mut found = Vec::new();
+    for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+        let path = entry.path();
+        let is_definition = path.extension().is_some_and(|ending| ending == "service" || ending == "plist");
+        let text = if is_definition { fs::read_to_string(&path).unwrap_or_default().to_lowercase() } else { String::new() };
+        if MARKERS.iter().any(|marker| text.contains(marker)) && !text.contains("verso_service_marker") {
+            found.push(session.instance.short(&path));
+        }
+    }
+    if found.is_empty() {
+        return Check::ok("services.others", "no other gateway is installed");
+    }
+    let check = Check::wrong("services.others", Status::Warn, format!("other gateways are installed: {}", found.join(", ")));
+    check.because("Two gateways need ports, folders and accounts of their own.").mended_by("Stop the one that is not needed.")
+}

@@ -1,0 +1,179 @@
+//! `verso gateway install`, `uninstall`, `start`, `stop` and `restart`.
+
+use serde_json::{Value, json};
+
+use super::Session;
+use crate::args::{Install, ServiceFlags};
+use crate::config::Gateway;
+use crate::failure::Failure;
+use crate::output::{self, Tone};
+use crate::units::{Control, Definition, Platform, Scope, Unit};
+
+/// The variables of a definition that are shown: never what may be secret.
+const SHOWN: [&str; 5] = ["VERSO_PROFILE", "VERSO_STATE_DIR", "VERSO_CONFIG_PATH", "VERSO_GATEWAY_PORT", "VERSO_NIX_MODE"];
+
+/// What came of it: the word for scripts, and the sentence for people.
+struct Done {
+    result: &'static str,
+    message: String,
+    hints: Vec<String>,
+}
+
+pub(super) fn install(session: &Session, arguments: &Install) -> anyhow::Result<()> {
+    let scope = scope(arguments.system);
+    if arguments.print {
+        return Ok(output::part(&unit(session, arguments, scope)?.text)?);
+    }
+    let report = Report { session, action: "install", scope, json: arguments.json };
+    report.tell(|control| {
+        if session.snapshot.env.flag("VERSO_NIX_MODE") {
+            return Err(Failure::new("Nix mode detected; service install is disabled.").into());
+        }
+        control.available()?;
+        if control.installed().is_some() && control.is_loaded() && !arguments.force {
+            let hint = format!("Reinstall with: {}", session.instance.command("gateway install --force"));
+            return Ok(Done { result: "already-installed", message: "Gateway service already enabled.".to_owned(), hints: vec![hint] });
+        }
+        let unit = unit(session, arguments, scope)?;
+        let mut hints = Vec::new();
+        if std::env::current_exe()?.components().any(|part| part.as_os_str() == "target") {
+            hints.push("This program is in a build folder; the service stops working when it is cleaned.".to_owned());
+        }
+        if arguments.runtime.is_some() {
+            hints.push("--runtime has no meaning here: the gateway needs no runtime.".to_owned());
+        }
+        control.install(&unit)?;
+        Ok(Done { result: "installed", message: format!("Installed service: {}", unit.path.display()), hints })
+    })
+}
+
+/// Acts on a service that is installed.
+pub(super) fn act(session: &Session, action: &'static str, flags: ServiceFlags) -> anyhow::Result<()> {
+    let report = Report { session, action, scope: scope(flags.system), json: flags.json };
+    report.tell(|control| {
+        if action != "uninstall" && control.installed().is_none() {
+            return not_loaded(session, action);
+        }
+        control.available()?;
+        let (result, words) = match action {
+            "uninstall" => {
+                control.uninstall()?;
+                ("uninstalled", "Gateway service removed.")
+            }
+            "start" => {
+                control.act("start")?;
+                ("started", "Gateway service started.")
+            }
+            "stop" => {
+                control.act("stop")?;
+                ("stopped", "Gateway service stopped.")
+            }
+            _ => {
+                control.act("restart")?;
+                ("restarted", "Gateway service restarted.")
+            }
+        };
+        Ok(Done { result, message: words.to_owned(), hints: Vec::new() })
+    })
+}
+
+/// A service that is not there need not be stopped, but cannot be started.
+fn not_loaded(session: &Session, action: &str) -> anyhow::Result<Done> {
+    let command = |rest: &str| session.instance.command(rest);
+    let message = "Gateway service is not installed.".to_owned();
+    let hints = vec![command("gateway install"), command("gateway")];
+    if action == "start" {
+        return Err(Failure::new(format!("{message}\nInstall it with: {}", hints[0])).into());
+    }
+    Ok(Done { result: "not-loaded", message, hints })
+}
+
+fn scope(system: bool) -> Scope {
+    if system { Scope::System } else { Scope::User }
+}
+
+fn unit(session: &Session, arguments: &Install, scope: Scope) -> anyhow::Result<Unit> {
+    let configured = || Gateway::of(&session.snapshot.file).effective_port(&session.snapshot.env);
+    let port = match &arguments.port {
+        Some(text) => text.trim().parse().ok().filter(|port| *port > 0).ok_or_else(|| Failure::new("Invalid port"))?,
+        None => configured(),
+    };
+    let platform = Platform::here();
+    let definition = Definition::of(&session.instance, platform, port)?;
+    Ok(Unit { path: platform.path(&session.instance, scope), text: platform.render(&definition, scope)? })
+}
+
+/// How the outcome is told.
+struct Report<'a> {
+    session: &'a Session,
+    action: &'static str,
+    scope: Scope,
+    json: bool,
+}
+
+impl Report<'_> {
+    fn tell(&self, work: impl FnOnce(&Control) -> anyhow::Result<Done>) -> anyhow::Result<()> {
+        let control = Control::of(&self.session.instance, self.scope);
+        match work(&control) {
+            Ok(done) if self.json => {
+                let mut document = json!({"action": self.action, "ok": true, "result": done.result, "message": done.message});
+                if !done.hints.is_empty() {
+                    document["hints"] = json!(done.hints);
+                }
+                document["service"] = service(&control);
+                Ok(output::document(&document)?)
+            }
+            Ok(done) => {
+                output::line(self.session.style.paint(Tone::Good, done.message))?;
+                done.hints.iter().try_for_each(output::line).map_err(Into::into)
+            }
+            Err(error) => {
+                if self.json {
+                    output::document(&json!({"action": self.action, "ok": false, "error": format!("{error:#}"), "hints": self.hints()}))?;
+                    return Err(Failure::silent().into());
+                }
+                let mut lines = vec![format!("{error:#}")];
+                lines.extend(self.hints());
+                Err(Failure::new(lines.join("\n")).into())
+            }
+        }
+    }
+
+    /// How to go on without the system's services.
+    fn hints(&self) -> Vec<String> {
+        vec![format!("Without a service the gateway runs in the foreground: {}", self.session.instance.command("gateway"))]
+    }
+}
+
+fn service(control: &Control) -> Value {
+    let (label, loaded, not_loaded) = Platform::here().words();
+    json!({"label": label, "loaded": control.is_loaded(), "loadedText": loaded, "notLoadedText": not_loaded})
+}
+
+/// Returns what `gateway status` says of the service.
+pub(super) fn document(session: &Session) -> Value {
+    let control = Control::of(&session.instance, Scope::User);
+    let mut document = service(&control);
+    let Some(installed) = control.installed() else {
+        document["command"] = Value::Null;
+        document["runtime"] = json!({"status": "unknown"});
+        document["configAudit"] = json!({"ok": true, "issues": []});
+        return document;
+    };
+    let issues =
+        std::env::current_exe().map(|program| crate::units::audit(Platform::here(), &installed.parsed, &program)).unwrap_or_default();
+    let environment: serde_json::Map<String, Value> = installed
+        .parsed
+        .environment
+        .iter()
+        .filter(|(name, _)| SHOWN.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    document["command"] = json!({
+        "programArguments": installed.parsed.arguments, "workingDirectory": installed.parsed.working_dir,
+        "environment": environment, "sourcePath": installed.path,
+    });
+    document["runtime"] = json!(control.runtime());
+    document["configAudit"] = json!({"ok": issues.is_empty(), "issues": issues});
+    document
+}
