@@ -7,7 +7,9 @@ mod completions;
 mod conversation;
 mod exchange;
 mod failure;
+mod google;
 mod offline;
+mod ollama;
 mod reading;
 mod responses;
 #[cfg(test)]
@@ -201,6 +203,8 @@ pub(crate) async fn call(clients: &client::Clients, call: &Call<'_>) -> Result<A
                 Dialect::Completions => Box::new(completions::Parser),
                 Dialect::Responses => Box::<responses::Parser>::default(),
                 Dialect::Anthropic => Box::<anthropic::Parser>::default(),
+                Dialect::Google => Box::<google::Parser>::default(),
+                Dialect::Ollama => Box::<ollama::Parser>::default(),
             };
             exchange::call(clients, request, parser, call.patient).await
         }
@@ -214,5 +218,7 @@ fn render(server: &Server, call: &Call<'_>) -> Result<exchange::Outgoing, Failur
         Dialect::Completions => completions::request(server, call),
         Dialect::Responses => responses::request(server, call),
         Dialect::Anthropic => anthropic::request(server, call),
+        Dialect::Google => google::request(server, call),
+        Dialect::Ollama => ollama::request(server, call),
     }
 }

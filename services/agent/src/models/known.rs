@@ -36,7 +36,7 @@ const fn compatible(provider: &'static str, name: &'static str, base_url: &'stat
 }
 
 /// Those with a default model come first, in the order in which they are preferred.
-pub(super) const KNOWN: [Known; 9] = [
+pub(super) const KNOWN: [Known; 10] = [
     Known {
         provider: "anthropic",
         name: "Anthropic",
@@ -58,6 +58,16 @@ pub(super) const KNOWN: [Known; 9] = [
         model_variable: "OPENAI_MODEL",
         model: Some("gpt-5-mini"),
         context_window: 400_000,
+    },
+    Known {
+        dialect: Dialect::Google,
+        context_window: 1_048_576,
+        ..compatible(
+            "google",
+            "Google",
+            "https://generativelanguage.googleapis.com/v1beta",
+            &["GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"],
+        )
     },
     compatible("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"]),
     compatible("groq", "Groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),

@@ -12,11 +12,13 @@ pub(crate) enum Dialect {
     Completions,
     Responses,
     Anthropic,
+    Google,
+    Ollama,
 }
 
 impl Dialect {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Completions, Self::Responses, Self::Anthropic];
+    pub(crate) const ALL: [Self; 5] = [Self::Completions, Self::Responses, Self::Anthropic, Self::Google, Self::Ollama];
 
     /// Returns its name in configurations and transcripts.
     pub(crate) fn as_str(self) -> &'static str {
@@ -24,6 +26,8 @@ impl Dialect {
             Self::Completions => "openai-completions",
             Self::Responses => "openai-responses",
             Self::Anthropic => "anthropic-messages",
+            Self::Google => "google-generative-ai",
+            Self::Ollama => "ollama",
         }
     }
 

@@ -39,7 +39,10 @@ fn a_broken_configuration_is_not_replaced_by_a_key() {
     for (file, words) in [
         (json!({"agents": {"defaults": {"model": "anthropic/claude"}}}), "set ANTHROPIC_API_KEY or models.providers.anthropic.apiKey"),
         (json!({"agents": {"defaults": {"model": "acme/one"}}}), "add models.providers.acme"),
-        (provider("bedrock-converse-stream"), "this version speaks \"openai-completions\", \"openai-responses\", \"anthropic-messages\""),
+        (
+            provider("bedrock-converse-stream"),
+            "this version speaks \"openai-completions\", \"openai-responses\", \"anthropic-messages\", \"google-generative-ai\", \"ollama\"",
+        ),
     ] {
         let model = catalog(file, &keys).current();
         let Endpoint::Unusable(reason) = &model.endpoint else { panic!("{} is usable", model.full_name()) };

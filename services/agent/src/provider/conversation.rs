@@ -11,6 +11,9 @@ use crate::models::Model;
 /// The longest id of a tool call that every provider takes, in bytes.
 const CALL_ID_BYTES_MAX: usize = 64;
 
+/// Stands for a question where a conversation begins with an answer.
+pub(super) const BEGINNING: &str = "(the beginning of the conversation is not shown)";
+
 /// One side's part of a conversation, until the other has its say.
 #[derive(Debug)]
 pub(super) enum Turn<'a> {

@@ -199,6 +199,27 @@ fn responses_are_heard_in_pieces_and_as_a_whole() {
 }
 
 #[test]
+fn responses_of_a_server_that_does_not_number_its_items_are_told_apart() {
+    let call = |id: &str| json!({"type": "function_call", "id": id, "call_id": id, "name": "clock", "arguments": "{}"});
+    let (delta, _) = heard(
+        &mut responses::Parser::default(),
+        &[
+            json!({"type": "response.output_text.delta", "item_id": "msg", "delta": "hello"}),
+            json!({"type": "response.output_item.done", "item": {"type": "message", "id": "msg", "content": [{"text": "hello"}]}}),
+            json!({"type": "response.output_item.added", "item": {"type": "function_call", "id": "a", "call_id": "a", "name": "clock"}}),
+            json!({"type": "response.output_item.done", "item": call("a")}),
+            json!({"type": "response.output_item.added", "item": {"type": "function_call", "id": "b", "call_id": "b", "name": "clock"}}),
+            json!({"type": "response.output_item.done", "item": call("b")}),
+            json!({"type": "response.completed", "response": {}}),
+        ],
+    )
+    .unwrap();
+    let arguments =
+        |index| -> String { delta.tools.iter().filter(|part| part.index == index).map(|part| part.arguments.as_str()).collect() };
+    assert_eq!((delta.text.as_str(), arguments(1).as_str(), arguments(2).as_str()), ("hello", "{}", "{}"));
+}
+
+#[test]
 fn anthropic_renders_blocks_and_marks_what_is_worth_keeping() {
     let body = rendered(Dialect::Anthropic);
     let kept = json!({"type": "ephemeral"});
@@ -259,4 +280,72 @@ fn anthropic_is_heard_in_pieces_and_as_a_whole() {
     assert_eq!((delta.text.as_str(), arguments(&delta).as_str(), delta.finish), ("all", r#"{"a":1}"#, Some(Finish::Length)));
     let failed = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
     assert_eq!(heard(&mut anthropic::Parser::default(), &[failed]).unwrap_err().kind, Kind::Overloaded);
+}
+
+#[test]
+fn google_renders_contents_and_is_heard_in_pieces() {
+    let body = rendered(Dialect::Google);
+    assert_eq!(
+        body["contents"],
+        json!([
+            {"role": "user", "parts": [{"text": "what time?"}, {"inlineData": {"mimeType": "image/png", "data": "aGk="}}]},
+            {"role": "model", "parts": [{"text": "let me see"}, {"functionCall": {"name": "clock", "args": {"zone": "UTC"}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "clock", "response": {"output": "noon"}}}, {"text": "thanks"}]},
+        ])
+    );
+    assert_eq!(body["systemInstruction"]["parts"][0]["text"], "be brief");
+    assert_eq!((&body["generationConfig"]["temperature"], &body["generationConfig"]["maxOutputTokens"]), (&json!(0.5), &json!(3_000)));
+    assert_eq!(body["toolConfig"]["functionCallingConfig"], json!({"mode": "ANY", "allowedFunctionNames": ["clock"]}));
+
+    let piece = |parts: Value| json!({"candidates": [{"content": {"role": "model", "parts": parts}}]});
+    let counts = json!({"promptTokenCount": 10, "cachedContentTokenCount": 4, "candidatesTokenCount": 1, "thoughtsTokenCount": 1, "totalTokenCount": 12});
+    let (delta, over) = heard(
+        &mut google::Parser::default(),
+        &[
+            piece(json!([{"text": "hm", "thought": true}])),
+            piece(json!([{"text": "hel"}, {"text": "lo"}])),
+            piece(json!([{"functionCall": {"name": "clock", "args": {"a": 1}}, "thoughtSignature": "sig"}])),
+            json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": counts}),
+        ],
+    )
+    .unwrap();
+    assert!(!over, "the connection's end is the end");
+    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("hello", Some(Finish::ToolUse), Some(usage(6, 2, 4, 0))));
+    assert_eq!((arguments(&delta).as_str(), delta.tools[0].signature.as_str()), (r#"{"a":1}"#, "sig"));
+    let failed = json!({"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}});
+    assert_eq!(heard(&mut google::Parser::default(), &[failed]).unwrap_err().kind, Kind::Overloaded);
+}
+
+#[test]
+fn ollama_renders_messages_and_is_heard_in_lines() {
+    let body = rendered(Dialect::Ollama);
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": "what time?", "images": ["aGk="]},
+            {"role": "assistant", "content": "let me see", "tool_calls": [{"function": {"name": "clock", "arguments": {"zone": "UTC"}}}]},
+            {"role": "tool", "content": "noon", "tool_name": "clock"},
+            {"role": "user", "content": "thanks"},
+        ])
+    );
+    assert_eq!((&body["options"]["num_ctx"], &body["options"]["num_predict"]), (&json!(200_000), &json!(3_000)));
+    assert_eq!((&body["options"]["stop"], &body["think"]), (&json!(["END"]), &json!(true)));
+
+    let line = |message: Value| json!({"message": message, "done": false});
+    let (delta, over) = heard(
+        &mut ollama::Parser::default(),
+        &[
+            line(json!({"role": "assistant", "content": "", "thinking": "hm"})),
+            line(json!({"role": "assistant", "content": "hello"})),
+            line(json!({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "clock", "arguments": {"a": 1}}}]})),
+            json!({"message": {"content": ""}, "done": true, "done_reason": "stop", "prompt_eval_count": 10, "eval_count": 2}),
+        ],
+    )
+    .unwrap();
+    assert!(over);
+    assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("hello", Some(Finish::ToolUse), Some(usage(10, 2, 0, 0))));
+    assert_eq!(arguments(&delta), r#"{"a":1}"#);
+    let failed = json!({"error": "model 'x' not found"});
+    assert_eq!(heard(&mut ollama::Parser::default(), &[failed]).unwrap_err().kind, Kind::Server);
 }

@@ -11,6 +11,7 @@ use verso_proto::agent::v1::{ChatMessage, Usage};
 use super::Runs;
 use super::run::{Request, Run};
 use super::turn::Error;
+use crate::messages;
 use crate::models::{Endpoint, Key, Model};
 use crate::provider::{self, Answer, Call, Delta, Failure, Finish, Kind, Prompt, ThoughtFragment, ToolFragment, ToolSpec};
 use crate::sessions::levels;
@@ -95,7 +96,7 @@ impl Asking<'_> {
 
     /// Asks until somebody answers. Whoever answered is asked first the next time.
     pub(super) async fn round(&mut self) -> Result<Round, Error> {
-        let mut tried = Vec::new();
+        let (mut tried, mut shortened) = (Vec::new(), false);
         loop {
             let model = Arc::clone(self.model());
             let last = self.place + 1 == self.chain.len();
@@ -103,6 +104,11 @@ impl Asking<'_> {
                 Ok(round) => return Ok(round),
                 Err(failure) => failure,
             };
+            if failure.kind == Kind::ContextLength && !shortened && self.shorten() {
+                tracing::info!(run = self.run.id, model = model.full_name(), "conversation is shortened and sent again");
+                shortened = true;
+                continue;
+            }
             tried.push(format!("{}: {} ({})", model.full_name(), failure, failure.kind.reason()));
             // What has been said cannot be taken back, and would be said twice.
             let said = !self.run.emitter.current_message().is_empty();
@@ -113,6 +119,23 @@ impl Asking<'_> {
             self.place += 1;
             self.prompt = None;
         }
+    }
+
+    /// Leaves the older half of the conversation out, and says so in its place. Returns false if there is nothing to leave out.
+    fn shorten(&mut self) -> bool {
+        let half = self.conversation.len() / 2;
+        let question = |message: &ChatMessage| message.role == "user";
+        // An answer without its question makes no sense to a model.
+        let Some(kept) = self.conversation.iter().skip(half).position(question).map(|place| half + place).filter(|kept| *kept > 0) else {
+            return false;
+        };
+        self.run.emitter.shortening(false);
+        let at_ms = self.conversation[kept].timestamp_ms.unwrap_or(self.run.accepted_at_ms);
+        let note = format!("({kept} earlier messages of this conversation are left out: they did not fit)");
+        drop(self.conversation.splice(..kept, [messages::user(&note, &[], at_ms)]));
+        self.prompt = None;
+        self.run.emitter.shortening(true);
+        true
     }
 
     /// Asks one model, with each of its credentials.

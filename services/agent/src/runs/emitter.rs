@@ -155,6 +155,13 @@ impl Emitter {
         state.text[state.message_start..].to_owned()
     }
 
+    /// Says that the conversation is being shortened, or that it has been and the turn goes on.
+    pub(crate) fn shortening(&self, over: bool) {
+        let phase = if over { "end" } else { "start" };
+        let data = AgentEventData { phase: Some(phase.to_owned()), will_retry: over.then_some(true), ..AgentEventData::default() };
+        self.agent(&mut self.state(), "compaction", data);
+    }
+
     /// Says that a tool is being called.
     pub(crate) fn tool_started(&self, call_id: &str, name: &str, arguments: &Json) {
         let data = AgentEventData { phase: Some("start".to_owned()), args: Some(arguments.clone()), ..tool(call_id, name) };

@@ -51,7 +51,7 @@ async fn a_conversation_with_a_tool_call_works_in_every_dialect() {
         answer.tool_call("call_1", "session_status").await;
         let second = setup.provider.call().await;
         let body = second.body.to_string();
-        assert!(body.contains("call_1") && body.contains("let me see") && body.contains("first/one"), "{dialect:?}: {body}");
+        assert!(body.contains("session_status") && body.contains("let me see") && body.contains("first/one"), "{dialect:?}: {body}");
         second.say("all well").await;
         let (statuses, last) = answers.rest().await;
         assert_eq!(statuses, ["accepted", "ok"], "{dialect:?} {last:?}");
@@ -65,7 +65,7 @@ async fn a_conversation_with_a_tool_call_works_in_every_dialect() {
         let answers = setup.agent.run(turn(SESSION, "and now?", "r2")).await.unwrap();
         let third = setup.provider.call().await;
         let body = third.body.to_string();
-        assert!(body.contains("all well") && body.contains("call_1") && body.contains("and now?"), "{dialect:?}: {body}");
+        assert!(body.contains("all well") && body.contains("first/one") && body.contains("and now?"), "{dialect:?}: {body}");
         third.say("still well").await;
         assert_eq!(answers.rest().await.0, ["accepted", "ok"]);
     }
@@ -77,6 +77,8 @@ async fn each_dialect_shows_its_key_in_its_own_way() {
         (Dialect::Completions, "authorization", "Bearer key-of-one"),
         (Dialect::Responses, "authorization", "Bearer key-of-one"),
         (Dialect::Anthropic, "x-api-key", "key-of-one"),
+        (Dialect::Google, "x-goog-api-key", "key-of-one"),
+        (Dialect::Ollama, "authorization", "Bearer key-of-one"),
     ] {
         let mut setup = setup(dialect).await;
         let (_, ()) = tokio::join!(setup.agent.run(turn(SESSION, "hi", "r1")), async {
@@ -95,7 +97,7 @@ async fn what_another_provider_can_do_better_is_asked_of_it() {
             let answers = setup.agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
             setup.provider.call().await.refuse(status, retry_after);
             let second = setup.provider.call().await;
-            assert_eq!(second.body["model"], "two", "{dialect:?} {status}");
+            assert_eq!(second.model(), "two", "{dialect:?} {status}");
             second.say("from the other").await;
             let (statuses, last) = answers.rest().await;
             assert_eq!(statuses, ["accepted", "ok"], "{dialect:?} {status}");
@@ -163,6 +165,30 @@ async fn a_conversation_that_is_too_long_for_the_model_is_said_to_be() {
 }
 
 #[tokio::test]
+async fn a_conversation_that_turns_out_too_long_is_shortened_once() {
+    for dialect in Dialect::ALL {
+        let mut setup = setup(dialect).await;
+        for (run_id, message) in [("r1", "the first question"), ("r2", "the second question")] {
+            let answers = setup.agent.run(turn(SESSION, message, run_id)).await.unwrap();
+            setup.provider.call().await.say("an answer").await;
+            answers.rest().await;
+        }
+        let mut events = setup.agent.listen(None).await;
+        let answers = setup.agent.run(turn(SESSION, "the third question", "r3")).await.unwrap();
+        setup.provider.call().await.refuse_with(400, "prompt is too long");
+        let call = setup.provider.call().await;
+        let body = call.body.to_string();
+        assert!(!body.contains("the first question") && body.contains("earlier messages") && body.contains("the third question"), "{body}");
+        call.say("short enough").await;
+        let (statuses, last) = answers.rest().await;
+        assert_eq!((statuses, provider_of(&last)), (vec!["accepted".to_owned(), "ok".to_owned()], "first".to_owned()), "{dialect:?}");
+        let lines = events.until_end("r3").await;
+        assert!(lines.iter().any(|line| line.contains("compaction end")), "{dialect:?}: {lines:?}");
+        assert_eq!(setup.agent.history(SESSION, None).await.messages.len(), 6, "the transcript has everything");
+    }
+}
+
+#[tokio::test]
 async fn when_nobody_answers_every_reason_is_named() {
     for dialect in Dialect::ALL {
         let mut setup = setup(dialect).await;
@@ -191,8 +217,10 @@ async fn an_http_caller_learns_why_by_name_and_may_choose_the_sampling() {
         };
         let mut pieces = setup.agent.client.clone().complete(request).await.unwrap().into_inner();
         let call = setup.provider.call().await;
-        let (temperature, tokens) = (&call.body["temperature"], ["max_tokens", "max_output_tokens"].map(|name| call.body[name].clone()));
-        assert!(*temperature == json!(0.25) && tokens.contains(&json!(7)), "{dialect:?}: {}", call.body);
+        let sent = |names: &[&str], value: &Value| names.iter().any(|name| call.body.pointer(name) == Some(value));
+        let temperatures = ["/temperature", "/generationConfig/temperature", "/options/temperature"];
+        let limits = ["/max_tokens", "/max_output_tokens", "/generationConfig/maxOutputTokens", "/options/num_predict"];
+        assert!(sent(&temperatures, &json!(0.25)) && sent(&limits, &json!(7)), "{dialect:?}: {}", call.body);
         call.refuse(400, None);
         let Some(Item::End(end)) = pieces.message().await.unwrap().unwrap().item else { panic!("no end") };
         assert_eq!((end.stop_reason.as_str(), end.provider_status), ("format", Some(400)), "{dialect:?}");
@@ -209,7 +237,7 @@ async fn a_key_that_failed_rests_and_the_next_run_does_not_try_it() {
             setup.provider.call().await.refuse(429, Some("60"));
         }
         let call = setup.provider.call().await;
-        assert_eq!(call.body["model"], "two", "{run_id}");
+        assert_eq!(call.model(), "two", "{run_id}");
         call.say("ok").await;
         answers.rest().await;
     }

@@ -37,10 +37,12 @@ pub(crate) enum Dialect {
     Completions,
     Responses,
     Anthropic,
+    Google,
+    Ollama,
 }
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 3] = [Self::Completions, Self::Responses, Self::Anthropic];
+    pub(crate) const ALL: [Self; 5] = [Self::Completions, Self::Responses, Self::Anthropic, Self::Google, Self::Ollama];
 
     /// What configurations call it.
     pub(crate) fn api(self) -> &'static str {
@@ -48,6 +50,8 @@ impl Dialect {
             Self::Completions => "openai-completions",
             Self::Responses => "openai-responses",
             Self::Anthropic => "anthropic-messages",
+            Self::Google => "google-generative-ai",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -55,6 +59,8 @@ impl Dialect {
         match path {
             "/v1/responses" => Self::Responses,
             "/v1/messages" => Self::Anthropic,
+            "/api/chat" => Self::Ollama,
+            path if path.ends_with(":streamGenerateContent") => Self::Google,
             _ => Self::Completions,
         }
     }
@@ -64,6 +70,8 @@ impl Dialect {
             Self::Completions => json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]}),
             Self::Responses => json!({"type": "response.output_text.delta", "output_index": 0, "delta": text}),
             Self::Anthropic => json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
+            Self::Google => json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}}]}),
+            Self::Ollama => json!({"message": {"role": "assistant", "content": text}, "done": false}),
         }
     }
 
@@ -91,6 +99,14 @@ impl Dialect {
                     json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}}),
                 ]
             }
+            Self::Google => {
+                let call = json!({"functionCall": {"id": id, "name": name, "args": {}}});
+                vec![json!({"candidates": [{"content": {"parts": [call]}}]})]
+            }
+            Self::Ollama => {
+                let call = json!({"function": {"name": name, "arguments": {}}});
+                vec![json!({"message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": false})]
+            }
         }
     }
 
@@ -113,6 +129,11 @@ impl Dialect {
                 let usage = json!({"input_tokens": 10, "output_tokens": 5});
                 vec![json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}), json!({"type": "message_stop"})]
             }
+            Self::Google => {
+                let usage = json!({"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15});
+                vec![json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage})]
+            }
+            Self::Ollama => vec![json!({"done": true, "done_reason": "stop", "prompt_eval_count": 10, "eval_count": 5})],
         }
     }
 }
@@ -164,9 +185,11 @@ impl ModelCall {
         let (pieces, receiver) = mpsc::channel(64);
         let body =
             Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) }));
-        let response = Response::builder().header("content-type", "text/event-stream").body(body).unwrap();
+        let dialect = Dialect::of(&self.path);
+        let kind = if dialect == Dialect::Ollama { "application/x-ndjson" } else { "text/event-stream" };
+        let response = Response::builder().header("content-type", kind).body(body).unwrap();
         assert!(self.answer.send(response).is_ok(), "nobody waits for the answer");
-        Answer { dialect: Dialect::of(&self.path), pieces }
+        Answer { dialect, pieces }
     }
 
     /// Answers with words.
@@ -197,6 +220,12 @@ impl ModelCall {
     pub(crate) fn document(self, body: &Value) {
         let response = Response::builder().header("content-type", "application/json").body(Body::from(body.to_string())).unwrap();
         assert!(self.answer.send(response).is_ok(), "nobody waits for the answer");
+    }
+
+    /// Returns the model that is asked.
+    pub(crate) fn model(&self) -> &str {
+        let in_path = self.path.strip_prefix("/v1/models/").and_then(|rest| rest.split_once(':')).map(|(model, _)| model);
+        in_path.or(self.body["model"].as_str()).unwrap()
     }
 
     /// Returns the roles of the messages.
@@ -243,11 +272,14 @@ impl Answer {
         for part in self.dialect.end(called) {
             self.chunk(&part).await;
         }
-        // Not every dialect has this.
-        drop(self.pieces.send(Ok(Bytes::from_static(b"data: [DONE]\n\n"))).await);
+        // Not every dialect has this; whoever does not know it has hung up.
+        if self.dialect != Dialect::Ollama {
+            drop(self.pieces.send(Ok(Bytes::from_static(b"data: [DONE]\n\n"))).await);
+        }
     }
 
     async fn chunk(&self, chunk: &Value) {
-        self.pieces.send(Ok(Bytes::from(format!("data: {chunk}\n\n")))).await.unwrap();
+        let line = if self.dialect == Dialect::Ollama { format!("{chunk}\n") } else { format!("data: {chunk}\n\n") };
+        self.pieces.send(Ok(Bytes::from(line))).await.unwrap();
     }
 }

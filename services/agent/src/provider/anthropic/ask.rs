@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
-use crate::provider::conversation::{Turn, arguments, call_id, calls, pictures, thoughts, words};
+use crate::provider::conversation::{BEGINNING, Turn, arguments, call_id, calls, pictures, thoughts, words};
 use crate::provider::{Call, ToolChoice, ToolSpec};
 
 /// The longest answer when nobody says, in tokens: the dialect requires a number.
@@ -81,6 +81,10 @@ fn budget(call: &Call<'_>, max_tokens: u64) -> Option<u64> {
 
 fn conversation(call: &Call<'_>) -> Vec<Value> {
     let mut messages: Vec<Value> = Vec::with_capacity(call.prompt.messages.len());
+    if matches!(call.prompt.turns().first(), Some(Turn::Assistant(_))) {
+        // A conversation begins with a question, or is refused.
+        messages.push(json!({"role": "user", "content": [{"type": "text", "text": BEGINNING}]}));
+    }
     for turn in call.prompt.turns() {
         let (role, content) = match turn {
             Turn::User(message) => ("user", question(message)),

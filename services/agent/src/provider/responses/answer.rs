@@ -1,6 +1,6 @@
 //! The JSON of an answer: a stream of events about its items, and at its end the answer as a whole.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +14,8 @@ use crate::provider::{Delta, Failure, Finish, Kind, ThoughtFragment, ToolFragmen
 pub(in crate::provider) struct Parser {
     /// Items of which a part has come already: their ends say nothing new.
     begun: HashSet<usize>,
+    /// The places of items in the answer of a server that names its items, but does not number them.
+    places: HashMap<String, usize>,
     /// Calls that came as a whole.
     whole: HashSet<usize>,
     called: bool,
@@ -23,7 +25,8 @@ pub(in crate::provider) struct Parser {
 #[serde(default)]
 struct Event {
     r#type: String,
-    output_index: usize,
+    output_index: Option<usize>,
+    item_id: Option<String>,
     delta: Option<String>,
     item: Option<Item>,
     response: Option<Response>,
@@ -50,6 +53,7 @@ struct Incomplete {
 #[serde(default)]
 struct Item {
     r#type: String,
+    id: Option<String>,
     call_id: Option<String>,
     name: Option<String>,
     arguments: Option<String>,
@@ -97,7 +101,7 @@ impl From<TokenUsage> for Usage {
 impl Parse for Parser {
     fn piece(&mut self, data: &str) -> Result<Step, Failure> {
         let event: Event = reading::json(data.as_bytes())?;
-        let index = event.output_index;
+        let index = self.place(&event);
         let text = event.delta.unwrap_or_default();
         match event.r#type.as_str() {
             "response.output_text.delta" | "response.refusal.delta" => {
@@ -145,6 +149,18 @@ impl Parse for Parser {
 }
 
 impl Parser {
+    fn place(&mut self, event: &Event) -> usize {
+        let id = event.item_id.as_ref().or(event.item.as_ref().and_then(|item| item.id.as_ref()));
+        match (event.output_index, id) {
+            (Some(index), _) => index,
+            (None, Some(id)) => {
+                let next = self.places.len();
+                *self.places.entry(id.clone()).or_insert(next)
+            }
+            (None, None) => 0,
+        }
+    }
+
     fn opened(&mut self, index: usize, item: Item) -> Delta {
         if item.r#type != "function_call" {
             return Delta::default();
@@ -191,6 +207,7 @@ fn reasoning(index: usize, item: Item) -> Option<ThoughtFragment> {
     let encrypted = item.encrypted_content?;
     let mut whole = item.rest;
     whole.insert("type".to_owned(), Value::from("reasoning"));
+    whole.extend(item.id.map(|id| ("id".to_owned(), Value::from(id))));
     whole.insert("encrypted_content".to_owned(), Value::from(encrypted));
     whole.remove("status");
     Some(ThoughtFragment { index, signature: Value::Object(whole).to_string(), ..ThoughtFragment::default() })
