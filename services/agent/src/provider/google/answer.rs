@@ -61,6 +61,7 @@ struct FunctionCall {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the names are the dialect's")]
 struct TokenUsage {
     prompt_token_count: i64,
     candidates_token_count: i64,
