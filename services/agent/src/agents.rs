@@ -233,8 +233,8 @@ fn client_tools(tools: Vec<ClientTool>, choice: Option<&str>) -> Result<(Vec<Too
         ToolSpec { name: tool.name, description: tool.description.unwrap_or_default(), parameters }
     };
     let tools: Vec<ToolSpec> = tools.into_iter().map(spec).collect();
-    let ours = crate::tools::specs().iter().map(|tool| tool.name.as_str());
-    if let Some(clash) = ours.into_iter().find(|name| tools.iter().any(|tool| tool.name == *name)) {
+    let taken = crate::tools::RESERVED.into_iter().find(|name| tools.iter().any(|tool| tool.name == *name));
+    if let Some(clash) = taken {
         return Err(Error::ToolNameTaken(clash.to_owned()));
     }
     Ok(match choice {

@@ -62,8 +62,8 @@ pub struct Service {
 impl Service {
     /// Opens the database, shuts earlier incarnations out of it and takes over the runs that they left behind.
     pub async fn open(context: &Context, shutdown: CancellationToken) -> Result<Self, Error> {
-        let parts = Arc::new(Parts::open(context).await?);
         let tasks = Tasks::new(shutdown);
+        let parts = Arc::new(Parts::open(context, &tasks).await?);
         let runs = Runs::new(Arc::clone(&parts), tasks.clone());
         runs.recover().await?;
         runs.start_pruning();

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use verso_kit::clock::Clock;
 use verso_kit::events::Hub;
 use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
 use verso_proto::agent::v1::Event;
 use verso_tools::skills::Shelf;
 
@@ -18,10 +19,12 @@ use crate::heartbeat::Plan;
 use crate::keys::SessionKey;
 use crate::lanes::Lanes;
 use crate::models::{Catalog, Keyring, Model};
+use crate::prompt::workspace::Workspaces;
 use crate::provider::client::Clients;
 use crate::roster::Roster;
 use crate::status;
 use crate::store::{self, Fence, Store};
+use crate::tools::Toolbox;
 use crate::tts::Speech;
 use crate::usage::Reports;
 
@@ -59,11 +62,13 @@ pub(crate) struct Parts {
     pub(crate) thinking_default: String,
     pub(crate) up_since_ms: i64,
     pub(crate) skills: Shelf,
+    pub(crate) toolbox: Toolbox,
+    pub(crate) workspaces: Workspaces,
 }
 
 impl Parts {
     /// Reads the configuration and opens the database, which shuts earlier incarnations out.
-    pub(crate) async fn open(context: &Context) -> Result<Self, Error> {
+    pub(crate) async fn open(context: &Context, tasks: &Tasks) -> Result<Self, Error> {
         let config = Config::read(&context.config)?;
         let defaults = &config.agents.defaults;
         let fence = Fence { epoch: context.epoch, incarnation: context.incarnation.clone() };
@@ -90,6 +95,8 @@ impl Parts {
             thinking_default: defaults.thinking_default.clone().unwrap_or_else(|| THINKING_DEFAULT.to_owned()),
             up_since_ms: context.clock.now_ms(),
             skills: Shelf::new(&context.config, &context.env, &context.state_dir)?,
+            toolbox: Toolbox::open(context, tasks)?,
+            workspaces: Workspaces::open(&context.config, &context.env)?,
         })
     }
 

@@ -1,5 +1,8 @@
 //! What a model is shown: who it is, as much of the conversation as fits, and the time of each message.
 
+mod system;
+pub(crate) mod workspace;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use verso_proto::agent::v1::{ChatMessage, ContentBlock};
@@ -8,6 +11,7 @@ use crate::messages::{self, COMMAND, INJECTED};
 use crate::models::Model;
 use crate::provider::{Prompt, whole_rounds};
 use crate::roster::Profile;
+pub(crate) use system::{Mode, Surroundings};
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +38,7 @@ pub(crate) struct Ingredients<'a> {
     pub(crate) model: &'a Model,
     pub(crate) zone: &'a TimeZone,
     pub(crate) now_ms: i64,
+    pub(crate) around: &'a Surroundings<'a>,
     /// Added to the system prompt.
     pub(crate) extra: Option<&'a str>,
     /// The conversation, the oldest first; the message to answer is the last.
@@ -47,7 +52,7 @@ pub(crate) fn history_bytes_max(model: &Model) -> usize {
 
 /// Returns the system prompt, and the newest part of the conversation that fits the window.
 pub(crate) fn build(ingredients: &Ingredients<'_>) -> Prompt {
-    let system = system_prompt(ingredients);
+    let system = system::prompt(ingredients);
     let reserve = ingredients.model.max_tokens.unwrap_or(0).min(ingredients.model.context_window / ANSWER_SHARE);
     let budget = ingredients.model.context_window.saturating_sub(reserve).saturating_sub(tokens(&system) + MESSAGE_TOKENS);
     let shown = fitting(ingredients.conversation, budget);
@@ -60,28 +65,6 @@ pub(crate) fn tokens(text: &str) -> u64 {
     let ascii = text.bytes().filter(u8::is_ascii).count();
     let others = text.chars().count() - ascii;
     (ascii as u64).div_ceil(4) + others as u64
-}
-
-fn system_prompt(ingredients: &Ingredients<'_>) -> String {
-    let Ingredients { profile, zone, now_ms, .. } = ingredients;
-    let name = profile.display_name();
-    let mut prompt = format!(
-        "You are {name}, a personal assistant that answers through Verso, a gateway on your user's own machine.\n\
-         Answer in the language of the message. Be direct; say when you do not know something.\n"
-    );
-    if let Some(theme) = profile.identity.as_ref().and_then(|identity| identity.theme.as_deref()) {
-        prompt.extend(["Your manner: ", theme, "\n"]);
-    }
-    // The date, not the time: providers cache prompts that do not change.
-    let (workspace, date) = (profile.workspace.display().to_string(), stamp(*now_ms, zone, "%A %Y-%m-%d (%Z)"));
-    prompt.extend(["\nWorkspace: ", &workspace, "\nDate: ", &date, "\n"]);
-    prompt.push_str("Each user message begins with the time at which it was sent, in brackets.\n");
-    if let Some(extra) = ingredients.extra.map(str::trim).filter(|extra| !extra.is_empty()) {
-        prompt.push('\n');
-        prompt.push_str(extra);
-        prompt.push('\n');
-    }
-    prompt
 }
 
 /// Returns the newest messages that fit into `budget` tokens: always the last one, and never an answer without its question.

@@ -11,7 +11,27 @@ fn profile() -> Profile {
 
 fn prompt(conversation: &[ChatMessage], model: &Model, extra: Option<&str>) -> Prompt {
     // Sunday, 2026-11-22 10:22 UTC.
-    build(&Ingredients { profile: &profile(), model, zone: &TimeZone::UTC, now_ms: 1_795_342_933_000, extra, conversation })
+    let around = surroundings(Mode::Full);
+    build(&Ingredients {
+        profile: &profile(),
+        model,
+        zone: &TimeZone::UTC,
+        now_ms: 1_795_342_933_000,
+        around: &around,
+        extra,
+        conversation,
+    })
+}
+
+fn surroundings(mode: Mode) -> Surroundings<'static> {
+    Surroundings {
+        mode,
+        tools: vec![("read", "Reads.")],
+        skills: Some("<skills/>".to_owned()),
+        files: &[],
+        channel: Some("telegram"),
+        thinking: None,
+    }
 }
 
 fn words(message: &ChatMessage) -> String {
@@ -33,6 +53,31 @@ fn tells_who_where_and_when() {
         assert!(system.contains(part), "{part}");
     }
     assert_eq!((messages[0].role.as_str(), words(&messages[0]).as_str()), ("user", "[Sun 2026-11-22 10:22 UTC] hi"));
+}
+
+#[test]
+fn a_subagent_is_told_no_more_than_it_needs() {
+    let told = |mode| {
+        let around = surroundings(mode);
+        let model = models::offline();
+        let (profile, conversation) = (profile(), [asked("hi")]);
+        let zone = TimeZone::UTC;
+        build(&Ingredients {
+            profile: &profile,
+            model: &model,
+            zone: &zone,
+            now_ms: 0,
+            around: &around,
+            extra: None,
+            conversation: &conversation,
+        })
+        .system
+    };
+    let (full, minimal) = (told(Mode::Full), told(Mode::Minimal));
+    for part in ["<skills/>", "NO_REPLY", "HEARTBEAT_OK"] {
+        assert!(full.contains(part) && !minimal.contains(part), "{part}");
+    }
+    assert!(minimal.contains("- read: Reads.") && minimal.contains("channel=telegram"));
 }
 
 #[test]

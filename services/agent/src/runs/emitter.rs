@@ -168,6 +168,12 @@ impl Emitter {
         self.agent(&mut self.state(), "tool", data);
     }
 
+    /// Says how far a tool is.
+    pub(crate) fn tool_updated(&self, call_id: &str, name: &str, partial: Json) {
+        let data = AgentEventData { phase: Some("update".to_owned()), partial_result: Some(partial), ..tool(call_id, name) };
+        self.agent(&mut self.state(), "tool", data);
+    }
+
     /// Says what a tool has answered.
     pub(crate) fn tool_ended(&self, call_id: &str, name: &str, result: Json, is_error: bool) {
         let data =

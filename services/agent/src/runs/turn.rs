@@ -1,5 +1,7 @@
 //! One turn: the model is asked, its answer streamed, its tool calls answered, until it has nothing to add.
 
+mod tool_calls;
+
 use std::sync::Arc;
 
 use verso_proto::Json;
@@ -10,10 +12,12 @@ use super::ask::{Asking, Round, Unanswered};
 use super::run::{Request, Run};
 use crate::messages::{self, Author};
 use crate::models::Model;
-use crate::prompt::{self, Ingredients};
+use crate::prompt::workspace::ContextFile;
+use crate::prompt::{self, Ingredients, Mode, Surroundings};
 use crate::provider::{Finish, ToolFragment, ToolSpec};
+use crate::roster::Profile;
 use crate::store::{self, Head, PageRequest};
-use crate::tools;
+use crate::tools::{Equipment, Turn};
 
 /// How often a model may ask for tools within one turn.
 const ROUNDS_MAX: usize = 16;
@@ -50,21 +54,30 @@ pub(super) enum Error {
 }
 
 /// Carries the turn out.
-pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &Head) -> Result<Reply, Error> {
+pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, head: &Head) -> Result<Reply, Error> {
     let parts = &runs.parts;
     let profile = parts.roster.get(&run.agent);
     let asked = request.model.clone().or_else(|| head.session.model_override());
     let chain = parts.catalog.chain(&parts.clients, asked.as_deref(), &profile).await.map_err(Error::Refused)?;
     let conversation = conversation(runs, run, request, head, &chain[0]).await?;
-    let now_ms = parts.clock.now_ms();
-    let extra = request.extra_system_prompt.as_deref();
-    let show = |model: &Model, conversation: &[ChatMessage]| {
-        prompt::build(&Ingredients { profile: &profile, model, zone: &parts.zone, now_ms, extra, conversation })
-    };
     let session_level = head.session.thinking_level.as_deref();
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default).to_owned();
-    let offered: Vec<ToolSpec> = tools::specs().iter().chain(&request.tools).cloned().collect();
-    let session_id = head.session.session_id.as_str();
+    let Scenery { files, skills, equipment } = scenery(runs, run, &profile, &chain).await?;
+    let own = |spec: &&ToolSpec| request.tools.iter().any(|tool| tool.name == spec.name);
+    let offered: Vec<ToolSpec> = equipment.specs.iter().filter(|spec| !own(spec)).chain(&request.tools).cloned().collect();
+    let around = Surroundings {
+        mode: if run.key.is_subagent() { Mode::Minimal } else { Mode::Full },
+        tools: offered.iter().map(|spec| (spec.name.as_str(), spec.description.as_str())).collect(),
+        skills,
+        files: &files,
+        channel: run.key.channel(),
+        thinking: Some(&thinking),
+    };
+    let (now_ms, extra, around) = (parts.clock.now_ms(), request.extra_system_prompt.as_deref(), &around);
+    let show = |model: &Model, conversation: &[ChatMessage]| {
+        prompt::build(&Ingredients { profile: &profile, model, zone: &parts.zone, now_ms, around, extra, conversation })
+    };
+    let (session_id, thinking) = (head.session.session_id.as_str(), thinking.clone());
     let (show, tools, prompt) = (&show, offered.as_slice(), None);
     let (added, status) = (Vec::new(), String::new());
     let mut asking = Asking { runs, run, request, session_id, chain, place: 0, show, conversation, added, thinking, tools, status, prompt };
@@ -84,11 +97,30 @@ pub(super) async fn converse(runs: &Runs, run: &Run, request: &Request, head: &H
             return Ok(Reply { model, usage, last_usage, cut_short, pending });
         }
         asking.add([said.clone()]);
-        let results = use_tools(runs, run, &model, &round).await?;
+        let results = tool_calls::answer(runs, run, &equipment, &round).await?;
         asking.add(results.iter().cloned());
-        run.add(std::iter::once(said).chain(results));
+        run.add(std::iter::once(said).chain(results.into_iter().map(tool_calls::for_transcript)));
     }
     Err(Error::TooManyRounds)
+}
+
+/// What is around a turn.
+struct Scenery {
+    files: Vec<ContextFile>,
+    /// The list of skills, as a model reads it.
+    skills: Option<String>,
+    equipment: Equipment,
+}
+
+async fn scenery(runs: &Runs, run: &Run, profile: &Profile, models: &[Arc<Model>]) -> Result<Scenery, Error> {
+    let parts = &runs.parts;
+    let files = parts.workspaces.files(&profile.workspace, run.key.is_subagent()).await;
+    let skills = crate::skills::load(parts, &profile.workspace).await.map_err(|error| Error::Refused(error.into()))?;
+    let turn = Turn { runs, key: &run.key, profile, models, skills: &skills };
+    let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
+    // Without the tool to read them they would be no use.
+    let skills = verso_tools::skills::prompt(&skills).filter(|_| equipment.set.has("read"));
+    Ok(Scenery { files, skills, equipment })
 }
 
 /// Returns the calls that only the caller can carry out.
@@ -109,31 +141,6 @@ async fn conversation(runs: &Runs, run: &Run, request: &Request, head: &Head, mo
     let said = || messages::user(&request.message, &request.images, run.accepted_at_ms);
     conversation.push(head.user.clone().unwrap_or_else(said));
     Ok(conversation)
-}
-
-/// Answers the tool calls of a round, one after the other.
-async fn use_tools(runs: &Runs, run: &Run, model: &Model, round: &Round) -> Result<Vec<ChatMessage>, Error> {
-    // From here on a restart cannot simply ask again.
-    runs.parts.store.note_tool_call(&run.id).await?;
-    let status = runs.parts.status_text(&run.key, model).await?;
-    let mut results = Vec::with_capacity(round.calls.len());
-    for call in round.calls.values() {
-        let id = call_id(call);
-        run.emitter.tool_started(&id, &call.name, &arguments(call));
-        let answer = tools::call(&call.name, &call.arguments, run.key.as_str(), || status.clone());
-        let result = Json { text: answer.as_json().to_string() };
-        run.emitter.tool_ended(&id, &call.name, result, answer.is_error);
-        results.push(ChatMessage {
-            role: "toolResult".to_owned(),
-            content: vec![messages::text_block(answer.text)],
-            timestamp_ms: Some(runs.parts.clock.now_ms()),
-            tool_call_id: Some(id),
-            tool_name: Some(call.name.clone()),
-            is_error: Some(answer.is_error),
-            ..ChatMessage::default()
-        });
-    }
-    Ok(results)
 }
 
 fn said(model: &Model, text: &str, round: &Round, at_ms: i64) -> ChatMessage {

@@ -13,4 +13,5 @@ mod recovery;
 mod reports;
 mod sessions;
 mod skills;
+mod tools;
 mod turns;

@@ -248,6 +248,16 @@ impl Answer {
         self.end(true).await;
     }
 
+    /// Calls several tools at once: id, name and arguments of each.
+    pub(crate) async fn tool_calls(&self, calls: &[(&str, &str, Value)]) {
+        for (index, (id, name, arguments)) in calls.iter().enumerate() {
+            let function = json!({"name": name, "arguments": arguments.to_string()});
+            let part = json!({"index": index, "id": id, "type": "function", "function": function});
+            self.chunk(&json!({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]})).await;
+        }
+        self.end(true).await;
+    }
+
     /// Ends the answer well.
     pub(crate) async fn finish(self) {
         self.end(false).await;

@@ -1,0 +1,223 @@
+//! What the configuration says about tools: the section `tools`, and what agents and groups have of their own.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use verso_kit::config::{self, File};
+use verso_tools::exec;
+use verso_tools::policy::Rules;
+use verso_tools::web::{FetchConfig, SearchConfig};
+
+use crate::keys::{AgentId, SessionKey};
+
+/// All of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Config {
+    pub(super) tools: Tools,
+    agents: Agents,
+    /// By channel, then by group.
+    groups: BTreeMap<String, BTreeMap<String, Group>>,
+}
+
+/// The section `tools`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Tools {
+    #[serde(flatten)]
+    pub(super) rules: Rules,
+    pub(super) exec: exec::Config,
+    pub(super) sandbox: Inner,
+    pub(super) subagents: Inner,
+    pub(super) agent_to_agent: AgentToAgent,
+    pub(super) web: Web,
+}
+
+/// The section `tools.web`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Web {
+    pub(super) fetch: FetchConfig,
+    pub(super) search: SearchConfig,
+}
+
+/// A section that holds rules under `tools`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Inner {
+    pub(super) tools: Rules,
+}
+
+/// The section `tools.agentToAgent`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AgentToAgent {
+    pub(super) enabled: bool,
+    pub(super) allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Agents {
+    defaults: Own,
+    list: Vec<Own>,
+}
+
+/// What an agent has of its own.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Own {
+    id: String,
+    pub(super) tools: Tools,
+    pub(super) sandbox: Sandbox,
+    subagents: Subagents,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Subagents {
+    allow_agents: Vec<String>,
+}
+
+/// The section `sandbox` of an agent, or of all.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Sandbox {
+    /// `off`, `non-main` or `all`.
+    pub(super) mode: Option<String>,
+    /// `none`, `ro` or `rw`.
+    pub(super) workspace_access: Option<String>,
+    pub(super) docker: Docker,
+}
+
+/// What of `sandbox.docker` counts without Docker, too.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Docker {
+    /// `none`, or any other network. Default: `none`.
+    pub(super) network: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Group {
+    tools: Option<Rules>,
+}
+
+impl Config {
+    /// Reads it.
+    pub(super) fn read(file: &File) -> Result<Self, config::Error> {
+        let channels: BTreeMap<String, Value> = file.section("channels")?;
+        let groups =
+            |section: Value| section.get("groups").and_then(|groups| serde_json::from_value(groups.clone()).ok()).unwrap_or_default();
+        Ok(Self {
+            tools: file.section("tools")?,
+            agents: file.section("agents")?,
+            groups: channels.into_iter().map(|(channel, section)| (channel.to_lowercase(), groups(section))).collect(),
+        })
+    }
+
+    /// Returns what an agent has of its own.
+    pub(super) fn agent(&self, id: &str) -> Option<&Own> {
+        self.agents.list.iter().find(|agent| AgentId::normalize(&agent.id).as_str() == id)
+    }
+
+    /// Returns an agent's sandbox: its own words before those for all.
+    pub(super) fn sandbox(&self, id: &str) -> Sandbox {
+        let own = self.agent(id).map(|agent| agent.sandbox.clone()).unwrap_or_default();
+        let all = &self.agents.defaults.sandbox;
+        Sandbox {
+            mode: own.mode.or_else(|| all.mode.clone()),
+            workspace_access: own.workspace_access.or_else(|| all.workspace_access.clone()),
+            docker: Docker { network: own.docker.network.or_else(|| all.docker.network.clone()) },
+        }
+    }
+
+    /// Returns how an agent may run programs. Its own words can be stricter than those for all, never looser.
+    pub(super) fn exec(&self, id: &str) -> exec::Config {
+        let mut exec = self.tools.exec.clone();
+        let Some(own) = self.agent(id).map(|agent| &agent.tools.exec) else { return exec };
+        let rank = |words: [&str; 3], word: &str| words.iter().position(|known| *known == word.trim());
+        let stricter = |words: [&str; 3], all: Option<String>, own: Option<&String>| match (all, own) {
+            (Some(all), Some(own)) => Some(if rank(words, own) < rank(words, &all) { own.clone() } else { all }),
+            (all, own) => all.or_else(|| own.cloned()),
+        };
+        exec.security = stricter(["deny", "allowlist", "full"], exec.security.take(), own.security.as_ref());
+        exec.ask = stricter(["always", "on-miss", "off"], exec.ask.take(), own.ask.as_ref());
+        exec.timeout_sec = own.timeout_sec.or(exec.timeout_sec);
+        exec.background_ms = own.background_ms.or(exec.background_ms);
+        exec
+    }
+
+    /// Returns which agents an agent may start: itself, and those that it is allowed.
+    pub(super) fn spawnable(&self, id: &str) -> Vec<String> {
+        let allowed = self.agent(id).map(|agent| agent.subagents.allow_agents.clone()).unwrap_or_default();
+        std::iter::once(id.to_owned()).chain(allowed).collect()
+    }
+
+    /// Whether an agent may see and address another one's sessions.
+    pub(super) fn may_reach(&self, agent: &str, other: &str) -> bool {
+        let listed = |id: &str| self.tools.agent_to_agent.allow.iter().any(|name| name == "*" || AgentId::normalize(name).as_str() == id);
+        agent == other || (self.tools.agent_to_agent.enabled && listed(agent) && listed(other))
+    }
+
+    /// Returns the rules of the group that a session belongs to. Which group that is, its own key says.
+    pub(super) fn group_rules(&self, key: &SessionKey) -> Vec<Rules> {
+        let Some((_, rest)) = crate::keys::parse(key.as_str()) else { return Vec::new() };
+        let mut parts = rest.splitn(3, ':');
+        let (Some(channel), Some("group" | "channel"), Some(id)) = (parts.next(), parts.next(), parts.next()) else { return Vec::new() };
+        let Some(groups) = self.groups.get(channel) else { return Vec::new() };
+        // A thread is part of its group.
+        let id = id.split(":thread:").next().unwrap_or(id);
+        let own = groups.iter().find(|(name, _)| name.eq_ignore_ascii_case(id)).map(|(_, group)| group);
+        own.or_else(|| groups.get("*")).and_then(|group| group.tools.clone()).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: Value) -> Config {
+        Config::read(&File::from_value(value)).unwrap()
+    }
+
+    #[test]
+    fn an_agents_own_words_are_never_looser() {
+        let config = config(json!({
+            "tools": {"exec": {"security": "allowlist", "ask": "on-miss"}, "deny": ["cron"]},
+            "agents": {"list": [{"id": "loose", "tools": {"exec": {"security": "full", "ask": "off"}}}, {"id": "strict", "tools": {"exec": {"security": "deny", "ask": "always"}}}]},
+        }));
+        let words = |id| {
+            let exec = config.exec(id);
+            (exec.security.unwrap(), exec.ask.unwrap())
+        };
+        assert_eq!(words("loose"), ("allowlist".to_owned(), "on-miss".to_owned()));
+        assert_eq!(words("strict"), ("deny".to_owned(), "always".to_owned()));
+        assert_eq!(config.tools.rules.deny, Some(vec!["cron".to_owned()]));
+    }
+
+    #[test]
+    fn sec_67_a_groups_rules_are_found_by_the_sessions_own_key() {
+        let config = config(
+            json!({"channels": {"telegram": {"groups": {"-100": {"tools": {"deny": ["exec"]}}, "*": {"tools": {"allow": ["read"]}}}}}}),
+        );
+        let rules = |key: &str| config.group_rules(&SessionKey::stored(key));
+        assert_eq!(rules("agent:main:telegram:group:-100")[0].deny, Some(vec!["exec".to_owned()]));
+        assert_eq!(rules("agent:main:telegram:group:-100:thread:7")[0].deny, Some(vec!["exec".to_owned()]));
+        assert_eq!(rules("agent:main:telegram:group:-1")[0].allow, Some(vec!["read".to_owned()]));
+        for key in ["agent:main:main", "agent:main:discord:group:-100", "agent:main:telegram:dm:-100"] {
+            assert!(rules(key).is_empty(), "{key}");
+        }
+    }
+
+    #[test]
+    fn sec_69_agents_reach_each_other_only_when_both_are_allowed() {
+        let closed = config(json!({"tools": {"agentToAgent": {"allow": ["*"]}}}));
+        assert!(closed.may_reach("main", "main") && !closed.may_reach("main", "second"));
+        let open = config(json!({"tools": {"agentToAgent": {"enabled": true, "allow": ["main", "second"]}}}));
+        assert!(open.may_reach("main", "second") && !open.may_reach("main", "third") && !open.may_reach("third", "main"));
+    }
+}

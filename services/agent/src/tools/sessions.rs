@@ -1,0 +1,263 @@
+//! The tools `sessions_list`, `sessions_history` and `sessions_send`: other conversations, as far as an agent may see them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use verso_proto::agent::v1::SessionsListRequest;
+use verso_tools::tool::{Answer, Refused, Scene, Spec, Tool, arguments};
+
+use super::Turn;
+use super::config::Config;
+use super::spawn::Spawn;
+use crate::keys::{AgentId, SessionKey};
+use crate::messages;
+use crate::runs::{Ended, Request, Runs, Submission, Submitted};
+use crate::store::{PageRequest, SessionHints};
+
+/// Sessions that are listed unless the call says otherwise.
+const LISTED: i64 = 50;
+
+/// Messages that are shown at most.
+const MESSAGES_MAX: usize = 200;
+
+/// Bytes of a transcript that are read.
+const HISTORY_BYTES_MAX: usize = 512 << 10;
+
+/// The longest that a reply is waited for, in seconds.
+const WAIT_SECONDS_MAX: u64 = 300;
+
+/// How long a reply is waited for unless the call says otherwise, in seconds.
+const WAIT_SECONDS: u64 = 30;
+
+/// Where a turn may look.
+#[derive(Debug, Clone)]
+pub(super) struct Reach {
+    pub(super) runs: Runs,
+    config: Config,
+    /// A sandboxed session sees only what it has started.
+    only_spawned: bool,
+}
+
+/// Returns the tools for sessions.
+pub(super) fn tools(turn: &Turn<'_>, config: &Config, sandboxed: bool) -> Vec<Arc<dyn Tool>> {
+    let reach = Reach { runs: turn.runs.clone(), config: config.clone(), only_spawned: sandboxed };
+    let mut tools: Vec<Arc<dyn Tool>> =
+        vec![Arc::new(List(reach.clone())), Arc::new(History(reach.clone())), Arc::new(Send(reach.clone()))];
+    if !turn.key.is_subagent() {
+        tools.push(Arc::new(Spawn { reach, sandboxed }));
+    }
+    tools
+}
+
+impl Reach {
+    /// Returns a session that the scene's own may see.
+    async fn session(&self, scene: &Scene, key: &str) -> Result<SessionKey, Refused> {
+        let naming = &self.runs.parts.roster.naming;
+        let resolved = naming.resolve(key, &AgentId::normalize(&scene.agent)).map_err(|error| Refused::Arguments(error.to_string()))?;
+        let owner = naming.agent_of(resolved.as_str());
+        // The same words for what is not there and what may not be seen.
+        let unknown = || Refused::Arguments(format!("there is no session \"{key}\" that can be seen from here"));
+        if !self.config.may_reach(&scene.agent, owner.as_str()) {
+            return Err(unknown());
+        }
+        let found = self.runs.parts.store.session(&resolved).await.map_err(|error| Refused::failed("the session cannot be read", error))?;
+        let spawned = found.as_ref().and_then(|session| session.settings.spawned_by.as_deref()) == Some(&scene.session);
+        if found.is_none() || (self.only_spawned && resolved.as_str() != scene.session && !spawned) {
+            return Err(unknown());
+        }
+        Ok(resolved)
+    }
+
+    pub(super) fn sandboxes(&self, agent: &str) -> bool {
+        self.config.sandbox(agent).mode.as_deref().unwrap_or("off") != "off"
+    }
+
+    pub(super) fn spawnable(&self, agent: &str) -> Vec<String> {
+        self.config.spawnable(agent)
+    }
+
+    /// Has a session answer a message.
+    pub(super) async fn submit(
+        &self,
+        run_id: String,
+        key: SessionKey,
+        hints: SessionHints,
+        request: Request,
+    ) -> Result<Submitted, Refused> {
+        let agent = self.runs.parts.roster.naming.agent_of(key.as_str());
+        let submission = Submission { run_id, key, agent, hints, request };
+        self.runs.submit(submission).await.map_err(|error| Refused::Failed(error.to_string()))
+    }
+}
+
+/// Returns what a run has said, or what went wrong.
+pub(super) fn outcome(ended: &Ended) -> (&'static str, String) {
+    if let Some(error) = ended.error() {
+        return ("error", error.to_owned());
+    }
+    let payloads = ended.response.result.as_ref().map(|result| result.payloads.as_slice()).unwrap_or_default();
+    ("ok", payloads.iter().map(|payload| payload.text.as_str()).collect::<Vec<_>>().join("\n\n"))
+}
+
+#[derive(Debug)]
+struct List(Reach);
+
+#[derive(Debug)]
+struct History(Reach);
+
+#[derive(Debug)]
+struct Send(Reach);
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListArguments {
+    limit: Option<i64>,
+    active_minutes: Option<i64>,
+    #[serde(default)]
+    kinds: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HistoryArguments {
+    session_key: String,
+    limit: Option<usize>,
+    #[serde(default)]
+    include_tools: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SendArguments {
+    session_key: Option<String>,
+    label: Option<String>,
+    message: String,
+    timeout_seconds: Option<u64>,
+}
+
+impl Tool for List {
+    fn spec(&self) -> Spec {
+        let properties = json!({
+            "limit": {"type": "number"}, "activeMinutes": {"type": "number"},
+            "kinds": {"type": "array", "items": {"type": "string"}, "description": "direct, group, …"},
+        });
+        Spec::new("sessions_list", "Lists conversations, the newest first.", properties, &[])
+    }
+
+    fn parallel(&self) -> bool {
+        true
+    }
+
+    fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {
+        async move {
+            let wanted: ListArguments = arguments(value)?;
+            let request = SessionsListRequest {
+                limit: Some(wanted.limit.unwrap_or(LISTED).clamp(1, LISTED * 10)),
+                active_minutes: wanted.active_minutes.filter(|minutes| *minutes > 0),
+                spawned_by: self.0.only_spawned.then(|| scene.session.clone()),
+                ..SessionsListRequest::default()
+            };
+            let found = crate::sessions::list(&self.0.runs, request).await.map_err(|error| Refused::Failed(error.to_string()))?;
+            let naming = &self.0.runs.parts.roster.naming;
+            let seen = found.sessions.into_iter().filter(|row| self.0.config.may_reach(&scene.agent, naming.agent_of(&row.key).as_str()));
+            let seen = seen.filter(|row| wanted.kinds.is_empty() || wanted.kinds.contains(&row.kind));
+            let rows: Vec<Value> = seen
+                .map(|row| json!({"key": row.key, "kind": row.kind, "channel": row.channel, "label": row.label, "displayName": row.display_name, "updatedAt": row.updated_at_ms, "sessionId": row.session_id, "model": row.model, "totalTokens": row.total_tokens}))
+                .collect();
+            Ok(Answer::json(json!({"count": rows.len(), "sessions": rows})))
+        }
+        .boxed()
+    }
+}
+
+impl Tool for History {
+    fn spec(&self) -> Spec {
+        let properties = json!({
+            "sessionKey": {"type": "string"}, "limit": {"type": "number", "description": "Messages"},
+            "includeTools": {"type": "boolean"},
+        });
+        Spec::new("sessions_history", "Shows the messages of a conversation.", properties, &["sessionKey"])
+    }
+
+    fn parallel(&self) -> bool {
+        true
+    }
+
+    fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {
+        async move {
+            let wanted: HistoryArguments = arguments(value)?;
+            let key = self.0.session(scene, &wanted.session_key).await?;
+            let request = PageRequest {
+                messages_max: wanted.limit.unwrap_or(MESSAGES_MAX).clamp(1, MESSAGES_MAX),
+                bytes_max: HISTORY_BYTES_MAX,
+                offset: 0,
+            };
+            let page = self.0.runs.parts.store.history(&key, request).await;
+            let page = page.map_err(|error| Refused::failed("the conversation cannot be read", error))?;
+            let shown = page.messages.iter().filter(|message| wanted.include_tools || message.role != "toolResult");
+            let lines =
+                shown.map(|message| json!({"role": message.role, "text": messages::text_of(message), "timestamp": message.timestamp_ms}));
+            let lines: Vec<Value> = lines.filter(|line| line["text"].as_str().is_some_and(|text| !text.trim().is_empty())).collect();
+            Ok(Answer::json(json!({"sessionKey": key.as_str(), "messages": lines})))
+        }
+        .boxed()
+    }
+}
+
+impl Tool for Send {
+    fn spec(&self) -> Spec {
+        let properties = json!({
+            "sessionKey": {"type": "string"}, "label": {"type": "string", "description": "Instead of sessionKey"},
+            "message": {"type": "string"},
+            "timeoutSeconds": {"type": "number", "description": "How long to wait for the reply (default 30); 0: do not wait"},
+        });
+        Spec::new("sessions_send", "Sends a message to another conversation, and waits for its reply.", properties, &["message"])
+    }
+
+    fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {
+        async move {
+            let wanted: SendArguments = arguments(value)?;
+            let key = self.target(scene, &wanted).await?;
+            if key.as_str() == scene.session {
+                return Err(Refused::Arguments("a session cannot send to itself".to_owned()));
+            }
+            let run_id = format!("{}-{}", scene.run, scene.call);
+            let context =
+                format!("This message comes from another session ({}), not from a person. Your reply goes back to it.", scene.session);
+            let request = Request { message: wanted.message, extra_system_prompt: Some(context), ..Request::default() };
+            let submitted = self.0.submit(run_id.clone(), key.clone(), SessionHints::default(), request).await?;
+            let seconds = wanted.timeout_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS_MAX);
+            let accepted = || Answer::json(json!({"status": "accepted", "runId": run_id, "sessionKey": key.as_str()}));
+            let ended = match submitted {
+                Submitted::Ended(ended) => ended,
+                Submitted::New(_) | Submitted::InFlight(_) if seconds == 0 => return Ok(accepted()),
+                Submitted::New(run) | Submitted::InFlight(run) => {
+                    match tokio::time::timeout(Duration::from_secs(seconds), run.ended()).await {
+                        Ok(ended) => ended.map_err(|error| Refused::Failed(error.to_string()))?,
+                        Err(_) => return Ok(Answer::json(json!({"status": "timeout", "runId": run_id, "sessionKey": key.as_str()}))),
+                    }
+                }
+            };
+            let (status, reply) = outcome(&ended);
+            Ok(Answer::json(json!({"status": status, "runId": run_id, "sessionKey": key.as_str(), "reply": reply})))
+        }
+        .boxed()
+    }
+}
+
+impl Send {
+    async fn target(&self, scene: &Scene, wanted: &SendArguments) -> Result<SessionKey, Refused> {
+        if let Some(key) = wanted.session_key.as_deref().map(str::trim).filter(|key| !key.is_empty()) {
+            return self.0.session(scene, key).await;
+        }
+        let label = wanted.label.as_deref().map(str::trim).filter(|label| !label.is_empty());
+        let label = label.ok_or_else(|| Refused::Arguments("sessionKey or label is required".to_owned()))?;
+        let request = SessionsListRequest { label: Some(label.to_owned()), limit: Some(1), ..SessionsListRequest::default() };
+        let found = crate::sessions::list(&self.0.runs, request).await.map_err(|error| Refused::Failed(error.to_string()))?;
+        let row = found.sessions.first().ok_or_else(|| Refused::Arguments(format!("there is no session labelled \"{label}\"")))?;
+        self.0.session(scene, &row.key).await
+    }
+}
