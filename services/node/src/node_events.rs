@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 use verso_kit::peer::{Caller, Peer};
-use verso_proto::agent::v1::RunRequest;
+use verso_proto::agent::v1::{RunRequest, WakeRequest};
 use verso_proto::node::v1::ExecQuestion;
 use verso_proto::wire::v1::Principal;
 
@@ -19,6 +19,9 @@ use crate::told::Told;
 
 /// How long a message from a node may be, in characters.
 const MESSAGE_CHARS_MAX: usize = 20_000;
+
+/// How much of a run's output an agent is told, in characters.
+const OUTPUT_CHARS_MAX: usize = 400;
 
 /// How long the agent service may take to accept a run.
 const ACCEPTANCE: Duration = Duration::from_secs(5);
@@ -93,6 +96,43 @@ struct RunQuestion {
     timeout_ms: Option<i64>,
 }
 
+/// What a node says of a run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RunReport {
+    run_id: Option<String>,
+    command: Option<String>,
+    exit_code: Option<i64>,
+    timed_out: bool,
+    output: Option<String>,
+    reason: Option<String>,
+}
+
+impl RunReport {
+    /// The report as an agent reads it.
+    fn text(&self, node_id: &str, event: &str) -> String {
+        let id = self.run_id.as_deref().unwrap_or_default();
+        let about = |said: &Option<String>| said.as_deref().map(|said| format!(": {said}")).unwrap_or_default();
+        match event {
+            "exec.started" => format!("Exec started (node={node_id} id={id}){}", about(&self.command)),
+            "exec.denied" => {
+                let reason = self.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
+                format!("Exec denied (node={node_id} id={id}{reason}){}", about(&self.command))
+            }
+            _ => {
+                let end = if self.timed_out {
+                    "timeout".to_owned()
+                } else {
+                    format!("code {}", self.exit_code.map_or_else(|| "?".to_owned(), |code| code.to_string()))
+                };
+                let output = self.output.as_deref().map(str::trim_end).filter(|output| !output.is_empty());
+                let output = output.map(|output| format!("\n{}", tail(output))).unwrap_or_default();
+                format!("Exec finished (node={node_id} id={id}, {end}){output}")
+            }
+        }
+    }
+}
+
 impl Listener<'_> {
     /// Takes one event of the node `from`.
     pub(crate) async fn take(&self, from: &Principal, event: &str, payload: Value) -> Effect {
@@ -107,7 +147,7 @@ impl Listener<'_> {
                 self.approvals.withdraw(payload["id"].as_str().unwrap_or_default(), node_id);
                 Effect::Handled
             }
-            "exec.started" | "exec.finished" | "exec.denied" => self.exec(node_id, &payload),
+            "exec.started" | "exec.finished" | "exec.denied" => self.exec(node_id, event, payload).await,
             "node.host.stats" => Effect::Ignored("unreadable payload".to_owned()),
             _ => Effect::Ignored("unknown event".to_owned()),
         }
@@ -169,11 +209,19 @@ impl Listener<'_> {
         Effect::Handled
     }
 
-    /// What a node says of a run counts only for a run that it was told to make.
-    fn exec(&self, node_id: &str, payload: &Value) -> Effect {
-        match self.invokes.run(node_id, payload["runId"].as_str().unwrap_or_default()) {
-            None => Effect::Ignored("not a run that this gateway has asked for".to_owned()),
-            Some(_) => Effect::Ignored("no conversation takes notices of runs".to_owned()),
+    /// What a node says of a run counts only for a run that it was told to make, and goes to the conversation that it was made for.
+    async fn exec(&self, node_id: &str, event: &str, payload: Value) -> Effect {
+        let Some(report) = read::<RunReport>(payload) else { return unreadable() };
+        let Some(run) = self.invokes.run(node_id, report.run_id.as_deref().unwrap_or_default()) else {
+            return Effect::Ignored("not a run that this gateway has asked for".to_owned());
+        };
+        let session_key = given(run.session_key).unwrap_or_else(|| format!("node-{node_id}"));
+        let wake =
+            WakeRequest { mode: "now".to_owned(), text: report.text(node_id, event), session_key: Some(session_key), agent_id: None };
+        match timeout(ACCEPTANCE, self.agent.call(wake, &Caller::default())).await {
+            Ok(Ok(_)) => Effect::Handled,
+            Ok(Err(status)) => Effect::Ignored(status.message().to_owned()),
+            Err(_) => Effect::Ignored("the agent service did not answer".to_owned()),
         }
     }
 
@@ -207,10 +255,36 @@ fn read<T: DeserializeOwned>(payload: Value) -> Option<T> {
     serde_json::from_value(payload).ok()
 }
 
+/// The end of an output: what happened last says most.
+fn tail(output: &str) -> &str {
+    let skip = output.char_indices().rev().nth(OUTPUT_CHARS_MAX - 1).map_or(0, |(index, _)| index);
+    &output[skip..]
+}
+
 fn given(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn unreadable() -> Effect {
     Effect::Ignored("unreadable payload".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_in_the_words_that_agents_know() {
+        let text = |event: &str, report: Value| read::<RunReport>(report).unwrap().text("tv", event);
+        assert_eq!(text("exec.started", json!({"runId": "r", "command": "ls"})), "Exec started (node=tv id=r): ls");
+        assert_eq!(
+            text("exec.finished", json!({"runId": "r", "exitCode": 3, "output": "out"})),
+            "Exec finished (node=tv id=r, code 3)\nout"
+        );
+        assert_eq!(text("exec.finished", json!({"runId": "r", "timedOut": true})), "Exec finished (node=tv id=r, timeout)");
+        assert_eq!(text("exec.denied", json!({"runId": "r", "reason": "no", "command": "ls"})), "Exec denied (node=tv id=r, no): ls");
+        assert_eq!(tail(&format!("x{}", "é".repeat(OUTPUT_CHARS_MAX))), "é".repeat(OUTPUT_CHARS_MAX));
+    }
 }
