@@ -1,10 +1,12 @@
 //! Whole gateways of real processes: killed, stopped, flooded and fed with nonsense.
 
 mod auth_modes;
+mod authorization;
 mod bad_input;
 mod cli;
 mod config;
 mod devices;
+mod fuzz;
 mod handshake;
 mod http;
 mod isolation;
@@ -14,4 +16,5 @@ mod nodes;
 mod raw;
 mod telemetry;
 mod terminal;
+mod tls;
 mod turns;

@@ -30,6 +30,7 @@ use crate::gateway::Gateway;
 use crate::http::Asked;
 use crate::metrics::Limit;
 use crate::request_facts::Facts;
+use crate::tls::{Stream, Terminator};
 
 /// How long a peer may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,12 +50,13 @@ const RESTART_EXPECTED_MS: i64 = 1500;
 /// Serves the listeners until the shutdown, then sees the clients off.
 pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<std::net::TcpListener>, router: Router) -> io::Result<()> {
     let shutdown = gateway.tasks.shutdown().clone();
+    let tls = Terminator::open(&gateway.config().tls, &gateway.context.state_dir)?;
     let closing = CancellationToken::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         info!(address = %listener.local_addr()?, "listening");
-        let door = Door { gateway: Arc::clone(&gateway), router: router.clone(), closing: closing.clone() };
+        let door = Door { gateway: Arc::clone(&gateway), router: router.clone(), closing: closing.clone(), tls: tls.clone() };
         gateway.tasks.spawn("accept", door.accept(listener, shutdown.clone()));
     }
     shutdown.cancelled().await;
@@ -85,6 +87,7 @@ struct Door {
     router: Router,
     /// Ends idle HTTP connections.
     closing: CancellationToken,
+    tls: Option<Terminator>,
 }
 
 impl Door {
@@ -119,6 +122,13 @@ impl Door {
 
     /// Serves HTTP on a connection, which has its place until then.
     async fn serve(self, stream: TcpStream, address: SocketAddr, place: Place) {
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => match tls.accept(stream).await {
+                Some(stream) => stream,
+                None => return,
+            },
+        };
         let closing = self.closing.clone();
         let service = service_fn(move |request| {
             let door = self.clone();
@@ -170,7 +180,7 @@ impl Door {
         let gateway = self.gateway;
         gateway.tasks.clone().spawn("socket", async move {
             let Ok(upgraded) = upgraded.await else { return };
-            if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
+            if let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() {
                 connection::run(gateway, parts.io.into_inner(), parts.read_buf, facts, place).await;
             }
         });

@@ -7,6 +7,7 @@ use verso_kit::config::{Env, Error, File, Secret};
 use verso_protocol::auth::{ControlUiPolicy, Mode, is_listed};
 
 use crate::limits::LimitsConfig;
+use crate::tls::TlsConfig;
 pub(crate) use auth::{Auth, RateLimit, Tailscale, TailscaleMode};
 
 /// The port when nothing says otherwise.
@@ -34,6 +35,8 @@ pub struct Config {
     pub tailscale: Tailscale,
     /// What clients may use.
     pub limits: LimitsConfig,
+    /// Whether, and as whom, the public port speaks TLS.
+    pub tls: TlsConfig,
 }
 
 /// The browser client.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -29,6 +28,7 @@ use crate::metered::Metered;
 use crate::metrics::Limit;
 use crate::outlet::{Outgoing, Outlet};
 use crate::request_facts::Facts;
+use crate::tls::Stream;
 use crate::wire::{self, TextFrame};
 
 /// Read and write buffer of one connection, in bytes: ten thousand idle connections must fit. Longer frames get room of their own.
@@ -43,12 +43,12 @@ const DISCARD_BYTES: usize = 64 << 10;
 /// Room for frame headers and pings beside the payload before the handshake is done, in bytes.
 const PREAUTH_OVERHEAD_BYTES: usize = 1 << 10;
 
-type Socket = WebSocketStream<Metered<TcpStream>>;
+type Socket = WebSocketStream<Metered<Stream>>;
 
 /// Runs an upgraded connection to its end.
 ///
 /// What an idle connection keeps is the state of this function, so whatever happens only once is on the heap and gone when it is done.
-pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, facts: Facts, place: Place) {
+pub(crate) async fn run(gateway: Arc<Gateway>, stream: Stream, early: Bytes, facts: Facts, place: Place) {
     let established = Box::pin(establish(Arc::clone(&gateway), stream, early, facts, place)).await;
     let Some((mut socket, outlet, place)) = established else { return };
     let ending = serve(&gateway, &mut socket, &outlet).await;
@@ -67,7 +67,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, stream: TcpStream, early: Bytes, 
 /// Shakes hands in time; none when that did not come to a connection.
 async fn establish(
     gateway: Arc<Gateway>,
-    stream: TcpStream,
+    stream: Stream,
     early: Bytes,
     facts: Facts,
     mut place: Place,
@@ -299,7 +299,7 @@ async fn close(gateway: Arc<Gateway>, mut socket: Socket, ending: Close) {
 }
 
 /// Reads what a peer is still sending: a connection that is ended over unread bytes is reset, and the peer never learns why.
-async fn discard(stream: &mut Metered<TcpStream>) {
+async fn discard(stream: &mut Metered<Stream>) {
     stream.lift();
     let mut scratch = vec![0; DISCARD_BYTES];
     while let Ok(1..) = stream.read(&mut scratch).await {}

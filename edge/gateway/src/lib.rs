@@ -27,6 +27,7 @@ mod services;
 mod sources;
 mod tailscale;
 mod timers;
+mod tls;
 mod wire;
 
 use std::net::TcpListener;

@@ -1,5 +1,7 @@
 //! Frames: reading requests, writing responses and events.
 
+#[cfg(test)]
+mod fuzz;
 mod request;
 #[cfg(test)]
 mod tests;
