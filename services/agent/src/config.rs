@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use verso_kit::config::{self, File, Secret};
 
+use crate::routing::{Binding, DirectScope};
 use crate::{cron, heartbeat};
 
 /// How many runs may be active at once, unless `agents.defaults.maxConcurrent` says otherwise.
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) cron: cron::settings::Section,
     /// The channels that have a section of their own.
     pub(crate) channels: Vec<String>,
+    /// Which agent messages from chat networks are for.
+    pub(crate) bindings: Vec<Binding>,
 }
 
 impl Config {
@@ -41,6 +44,7 @@ impl Config {
             messages: file.section("messages")?,
             cron: file.section("cron")?,
             channels: channels.into_keys().collect(),
+            bindings: file.section("bindings")?,
         })
     }
 }
@@ -237,6 +241,10 @@ pub(crate) struct Session {
     pub(crate) scope: Option<String>,
     /// Messages that begin a session afresh. Default: `/new` and `/reset`.
     pub(crate) reset_triggers: Option<Vec<String>>,
+    /// How direct chats become conversations. Default: all are the main one.
+    pub(crate) dm_scope: DirectScope,
+    /// People by one name, with what networks call them.
+    pub(crate) identity_links: BTreeMap<String, Vec<String>>,
 }
 
 /// The section `messages`.

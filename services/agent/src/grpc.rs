@@ -2,6 +2,7 @@
 
 mod automation;
 mod cron;
+mod inbound;
 mod reports;
 mod skills;
 
@@ -52,6 +53,7 @@ impl Service {
             .add_service(TtsServer::from_arc(reports))
             .add_service(AutomationServer::new(automation::Adapter { heartbeats: self.heartbeats.clone() }))
             .add_service(CronServer::new(cron::Adapter { cron: self.cron.clone() }))
+            .add_service(inbound::server(&self.runs))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::{self, Config};
 use crate::error::Error;
 use crate::heartbeat::Plan;
 use crate::keys::{self, AgentId, Naming, SessionKey};
+use crate::routing::Routing;
 
 /// What an agent is called that has no name of its own.
 const NAME_DEFAULT: &str = "Assistant";
@@ -49,6 +50,7 @@ pub(crate) struct Roster {
     agents: Vec<Profile>,
     channels: Vec<String>,
     pub(crate) naming: Naming,
+    pub(crate) routing: Routing,
 }
 
 impl Roster {
@@ -72,6 +74,11 @@ impl Roster {
             agents,
             channels: config.channels.iter().map(|channel| channel.to_lowercase()).collect(),
             naming: Naming::new(default, config.session.main_key.as_deref(), config.session.scope.as_deref()),
+            routing: Routing {
+                bindings: config.bindings.clone(),
+                direct_scope: config.session.dm_scope,
+                identity_links: config.session.identity_links.clone(),
+            },
         }
     }
 

@@ -1,19 +1,23 @@
 //! The accounts as they are now: what is configured, and how each fares.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use verso_kit::clock::Clock;
+use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
 
+use crate::agent::Agent;
 use crate::error::Error;
 use crate::network::Network;
 use crate::settings::{Account, DEFAULT_ACCOUNT};
-use crate::store::{Status, Store};
+use crate::store::{AccountKey, Store};
+use crate::units::{State, Unit};
 
 /// Why an account that could run does not.
 const NOT_BUILT_IN: &str = "this channel is not available in this build yet";
 
 /// A network that has accounts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Channel {
     pub(crate) network: Network,
     /// By their ids; never empty.
@@ -21,11 +25,12 @@ pub(crate) struct Channel {
 }
 
 /// An account and how it fares.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fare {
     pub(crate) account: Account,
-    pub(crate) running: bool,
-    pub(crate) last_error: Option<String>,
+    pub(crate) state: State,
+    /// None when the account cannot run here.
+    pub(crate) unit: Option<Arc<Unit>>,
 }
 
 impl Channel {
@@ -39,39 +44,47 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) struct Accounts {
     configured: Vec<Account>,
-    store: Store,
+    units: BTreeMap<AccountKey, Arc<Unit>>,
 }
 
 impl Accounts {
-    /// Takes over the configured accounts: none of them runs yet.
-    pub(crate) async fn start(configured: Vec<Account>, store: Store, clock: &Clock) -> Result<Self, Error> {
-        let changed_at_ms = clock.now_ms();
-        let stopped = |account: &Account| Status {
-            channel: account.network.id().to_owned(),
-            account: account.id.clone(),
-            running: false,
-            last_error: (account.enabled && account.configured).then(|| NOT_BUILT_IN.to_owned()),
-            changed_at_ms,
-        };
-        store.replace_accounts(configured.iter().map(stopped).collect()).await?;
-        Ok(Self { configured, store })
+    /// Takes over the configured accounts, and starts those that can run.
+    pub(crate) fn start(configured: Vec<Account>, store: &Store, context: &Context, tasks: &Tasks) -> Self {
+        let agent = Agent::new(context.peer("agent"), context.clock.clone());
+        let mut units = BTreeMap::new();
+        for account in configured.iter().filter(|account| account.enabled && account.configured && Unit::speaks(account.network)) {
+            let key = AccountKey { channel: account.network.id().to_owned(), account: account.id.clone() };
+            let unit = Arc::new(Unit::new(key.clone(), account.network, store.clone(), agent.clone(), context));
+            tasks.spawn("account", Arc::clone(&unit).run(tasks.shutdown().child_token()));
+            units.insert(key, unit);
+        }
+        Self { configured, units }
     }
 
     /// Lists the networks that have accounts, in the networks' order; only that of the id `only`, if there is one.
-    pub(crate) async fn channels(&self, only: Option<&str>) -> Result<Vec<Channel>, Error> {
+    pub(crate) fn channels(&self, only: Option<&str>) -> Result<Vec<Channel>, Error> {
         let only = only.map(|id| Network::find(id).ok_or(Error::UnknownChannel)).transpose()?;
-        let mut statuses: BTreeMap<_, _> =
-            self.store.statuses().await?.into_iter().map(|status| ((status.channel.clone(), status.account.clone()), status)).collect();
         let mut channels: Vec<Channel> = Vec::new();
         for account in self.configured.iter().filter(|account| only.is_none_or(|only| account.network == only)) {
-            let status = statuses.remove(&(account.network.id().to_owned(), account.id.clone()));
-            let running = status.as_ref().is_some_and(|status| status.running);
-            let fare = Fare { account: account.clone(), running, last_error: status.and_then(|status| status.last_error) };
+            let fare = self.fare(account);
             match channels.last_mut() {
                 Some(channel) if channel.network == account.network => channel.accounts.push(fare),
                 _ => channels.push(Channel { network: account.network, accounts: vec![fare] }),
             }
         }
         Ok(channels)
+    }
+
+    fn fare(&self, account: &Account) -> Fare {
+        let key = AccountKey { channel: account.network.id().to_owned(), account: account.id.clone() };
+        let unit = self.units.get(&key).cloned();
+        let state = unit.as_ref().map_or_else(
+            || {
+                let could_run = account.enabled && account.configured;
+                State { last_error: could_run.then(|| NOT_BUILT_IN.to_owned()), ..State::default() }
+            },
+            |unit| unit.state(),
+        );
+        Fare { account: account.clone(), state, unit }
     }
 }

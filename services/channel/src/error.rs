@@ -61,6 +61,9 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Nobody asks with that code.
+    #[error("no pairing request has the code {0}")]
+    UnknownCode(String),
     /// The configuration names too many accounts.
     #[error("channels.{channel}.accounts: at most {max} accounts")]
     TooManyAccounts {
@@ -108,6 +111,7 @@ impl WireError for Error {
     fn code(&self) -> WireCode {
         match self {
             Self::UnknownChannel
+            | Self::UnknownCode(_)
             | Self::UnsupportedChannel(_)
             | Self::UnsupportedPollChannel(_)
             | Self::NoTarget { .. }

@@ -1,19 +1,25 @@
 //! The rpc adapter.
 
 mod messaging;
+mod pairing;
+mod probes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::service::Routes;
 use tonic::{Request, Status};
+use tracing::warn;
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
 use verso_kit::peer::MESSAGE_BYTES_MAX;
 use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
 use verso_proto::channel::v1::channel_server::{Channel as ChannelService, ChannelServer};
 use verso_proto::channel::v1::messaging_server::MessagingServer;
+use verso_proto::channel::v1::pairing_server::PairingServer;
 use verso_proto::channel::v1::{
     Account, AccountList, ChannelMeta, ChannelSummary, ChannelsStatusRequest, ChannelsStatusResponse, HealthSummaryRequest,
     HealthSummaryResponse, StatusIssue,
@@ -25,20 +31,35 @@ use crate::logins::Logins;
 use crate::settings;
 use crate::store::Store;
 
-/// Opens the database, reads the accounts and builds the service.
-pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<Routes, Error> {
+/// How long a message that was dealt with is remembered, so that it is not taken twice, in milliseconds.
+const ENDED_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// How long a network may take to answer a probe, in milliseconds, unless the caller says otherwise.
+const PROBE_MS_DEFAULT: u64 = 10_000;
+
+/// The least that a caller may grant, in milliseconds.
+const PROBE_MS_MIN: u64 = 1_000;
+
+/// Opens the database, starts the accounts and builds the service.
+pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     let configured = settings::accounts(context)?;
     let store = Store::open(context.folder()?.join("channel.sqlite"), context.epoch).await?;
-    let accounts = Accounts::start(configured, store, &context.clock).await?;
+    let now_ms = context.clock.now_ms();
+    let uncertain = store.recover(now_ms, now_ms - ENDED_KEPT_MS).await?;
+    if uncertain > 0 {
+        warn!(messages = uncertain, "messages were being sent when the service died; nobody can tell whether they were taken");
+    }
+    let accounts = Arc::new(Accounts::start(configured, &store, context, tasks));
     let logins = Logins::new(context.state_dir.join("credentials"));
-    let service = Arc::new(Service { accounts, logins, clock: context.clock.clone(), shutdown: shutdown.clone() });
-    let routes = Routes::new(ChannelServer::from_arc(Arc::clone(&service)));
-    Ok(routes.add_service(MessagingServer::from_arc(service).max_decoding_message_size(MESSAGE_BYTES_MAX)))
+    let service = Service { accounts, store, logins, clock: context.clock.clone(), shutdown: tasks.shutdown().clone() };
+    let messaging = MessagingServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    Ok(Routes::new(ChannelServer::new(service.clone())).add_service(messaging).add_service(PairingServer::new(service)))
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Service {
-    accounts: Accounts,
+    accounts: Arc<Accounts>,
+    store: Store,
     logins: Logins,
     clock: Clock,
     shutdown: CancellationToken,
@@ -57,13 +78,18 @@ impl Service {
 #[tonic::async_trait]
 impl ChannelService for Service {
     async fn channels_status(&self, request: Request<ChannelsStatusRequest>) -> Reply<ChannelsStatusResponse> {
-        let only = request.into_inner().channel;
-        let channels = self.accounts.channels(only.as_deref()).await.map_err(|error| self.failed(error))?;
-        reply(report(&channels, self.clock.now_ms()))
+        let request = request.into_inner();
+        let channels = self.accounts.channels(request.channel.as_deref()).map_err(|error| self.failed(error))?;
+        let mut report = report(&channels, self.clock.now_ms());
+        if request.probe == Some(true) {
+            let timeout_ms = request.timeout_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(PROBE_MS_DEFAULT).max(PROBE_MS_MIN);
+            probes::add(&mut report, &channels, Duration::from_millis(timeout_ms), &self.clock).await;
+        }
+        reply(report)
     }
 
     async fn health_summary(&self, _: Request<HealthSummaryRequest>) -> Reply<HealthSummaryResponse> {
-        let channels = self.accounts.channels(None).await.map_err(|error| self.failed(error))?;
+        let channels = self.accounts.channels(None).map_err(|error| self.failed(error))?;
         reply(HealthSummaryResponse {
             channels: channels.iter().map(|channel| (id(channel), summary(channel))).collect(),
             channel_order: channels.iter().map(id).collect(),
@@ -108,18 +134,28 @@ fn summary(channel: &Channel) -> ChannelSummary {
     channel.default_account().map_or_else(ChannelSummary::default, |fare| ChannelSummary {
         configured: fare.account.configured,
         linked: fare.account.linked,
-        running: Some(fare.running),
+        running: Some(fare.state.running),
     })
 }
 
 fn account(fare: &Fare) -> Account {
+    let pulse = fare.unit.as_ref().map(|unit| &unit.pulse);
     Account {
         account_id: fare.account.id.clone(),
         name: fare.account.name.clone(),
         enabled: Some(fare.account.enabled),
         configured: Some(fare.account.configured),
         linked: fare.account.linked,
-        running: Some(fare.running),
-        last_error: fare.last_error.clone(),
+        running: Some(fare.state.running),
+        last_error: fare.state.last_error.clone(),
+        connected: fare.unit.as_ref().map(|unit| fare.state.running && unit.pulse.connected_at_ms() >= fare.state.last_start_at_ms),
+        reconnect_attempts: fare.unit.as_ref().map(|_| i64::from(fare.state.restarts)),
+        last_connected_at_ms: pulse.and_then(|pulse| pulse.connected_at_ms()),
+        last_start_at_ms: fare.state.last_start_at_ms,
+        last_stop_at_ms: fare.state.last_stop_at_ms,
+        last_inbound_at_ms: pulse.and_then(|pulse| pulse.inbound_at_ms()),
+        last_outbound_at_ms: pulse.and_then(|pulse| pulse.outbound_at_ms()),
+        last_probe_at_ms: None,
+        probe: None,
     }
 }

@@ -1,6 +1,9 @@
-//! The database: accounts and how they fare, and who may write.
+//! The database: what came in and goes out, who was let in, and who may write.
 
+pub(crate) mod inbox;
 mod migrations;
+pub(crate) mod outbox;
+pub(crate) mod pairing;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
 use crate::error::Error;
 
@@ -20,15 +23,11 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How much of the database is kept in memory, in KiB: what is read often is small.
 const CACHE_KIB: i64 = 512;
 
-/// How an account fares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Status {
+/// Names an account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct AccountKey {
     pub(crate) channel: String,
     pub(crate) account: String,
-    pub(crate) running: bool,
-    pub(crate) last_error: Option<String>,
-    /// When any of that last changed, in milliseconds since 1970.
-    pub(crate) changed_at_ms: i64,
 }
 
 /// The database of one incarnation. Clones share it. Its work blocks, so it runs beside the runtime.
@@ -45,39 +44,6 @@ impl Store {
             let mut connection = connect(&path)?;
             migrations::run(&mut connection, &path, epoch)?;
             Ok(Self { connection: Arc::new(Mutex::new(connection)), epoch })
-        })
-        .await
-    }
-
-    /// Replaces the accounts that there are. What is known of those that stay is changed where it differs.
-    pub(crate) async fn replace_accounts(&self, statuses: Vec<Status>) -> Result<(), Error> {
-        self.write(move |transaction| {
-            transaction.execute("CREATE TEMP TABLE IF NOT EXISTS kept (channel TEXT, account TEXT)", [])?;
-            transaction.execute("DELETE FROM temp.kept", [])?;
-            for status in &statuses {
-                transaction.execute("INSERT INTO temp.kept VALUES (?1, ?2)", params![status.channel, status.account])?;
-                put(transaction, status)?;
-            }
-            transaction.execute("DELETE FROM accounts WHERE (channel, account) NOT IN (SELECT channel, account FROM temp.kept)", [])?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Loads how every account fares.
-    pub(crate) async fn statuses(&self) -> Result<Vec<Status>, Error> {
-        self.with(|connection, _| {
-            let mut query = connection.prepare_cached("SELECT channel, account, running, last_error, changed_at_ms FROM accounts")?;
-            let rows = query.query_map([], |row| {
-                Ok(Status {
-                    channel: row.get(0)?,
-                    account: row.get(1)?,
-                    running: row.get(2)?,
-                    last_error: row.get(3)?,
-                    changed_at_ms: row.get(4)?,
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -115,18 +81,6 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     Ok(connection)
-}
-
-fn put(transaction: &Transaction<'_>, status: &Status) -> Result<(), Error> {
-    let Status { channel, account, running, last_error, changed_at_ms } = status;
-    transaction.execute(
-        "INSERT INTO accounts (channel, account, running, last_error, changed_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (channel, account) DO UPDATE
-         SET running = excluded.running, last_error = excluded.last_error, changed_at_ms = excluded.changed_at_ms
-         WHERE running IS NOT excluded.running OR last_error IS NOT excluded.last_error",
-        params![channel, account, running, last_error, changed_at_ms],
-    )?;
-    Ok(())
 }
 
 /// Refuses an incarnation that was replaced.

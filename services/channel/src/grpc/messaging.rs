@@ -12,27 +12,45 @@ use verso_proto::channel::v1::{
 use super::Service;
 use crate::error::Error;
 use crate::network::Network;
-use crate::outbound::Address;
+use crate::sending::{self, Message};
+use crate::target::Target;
 use crate::settings::DEFAULT_ACCOUNT;
 
 #[tonic::async_trait]
 impl Messaging for Service {
     async fn send(&self, request: Request<SendRequest>) -> Reply<SendResponse> {
-        let message = request.into_inner();
-        let address = Address { channel: message.channel.as_deref(), account: message.account_id.as_deref(), to: &message.to };
-        let channels = self.accounts.channels(None).await.map_err(|error| self.failed(error))?;
-        let network = address.network(&channels).map_err(status)?;
-        address.check_target(network).map_err(status)?;
-        Err(status(address.refusal(network, &channels)))
+        let request = request.into_inner();
+        let target = Target { channel: request.channel.as_deref(), account: request.account_id.as_deref(), to: &request.to };
+        let channels = self.accounts.channels(None).map_err(|error| self.failed(error))?;
+        let network = target.network(&channels).map_err(status)?;
+        target.check_target(network).map_err(status)?;
+        let sender = target.account(network, &channels).map_err(status)?;
+        let message = Message {
+            idempotency_key: &request.idempotency_key,
+            to: &request.to,
+            thread: request.thread_id.as_deref(),
+            reply_to: request.reply_to_id.as_deref(),
+            text: &request.message,
+            silent: request.silent == Some(true),
+        };
+        let receipt = sending::send(&self.store, &sender, &message, self.clock.now_ms()).await.map_err(|error| self.failed(error))?;
+        reply(SendResponse {
+            run_id: request.idempotency_key,
+            message_id: receipt.message_id,
+            channel: network.id().to_owned(),
+            chat_id: Some(receipt.chat_id),
+            ..SendResponse::default()
+        })
     }
 
     async fn poll(&self, request: Request<PollRequest>) -> Reply<PollResponse> {
         let poll = request.into_inner();
-        let address = Address { channel: poll.channel.as_deref(), account: poll.account_id.as_deref(), to: &poll.to };
-        let channels = self.accounts.channels(None).await.map_err(|error| self.failed(error))?;
-        let network = address.network_with_polls(&channels).map_err(status)?;
-        address.check_target(network).map_err(status)?;
-        Err(status(address.refusal(network, &channels)))
+        let target = Target { channel: poll.channel.as_deref(), account: poll.account_id.as_deref(), to: &poll.to };
+        let channels = self.accounts.channels(None).map_err(|error| self.failed(error))?;
+        let network = target.network_with_polls(&channels).map_err(status)?;
+        target.check_target(network).map_err(status)?;
+        let _sender = target.account(network, &channels).map_err(status)?;
+        Err(status(Error::UnsupportedPollChannel(network.id().to_owned())))
     }
 
     async fn channels_logout(&self, request: Request<ChannelsLogoutRequest>) -> Reply<ChannelsLogoutResponse> {
@@ -58,7 +76,7 @@ impl Messaging for Service {
 
 impl Service {
     async fn default_account(&self, network: Network) -> Result<String, Status> {
-        let channels = self.accounts.channels(Some(network.id())).await.map_err(|error| self.failed(error))?;
+        let channels = self.accounts.channels(Some(network.id())).map_err(|error| self.failed(error))?;
         let default = channels.first().and_then(|channel| channel.default_account());
         Ok(default.map_or_else(|| DEFAULT_ACCOUNT.to_owned(), |fare| fare.account.id.clone()))
     }

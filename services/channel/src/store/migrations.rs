@@ -8,12 +8,13 @@ use super::{check_epoch, saved};
 use crate::error::Error;
 
 /// The layout that this version of the program uses.
-const LAST: u32 = 1;
+const LAST: u32 = 2;
 
 /// Each step leads to the layout that it names, from the one before. A step that was released is never changed.
-const STEPS: [(u32, &str); 1] = [(
-    LAST,
-    "
+const STEPS: [(u32, &str); 2] = [
+    (
+        1,
+        "
     CREATE TABLE fence (
         only INTEGER PRIMARY KEY CHECK (only = 1),
         epoch INTEGER NOT NULL
@@ -27,7 +28,70 @@ const STEPS: [(u32, &str); 1] = [(
         PRIMARY KEY (channel, account)
     ) STRICT, WITHOUT ROWID;
 ",
-)];
+    ),
+    (
+        LAST,
+        "
+    DROP TABLE accounts;
+    CREATE TABLE inbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        event TEXT NOT NULL,
+        chat TEXT NOT NULL,
+        message TEXT,
+        state TEXT NOT NULL,
+        received_at_ms INTEGER NOT NULL,
+        ended_at_ms INTEGER,
+        error TEXT,
+        UNIQUE (channel, account, event)
+    ) STRICT;
+    CREATE INDEX inbox_open ON inbox (channel, account, seq) WHERE state = 'open';
+    CREATE INDEX inbox_ended ON inbox (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        id TEXT NOT NULL,
+        chat TEXT NOT NULL,
+        part TEXT,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        created_at_ms INTEGER NOT NULL,
+        due_at_ms INTEGER NOT NULL,
+        ended_at_ms INTEGER,
+        receipt TEXT,
+        error TEXT,
+        UNIQUE (channel, account, id)
+    ) STRICT;
+    CREATE INDEX outbox_open ON outbox (channel, account, seq) WHERE state IN ('waiting', 'claimed');
+    CREATE INDEX outbox_ended ON outbox (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
+    CREATE TABLE positions (
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (channel, account)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE pairing (
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        code TEXT NOT NULL UNIQUE,
+        name TEXT,
+        created_at_ms INTEGER NOT NULL,
+        seen_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (channel, account, sender)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE allowed (
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        added_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (channel, account, sender)
+    ) STRICT, WITHOUT ROWID;
+",
+    ),
+];
 
 /// Brings the database to the last layout and claims it for `epoch`, in one transaction.
 pub(super) fn run(connection: &mut Connection, path: &Path, epoch: u64) -> Result<(), Error> {

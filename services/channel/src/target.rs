@@ -1,8 +1,13 @@
-//! What is to be sent: over which network, from which account, to whom. Nothing is sent yet: no network is spoken to.
+//! Where a message is to go: over which network, from which account, to whom.
+
+use std::sync::Arc;
 
 use crate::accounts::{Channel, Fare};
+use crate::adapter::Adapter;
 use crate::error::Error;
 use crate::network::Network;
+use crate::profile::Profile;
+use crate::units::Unit;
 
 /// The network that is meant when nothing says which and the configuration does not tell.
 const USUAL: Network = Network::WhatsApp;
@@ -12,13 +17,13 @@ const WITH_POLLS: [Network; 3] = [Network::WhatsApp, Network::Telegram, Network:
 
 /// Where a message is to go.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Address<'a> {
+pub(crate) struct Target<'a> {
     pub(crate) channel: Option<&'a str>,
     pub(crate) account: Option<&'a str>,
     pub(crate) to: &'a str,
 }
 
-impl Address<'_> {
+impl Target<'_> {
     /// Finds the network: the named one, else the only one that is configured.
     pub(crate) fn network(&self, channels: &[Channel]) -> Result<Network, Error> {
         let named = self.channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| !channel.is_empty());
@@ -55,20 +60,31 @@ impl Address<'_> {
         if known { Ok(()) } else { Err(Error::NoTarget { label: network.label(), hint }) }
     }
 
-    /// Says why the account cannot send.
-    pub(crate) fn refusal(&self, network: Network, channels: &[Channel]) -> Error {
+    /// Returns the account, if it can send; else says why it cannot.
+    pub(crate) fn account<'c>(&self, network: Network, channels: &'c [Channel]) -> Result<Sender<'c>, Error> {
         let channel = channels.iter().find(|channel| channel.network == network);
         let named = self.account.map(str::trim).filter(|account| !account.is_empty());
         let fare = match (channel, named) {
-            (None, _) => return Error::NotRunning { channel: network.id(), reason: "it is not configured".to_owned() },
+            (None, _) => return Err(Error::NotRunning { channel: network.id(), reason: "it is not configured".to_owned() }),
             (Some(channel), None) => channel.default_account(),
             (Some(channel), Some(named)) => match channel.accounts.iter().find(|fare| fare.account.id == named) {
-                None => return Error::UnknownAccount { channel: network.id(), account: named.to_owned() },
+                None => return Err(Error::UnknownAccount { channel: network.id(), account: named.to_owned() }),
                 known => known,
             },
         };
-        Error::NotRunning { channel: network.id(), reason: reason(fare) }
+        match fare.and_then(|fare| Some(Sender { unit: fare.unit.as_ref()?, adapter: fare.state.adapter.as_ref()?, profile: &fare.state.profile })) {
+            Some(sender) => Ok(sender),
+            None => Err(Error::NotRunning { channel: network.id(), reason: reason(fare) }),
+        }
     }
+}
+
+/// An account that can send.
+#[derive(Debug)]
+pub(crate) struct Sender<'a> {
+    pub(crate) unit: &'a Arc<Unit>,
+    pub(crate) adapter: &'a Arc<dyn Adapter>,
+    pub(crate) profile: &'a Arc<Profile>,
 }
 
 fn reason(fare: Option<&Fare>) -> String {
@@ -79,7 +95,7 @@ fn reason(fare: Option<&Fare>) -> String {
     if !fare.account.configured {
         return "its account lacks credentials".to_owned();
     }
-    fare.last_error.clone().unwrap_or_else(|| "its account is not running".to_owned())
+    fare.state.last_error.clone().unwrap_or_else(|| "its account is not running".to_owned())
 }
 
 /// A telephone number as people write it.

@@ -1,0 +1,101 @@
+//! Who is listened to. Only ids count that a network never gives to somebody else; everything that comes in passes here, whatever kind it is.
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use crate::message::{ChatKind, Incoming};
+use crate::profile::{DirectPolicy, GroupPolicy, Profile};
+
+/// What is to be done with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// An agent reads it.
+    Admit {
+        /// Whether the sender may give commands.
+        authorized: bool,
+    },
+    /// It is only kept as what was said in the group.
+    Overhear,
+    /// The sender is told how to be let in.
+    OfferPairing,
+    /// Nothing.
+    Ignore(&'static str),
+}
+
+/// Decides about a message. `paired` says whether its sender was let in by a code; that opens direct chats and nothing else.
+pub(crate) fn judge(profile: &Profile, incoming: &Incoming, paired: bool) -> Verdict {
+    if incoming.sender.trim().is_empty() || incoming.peer.trim().is_empty() {
+        return Verdict::Ignore("it does not say who sent it");
+    }
+    match incoming.chat {
+        ChatKind::Direct => direct(profile, incoming, paired),
+        ChatKind::Group => group(profile, incoming),
+    }
+}
+
+fn direct(profile: &Profile, incoming: &Incoming, paired: bool) -> Verdict {
+    let listed = profile.allow_from.as_deref().unwrap_or_default();
+    let named = names(listed, &incoming.sender);
+    let admit = Verdict::Admit { authorized: named || paired };
+    match profile.dm_policy.unwrap_or_default() {
+        DirectPolicy::Disabled => Verdict::Ignore("direct messages are turned off"),
+        DirectPolicy::Open if named || paired || has_wildcard(listed) => admit,
+        DirectPolicy::Allowlist if named => admit,
+        DirectPolicy::Open | DirectPolicy::Allowlist => Verdict::Ignore("the sender is not in allowFrom"),
+        DirectPolicy::Pairing if named || paired => admit,
+        DirectPolicy::Pairing => Verdict::OfferPairing,
+    }
+}
+
+fn group(profile: &Profile, incoming: &Incoming) -> Verdict {
+    let groups = profile.groups.as_ref().filter(|groups| !groups.is_empty());
+    let own = groups.and_then(|groups| groups.get(&incoming.peer));
+    let all = groups.and_then(|groups| groups.get("*"));
+    if own.or(all).and_then(|group| group.enabled) == Some(false) {
+        return Verdict::Ignore("the group is turned off");
+    }
+    let policy = profile.group_policy.unwrap_or_default();
+    if policy == GroupPolicy::Disabled {
+        return Verdict::Ignore("groups are turned off");
+    }
+    let own_list = own.and_then(|group| group.allow_from.as_deref()).or_else(|| all.and_then(|group| group.allow_from.as_deref()));
+    let usual = profile.group_allow_from.as_deref().or(profile.allow_from.as_deref()).unwrap_or_default();
+    let listed = own_list.unwrap_or(usual);
+    let named = names(listed, &incoming.sender);
+    let must_be_listed = policy == GroupPolicy::Allowlist || own_list.is_some();
+    if must_be_listed && !named && !has_wildcard(listed) {
+        return Verdict::Ignore("the sender is not in groupAllowFrom");
+    }
+    if groups.is_some() && own.is_none() && all.is_none() {
+        return Verdict::Ignore("the group is not in groups");
+    }
+    let must_mention = own.and_then(|group| group.require_mention).or_else(|| all.and_then(|group| group.require_mention)).unwrap_or(true);
+    if must_mention && !incoming.mentioned {
+        return Verdict::Overhear;
+    }
+    // A wildcard lets people talk; it gives nobody the owner's authority.
+    Verdict::Admit { authorized: named }
+}
+
+fn has_wildcard(listed: &[Value]) -> bool {
+    listed.iter().any(|entry| entry.as_str().is_some_and(|entry| entry.trim() == "*"))
+}
+
+/// Whether a list names an id: as it is, as a number, or with the network's name before it.
+fn names(listed: &[Value], id: &str) -> bool {
+    listed.iter().any(|entry| match entry {
+        Value::String(text) => bare(text) == id,
+        Value::Number(number) => number.to_string() == id,
+        _ => false,
+    })
+}
+
+fn bare(entry: &str) -> &str {
+    let entry = entry.trim();
+    match entry.split_once(':') {
+        Some((network, id)) if matches!(network.to_ascii_lowercase().as_str(), "telegram" | "tg" | "irc" | "whatsapp") => id.trim(),
+        _ => entry,
+    }
+}

@@ -1,0 +1,99 @@
+//! The way of an account's messages into the inbox.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::sync::Notify;
+use verso_kit::clock::Clock;
+
+use crate::adapter::Fault;
+use crate::message::Incoming;
+use crate::store::inbox::Arrived;
+use crate::store::{AccountKey, Store};
+
+/// When an account did what, in milliseconds since 1970 and 0 before, for those who ask and for the watch over it.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// The network said anything.
+    alive: AtomicI64,
+    inbound: AtomicI64,
+    outbound: AtomicI64,
+    connected: AtomicI64,
+}
+
+impl Pulse {
+    pub(crate) fn beat(&self, now_ms: i64) {
+        self.alive.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connected(&self, now_ms: i64) {
+        self.beat(now_ms);
+        self.connected.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, now_ms: i64) {
+        self.outbound.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn alive_at_ms(&self) -> i64 {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn inbound_at_ms(&self) -> Option<i64> {
+        since(&self.inbound)
+    }
+
+    pub(crate) fn outbound_at_ms(&self) -> Option<i64> {
+        since(&self.outbound)
+    }
+
+    pub(crate) fn connected_at_ms(&self) -> Option<i64> {
+        since(&self.connected)
+    }
+}
+
+fn since(at_ms: &AtomicI64) -> Option<i64> {
+    Some(at_ms.load(Ordering::Relaxed)).filter(|at_ms| *at_ms > 0)
+}
+
+/// The way of one account's messages into the inbox.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) key: AccountKey,
+    pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
+    store: Store,
+    arrived: Arc<Notify>,
+}
+
+impl Link {
+    pub(crate) fn new(key: AccountKey, store: Store, clock: Clock, pulse: Arc<Pulse>, arrived: Arc<Notify>) -> Self {
+        Self { key, clock, pulse, store, arrived }
+    }
+
+    /// Keeps a message, and how far the network has been read. The network may be told once this has returned.
+    pub(crate) async fn take(&self, incoming: Option<&Incoming>, position: Option<i64>) -> Result<(), Fault> {
+        let now_ms = self.clock.now_ms();
+        self.pulse.beat(now_ms);
+        let arrived = incoming.map(|incoming| -> Result<_, serde_json::Error> {
+            Ok(Arrived {
+                event: incoming.event.clone(),
+                chat: incoming.order_key(),
+                message: serde_json::to_string(incoming)?,
+                at_ms: now_ms,
+            })
+        });
+        let arrived = arrived.transpose().map_err(|error| Fault::Storage(error.to_string()))?;
+        let taken = self.store.take(&self.key, arrived, position).await.map_err(|error| Fault::Storage(error.to_string()))?;
+        if taken.is_some() {
+            self.pulse.inbound.store(now_ms, Ordering::Relaxed);
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Returns how far the network has been read.
+    pub(crate) async fn position(&self) -> Result<Option<i64>, Fault> {
+        self.store.position(&self.key).await.map_err(|error| Fault::Storage(error.to_string()))
+    }
+}

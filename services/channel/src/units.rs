@@ -1,0 +1,228 @@
+//! Accounts at work: each is started, watched and started again by itself, so that none can hurt another.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use jiff::tz::TimeZone;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+use verso_kit::CancellationToken;
+use verso_kit::config::File;
+use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
+
+use crate::adapter::{Adapter, Fault};
+use crate::agent::Agent;
+use crate::courier::Courier;
+use crate::dispatch::Dispatch;
+use crate::link::{Link, Pulse};
+use crate::network::Network;
+use crate::profile::Profile;
+use crate::store::{AccountKey, Store};
+use crate::{irc, telegram};
+
+/// The pause before an account is started again; each further one is longer …
+const RESTART_FIRST: Duration = Duration::from_secs(2);
+
+/// … by this factor …
+const RESTART_FACTOR: f64 = 1.8;
+
+/// … up to this. An account is never given up.
+const RESTART_LONGEST: Duration = Duration::from_secs(30);
+
+/// An account that ran so long begins with the shortest pause again.
+const HEALTHY_AFTER: Duration = Duration::from_mins(1);
+
+/// How often the watch looks after an account.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// An account and what is needed to run it.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    pub(crate) key: AccountKey,
+    pub(crate) network: Network,
+    pub(crate) pulse: Arc<Pulse>,
+    /// Told when the outbox has something new.
+    pub(crate) posted: Arc<Notify>,
+    /// Told when something of the outbox was settled.
+    pub(crate) settled: Arc<Notify>,
+    state: Mutex<State>,
+    store: Store,
+    agent: Agent,
+    context: Context,
+    zone: TimeZone,
+}
+
+/// How an account fares.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) running: bool,
+    pub(crate) last_error: Option<String>,
+    pub(crate) restarts: u32,
+    pub(crate) last_start_at_ms: Option<i64>,
+    pub(crate) last_stop_at_ms: Option<i64>,
+    /// There while the account runs.
+    pub(crate) adapter: Option<Arc<dyn Adapter>>,
+    pub(crate) profile: Arc<Profile>,
+}
+
+impl Unit {
+    pub(crate) fn new(key: AccountKey, network: Network, store: Store, agent: Agent, context: &Context) -> Self {
+        Self {
+            key,
+            network,
+            pulse: Arc::default(),
+            posted: Arc::default(),
+            settled: Arc::default(),
+            state: Mutex::default(),
+            store,
+            agent,
+            context: context.clone(),
+            zone: TimeZone::system(),
+        }
+    }
+
+    /// Whether this build speaks to a network.
+    pub(crate) fn speaks(network: Network) -> bool {
+        matches!(network, Network::Telegram | Network::Irc)
+    }
+
+    /// Returns how it fares.
+    pub(crate) fn state(&self) -> State {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// Runs the account until `stop`, however often it fails.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let AccountKey { channel, account } = &self.key;
+        let mut pause = RESTART_FIRST;
+        while !stop.is_cancelled() {
+            let begun = tokio::time::Instant::now();
+            self.change(|state| state.last_start_at_ms = Some(self.context.clock.now_ms()));
+            // A panic in here is this account's affair alone.
+            let ended = AssertUnwindSafe(self.once(&stop)).catch_unwind().await;
+            let reason = match ended {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some("the account's code panicked".to_owned()),
+            };
+            self.change(|state| {
+                state.running = false;
+                state.adapter = None;
+                state.last_stop_at_ms = Some(self.context.clock.now_ms());
+                state.last_error.clone_from(&reason);
+                state.restarts = state.restarts.saturating_add(1);
+            });
+            if stop.is_cancelled() {
+                return;
+            }
+            if begun.elapsed() >= HEALTHY_AFTER {
+                pause = RESTART_FIRST;
+            }
+            let jittered = pause.mul_f64(rand::random_range(0.75..=1.25));
+            warn!(%channel, %account, reason = reason.unwrap_or_default(), in_ms = jittered.as_millis(), "account stopped; it is started again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(jittered) => {}
+            }
+            pause = pause.mul_f64(RESTART_FACTOR).min(RESTART_LONGEST);
+        }
+    }
+
+    /// Runs the account once, with the configuration as it is now.
+    async fn once(&self, stop: &CancellationToken) -> Result<(), String> {
+        let file = self.file().await;
+        let profile = Arc::new(Profile::read(&file, &self.key).map_err(|error| error.to_string())?);
+        let adapter = self.adapter(&profile).await.map_err(|fault| fault.to_string())?;
+        let (tasks, ended) = (Tasks::new(stop.child_token()), stop.child_token());
+        self.pulse.beat(self.context.clock.now_ms());
+        self.change(|state| {
+            state.running = true;
+            state.last_error = None;
+            state.adapter = Some(Arc::clone(&adapter));
+            state.profile = Arc::clone(&profile);
+        });
+        info!(channel = %self.key.channel, account = %self.key.account, "account started");
+        let arrived = Arc::new(Notify::new());
+        let link =
+            Link::new(self.key.clone(), self.store.clone(), self.context.clock.clone(), Arc::clone(&self.pulse), Arc::clone(&arrived));
+        let dispatch = self.dispatch(&profile, &adapter, arrived);
+        let courier = Courier {
+            key: self.key.clone(),
+            store: self.store.clone(),
+            clock: self.context.clock.clone(),
+            pulse: Arc::clone(&self.pulse),
+            posted: Arc::clone(&self.posted),
+            settled: Arc::clone(&self.settled),
+        };
+        let result = tokio::select! {
+            received = adapter.receive(&link, &ended) => received.map_err(|fault| fault.to_string()),
+            handed = dispatch.run(&tasks, &ended) => handed.map_err(|error| error.to_string()),
+            sent = courier.run(adapter.as_ref(), &ended) => sent.map_err(|error| error.to_string()),
+            silent = self.watch(adapter.as_ref()) => Err(silent),
+            () = tasks.shutdown().cancelled() => Ok(()),
+        };
+        ended.cancel();
+        tasks.shutdown().cancel();
+        tasks.join().await;
+        result
+    }
+
+    fn dispatch(&self, profile: &Arc<Profile>, adapter: &Arc<dyn Adapter>, arrived: Arc<Notify>) -> Dispatch {
+        Dispatch {
+            key: self.key.clone(),
+            network: self.network,
+            profile: Arc::clone(profile),
+            adapter: Arc::clone(adapter),
+            store: self.store.clone(),
+            agent: self.agent.clone(),
+            clock: self.context.clock.clone(),
+            zone: self.zone.clone(),
+            arrived,
+            posted: Arc::clone(&self.posted),
+            overheard: Arc::new(Mutex::new(HashMap::new())),
+        }
+    }
+
+    /// Reads the configuration anew: a correction of it must not need a restart of the service.
+    async fn file(&self) -> Arc<File> {
+        let (path, env) = (self.context.config.path().to_owned(), self.context.env.clone());
+        let read = tokio::task::spawn_blocking(move || File::load(&path, &env)).await;
+        match read {
+            Ok(Ok(file)) if file.exists() => Arc::new(file),
+            _ => Arc::clone(&self.context.config),
+        }
+    }
+
+    async fn adapter(&self, profile: &Arc<Profile>) -> Result<Arc<dyn Adapter>, Fault> {
+        match self.network {
+            Network::Telegram => {
+                let (of_token, env, account) = (Arc::clone(profile), self.context.env.clone(), self.key.account.clone());
+                let token = tokio::task::spawn_blocking(move || of_token.telegram_token(&env, &account)).await.ok().flatten();
+                let token = token.ok_or_else(|| Fault::Account("there is no bot token".to_owned()))?;
+                Ok(Arc::new(telegram::Bot::new(token, profile)?))
+            }
+            Network::Irc => Ok(Arc::new(irc::Session::new(profile)?)),
+            _ => Err(Fault::Account("this build does not speak to this network".to_owned())),
+        }
+    }
+
+    /// Waits until nothing was heard of the network for too long.
+    async fn watch(&self, adapter: &dyn Adapter) -> String {
+        let silence_max = adapter.silence_max();
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let silent_ms = self.context.clock.now_ms() - self.pulse.alive_at_ms();
+            if u128::try_from(silent_ms).is_ok_and(|silent_ms| silent_ms > silence_max.as_millis()) {
+                return format!("nothing was heard of the network for {} s", silence_max.as_secs());
+            }
+        }
+    }
+}
