@@ -2,7 +2,9 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
 
+pub mod bot_api;
 pub mod gateway;
+pub mod irc_server;
 pub mod process;
 pub mod provider;
 

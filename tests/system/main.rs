@@ -3,6 +3,7 @@
 mod auth_modes;
 mod authorization;
 mod bad_input;
+mod chat_networks;
 mod cli;
 mod config;
 mod devices;

@@ -122,7 +122,7 @@ fn report(channels: &[Channel], ts_ms: i64) -> ChannelsStatusResponse {
 }
 
 fn issue(channel: &Channel, fare: &Fare) -> Option<StatusIssue> {
-    let message = fare.last_error.clone()?;
+    let message = fare.state.last_error.clone()?;
     Some(StatusIssue { channel: id(channel), account_id: fare.account.id.clone(), kind: "runtime".to_owned(), message })
 }
 

@@ -48,7 +48,12 @@ pub(crate) async fn send(store: &Store, sender: &Sender<'_>, message: &Message<'
         let delivery = settled(store, sender, &id, deadline).await?;
         match delivery.state.as_str() {
             "sent" => last = delivery.receipt.as_deref().and_then(|receipt| serde_json::from_str(receipt).ok()),
-            "waiting" | "claimed" => return Err(refused(format!("the message waits to be sent: {}", delivery.error.unwrap_or_else(|| "no answer yet".to_owned())))),
+            "waiting" | "claimed" => {
+                return Err(refused(format!(
+                    "the message waits to be sent: {}",
+                    delivery.error.unwrap_or_else(|| "no answer yet".to_owned())
+                )));
+            }
             state => return Err(refused(format!("the message is {state}: {}", delivery.error.unwrap_or_default()))),
         }
     }

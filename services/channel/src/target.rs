@@ -72,7 +72,9 @@ impl Target<'_> {
                 known => known,
             },
         };
-        match fare.and_then(|fare| Some(Sender { unit: fare.unit.as_ref()?, adapter: fare.state.adapter.as_ref()?, profile: &fare.state.profile })) {
+        match fare.and_then(|fare| {
+            Some(Sender { unit: fare.unit.as_ref()?, adapter: fare.state.adapter.as_ref()?, profile: &fare.state.profile })
+        }) {
             Some(sender) => Ok(sender),
             None => Err(Error::NotRunning { channel: network.id(), reason: reason(fare) }),
         }

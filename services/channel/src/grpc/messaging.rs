@@ -13,8 +13,8 @@ use super::Service;
 use crate::error::Error;
 use crate::network::Network;
 use crate::sending::{self, Message};
-use crate::target::Target;
 use crate::settings::DEFAULT_ACCOUNT;
+use crate::target::Target;
 
 #[tonic::async_trait]
 impl Messaging for Service {

@@ -14,6 +14,7 @@ use verso_kit::clock::Clock;
 use verso_kit::config::File;
 use verso_kit::peer::Caller;
 use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
 use verso_proto::channel::v1::channel_client::ChannelClient;
 use verso_proto::channel::v1::{ChannelsStatusRequest, HealthSummaryRequest};
 
@@ -22,7 +23,7 @@ const NOW_MS: i64 = 1_700_000_000_000;
 async fn start(state: &Path, config: Value) -> ChannelClient<Channel> {
     let config = Arc::new(File::from_value(config));
     let context = Context { clock: Clock::fixed(NOW_MS), config, ..Context::for_test("channel", state) };
-    let routes = verso_channel::routes(&context, &CancellationToken::new()).await.unwrap();
+    let routes = verso_channel::routes(&context, &Tasks::new(CancellationToken::new())).await.unwrap();
     ChannelClient::new(verso_kit::grpc::in_memory(routes))
 }
 
@@ -46,14 +47,15 @@ async fn lists_nothing_without_channels() {
 #[tokio::test]
 async fn says_why_an_account_does_not_run() {
     let state = tempfile::tempdir().unwrap();
-    let channels = json!({"discord": {}, "telegram": {"name": "Den", "botToken": "1:secret-token"}, "irc": {"enabled": false, "host": "h", "nick": "n"}});
+    let channels =
+        json!({"discord": {}, "signal": {"name": "Den", "account": "+1555"}, "irc": {"enabled": false, "host": "h", "nick": "n"}});
     let mut client = start(state.path(), json!({"channels": channels})).await;
     let status = wire(&mut client, ChannelsStatusRequest { probe: Some(true), timeout_ms: Some(1_000), channel: None }).await;
-    assert_eq!(status["channelOrder"], json!(["telegram", "discord", "irc"]));
+    assert_eq!(status["channelOrder"], json!(["discord", "signal", "irc"]));
     assert_eq!(
         status["channelAccounts"],
         json!({
-            "telegram": [{
+            "signal": [{
                 "accountId": "default", "name": "Den", "enabled": true, "configured": true, "running": false,
                 "lastError": "this channel is not available in this build yet",
             }],
@@ -61,14 +63,14 @@ async fn says_why_an_account_does_not_run() {
             "irc": [{"accountId": "default", "enabled": false, "configured": true, "running": false}],
         })
     );
-    assert_eq!(status["channels"]["telegram"], json!({"configured": true, "running": false}));
+    assert_eq!(status["channels"]["signal"], json!({"configured": true, "running": false}));
     assert_eq!(
         status["channelMeta"][0],
-        json!({"id": "telegram", "label": "Telegram", "detailLabel": "Telegram Bot", "systemImage": "paperplane"})
+        json!({"id": "discord", "label": "Discord", "detailLabel": "Discord Bot", "systemImage": "bubble.left.and.bubble.right"})
     );
     assert_eq!(status["channelDefaultAccountId"]["irc"], json!("default"));
     let health = client.health_summary(HealthSummaryRequest {}).await.unwrap().into_inner();
-    assert_eq!(serde_json::to_value(health).unwrap()["channelLabels"], json!({"telegram": "Telegram", "discord": "Discord", "irc": "IRC"}));
+    assert_eq!(serde_json::to_value(health).unwrap()["channelLabels"], json!({"discord": "Discord", "signal": "Signal", "irc": "IRC"}));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::*;
 async fn connect(state: &Path, config: Value) -> MessagingClient<Channel> {
     let config = Arc::new(File::from_value(config));
     let context = Context { clock: Clock::fixed(NOW_MS), config, ..Context::for_test("channel", state) };
-    let routes = verso_channel::routes(&context, &CancellationToken::new()).await.unwrap();
+    let routes = verso_channel::routes(&context, &Tasks::new(CancellationToken::new())).await.unwrap();
     MessagingClient::new(verso_kit::grpc::in_memory(routes))
 }
 
@@ -28,15 +28,15 @@ async fn refused(client: &mut MessagingClient<Channel>, channel: Option<&str>, t
 #[tokio::test]
 async fn nothing_is_said_to_be_sent_that_was_not() {
     let state = tempfile::tempdir().unwrap();
-    let channels = json!({"telegram": {"botToken": "1:x"}, "discord": {}, "irc": {"enabled": false, "host": "h", "nick": "n"}});
+    let channels = json!({"signal": {"account": "+1555"}, "discord": {}, "irc": {"enabled": false, "host": "h", "nick": "n"}});
     let mut client = connect(state.path(), json!({"channels": channels})).await;
     for (channel, to, account, expected) in [
         (Some("Made-Up"), "x", None, "InvalidArgument unsupported channel: made-up"),
         (Some("whatsapp"), "nobody", None, "InvalidArgument Delivering to WhatsApp requires target <E.164|group JID>"),
         (Some("whatsapp"), "+49 30 1234567", None, "Unavailable whatsapp is not available: it is not configured"),
-        (None, "42", None, "Unavailable telegram is not available: this channel is not available in this build yet"),
+        (None, "+4930123456", None, "Unavailable signal is not available: this channel is not available in this build yet"),
         (Some("telegram"), " ", None, "InvalidArgument Delivering to Telegram requires target <chatId>"),
-        (Some("telegram"), "42", Some("other"), "InvalidArgument unknown account \"other\" for channel telegram"),
+        (Some("signal"), "+4930123456", Some("other"), "InvalidArgument unknown account \"other\" for channel signal"),
         (Some("discord"), "42", None, "Unavailable discord is not available: its account lacks credentials"),
         (Some("irc"), "#den", None, "Unavailable irc is not available: its account is disabled"),
     ] {

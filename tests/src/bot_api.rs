@@ -1,0 +1,149 @@
+//! The Bot API of Telegram as far as a gateway uses it: long polling with offsets, messages, and refusals that a test asks for.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+/// The only token that is accepted.
+pub const TOKEN: &str = "12345:made-up-token";
+
+/// How long a question for updates is kept at most: shorter than the real one, so that tests end quickly.
+const POLL_MAX: Duration = Duration::from_secs(2);
+
+/// A running Bot API; it ends with the test's runtime.
+#[derive(Debug, Clone)]
+pub struct BotApi {
+    address: SocketAddr,
+    state: Arc<Mutex<Known>>,
+    arrived: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    updates: Vec<Value>,
+    last_update: i64,
+    sent: Vec<Value>,
+    refusals: Vec<Value>,
+}
+
+impl BotApi {
+    /// Starts a Bot API on a free port.
+    #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let api = Self { address, state: Arc::default(), arrived: Arc::default() };
+        let router = Router::new().route("/{bot}/{method}", any(answer)).with_state(api.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        api
+    }
+
+    /// The section `channels` of a gateway whose bot talks to it, with more settings of the bot.
+    pub fn channels(&self, more: &Value) -> Value {
+        let mut bot = json!({"botToken": TOKEN, "apiRoot": format!("http://{}", self.address)});
+        if let (Some(bot), Some(more)) = (bot.as_object_mut(), more.as_object()) {
+            bot.extend(more.clone());
+        }
+        json!({"channels": {"telegram": bot}})
+    }
+
+    /// Somebody writes to the bot in a private chat.
+    pub fn write(&self, person: i64, text: &str) {
+        self.update(&json!({"chat": {"id": person, "type": "private"}, "from": {"id": person, "first_name": "Ann"}, "text": text}));
+    }
+
+    /// A message arrives.
+    pub fn update(&self, message: &Value) {
+        let mut state = self.known();
+        state.last_update += 1;
+        let id = state.last_update;
+        let mut message = message.clone();
+        if let Some(message) = message.as_object_mut() {
+            message.insert("message_id".to_owned(), json!(id));
+            message.insert("date".to_owned(), json!(1_790_000_000 + id));
+        }
+        state.updates.push(json!({"update_id": id, "message": message}));
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// The next `sendMessage` is refused so.
+    pub fn refuse(&self, refusal: Value) {
+        self.known().refusals.push(refusal);
+    }
+
+    /// What was sent to a chat, in order.
+    pub fn sent_to(&self, chat: i64) -> Vec<Value> {
+        let sent = self.known().sent.clone();
+        sent.into_iter().filter(|message| message["chat_id"] == json!(chat.to_string())).collect()
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.state.lock().expect("no test panics while it holds the lock")
+    }
+
+    /// Returns the updates from `offset` on; those before it are forgotten.
+    async fn poll(&self, offset: i64) -> Value {
+        let deadline = tokio::time::Instant::now() + POLL_MAX;
+        loop {
+            let arrived = self.arrived.notified();
+            let updates = {
+                let mut state = self.known();
+                state.updates.retain(|update| update["update_id"].as_i64() >= Some(offset));
+                state.updates.clone()
+            };
+            if !updates.is_empty() || tokio::time::timeout_at(deadline, arrived).await.is_err() {
+                return json!(updates);
+            }
+        }
+    }
+
+    fn send(&self, message: Value) -> Result<Value, Value> {
+        let mut state = self.known();
+        if !state.refusals.is_empty() {
+            return Err(state.refusals.remove(0));
+        }
+        state.sent.push(message);
+        Ok(json!({"message_id": 1_000 + state.sent.len()}))
+    }
+}
+
+async fn answer(State(api): State<BotApi>, Path((bot, method)): Path<(String, String)>, request: Request) -> Response {
+    let bytes = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if bot != format!("bot{TOKEN}") {
+        return refusal(&json!({"error_code": 401, "description": "Unauthorized"}));
+    }
+    let result = match method.as_str() {
+        "getMe" => Ok(json!({"id": 99, "is_bot": true, "first_name": "Verso", "username": "verso_bot"})),
+        "getUpdates" => Ok(api.poll(body["offset"].as_i64().unwrap_or(0)).await),
+        "sendMessage" => api.send(body),
+        "deleteWebhook" | "sendChatAction" | "answerCallbackQuery" => Ok(json!(true)),
+        _ => Err(json!({"error_code": 404, "description": "Not Found: method not found"})),
+    };
+    match result {
+        Ok(result) => reply(StatusCode::OK, &json!({"ok": true, "result": result})),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+fn refusal(refused: &Value) -> Response {
+    let status = refused["error_code"].as_u64().and_then(|code| u16::try_from(code).ok()).and_then(|code| StatusCode::from_u16(code).ok());
+    let mut body = refused.clone();
+    if let Some(body) = body.as_object_mut() {
+        body.insert("ok".to_owned(), json!(false));
+    }
+    reply(status.unwrap_or(StatusCode::BAD_REQUEST), &body)
+}
+
+fn reply(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}

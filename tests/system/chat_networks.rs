@@ -1,0 +1,192 @@
+//! Messages from chat networks to an agent and back, through whole gateways.
+
+use serde_json::{Value, json};
+use verso_tests::bot_api::BotApi;
+use verso_tests::irc_server::IrcServer;
+use verso_tests::provider::reply;
+use verso_tests::{Gateway, Provider, eventually};
+
+/// Messages of each person while services are killed.
+const MESSAGES_EACH: usize = 8;
+
+fn over(mut config: Value, more: Value) -> Value {
+    if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
+        config.extend(more);
+    }
+    config
+}
+
+async fn gateway(provider: &Provider, api: &BotApi, bot: Value) -> Gateway {
+    Gateway::start_with(over(provider.config(), api.channels(&bot))).await
+}
+
+fn texts(sent: &[Value]) -> Vec<String> {
+    sent.iter().map(|message| message["text"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+async fn sent(api: &BotApi, chat: i64, count: usize) -> Vec<Value> {
+    eventually("an answer", async || Some(api.sent_to(chat)).filter(|sent| sent.len() >= count)).await
+}
+
+#[tokio::test]
+async fn a_telegram_message_is_answered_by_the_agent() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let gateway = gateway(&provider, &api, json!({"allowFrom": ["42"]})).await;
+    api.write(42, "hello [[tokens=3]]");
+    let answers = sent(&api, 42, 1).await;
+    assert_eq!((texts(&answers), &answers[0]["parse_mode"]), (vec![reply(3)], &json!("HTML")));
+    let asked = provider.calls()[0].body["messages"].to_string();
+    assert!(asked.contains("Ann id:42") && asked.contains("hello [[tokens=3]]"), "{asked}");
+    let status = gateway.client().await.call("channels.status", json!({"probe": true})).await.expect("a status");
+    let account = &status["channelAccounts"]["telegram"][0];
+    assert_eq!(
+        (&account["running"], &account["connected"], &account["probe"]["ok"]),
+        (&json!(true), &json!(true), &json!(true)),
+        "{account}"
+    );
+    assert_eq!(account["probe"]["name"], "verso_bot");
+}
+
+#[tokio::test]
+async fn a_stranger_is_given_a_code_once_and_heard_after_it_is_approved() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let gateway = gateway(&provider, &api, json!({})).await;
+    api.write(7, "let me in");
+    api.write(7, "hello?");
+    let offered = texts(&sent(&api, 7, 1).await).concat();
+    let client = gateway.client().await;
+    let asking = client.call("channels.pairing.list", json!({})).await.expect("a list");
+    let code = asking["requests"][0]["code"].as_str().expect("a code").to_owned();
+    assert!(offered.contains(&code) && offered.contains("7"), "{offered}");
+    let unknown = client.call("channels.pairing.approve", json!({"channel": "telegram", "code": "NOSUCHCODE"})).await;
+    assert!(unknown.is_err());
+    client.call("channels.pairing.approve", json!({"channel": "telegram", "code": code.to_lowercase()})).await.expect("approved");
+    api.write(7, "thanks [[tokens=2]]");
+    let all = texts(&sent(&api, 7, 2).await);
+    assert_eq!(all, [offered, reply(2)], "the second message before the approval got no second code");
+    assert_eq!(provider.calls().len(), 1, "an agent hears nothing of strangers");
+}
+
+#[tokio::test]
+async fn a_group_is_answered_when_the_bot_is_mentioned_and_hears_what_was_said_before() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let _gateway = gateway(&provider, &api, json!({"groupPolicy": "open", "groups": {"-100": {}}})).await;
+    let say = |text: &str, entities: Value| {
+        let chat = json!({"id": -100, "type": "supergroup", "title": "Den"});
+        api.update(&json!({"chat": chat, "from": {"id": 5, "first_name": "Bob"}, "text": text, "entities": entities}));
+    };
+    say("the soup is cold", json!([]));
+    say("@verso_bot help [[tokens=2]]", json!([{"type": "mention", "offset": 0, "length": 10}]));
+    let answers = sent(&api, -100, 1).await;
+    assert_eq!(texts(&answers), [reply(2)]);
+    assert_eq!(answers[0]["reply_parameters"]["message_id"], 2);
+    let asked = provider.calls()[0].body["messages"].to_string();
+    assert!(asked.contains("the soup is cold") && asked.contains("Bob (5)"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_refused_message_is_sent_again_when_the_network_allows_it() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let gateway = gateway(&provider, &api, json!({})).await;
+    let client = gateway.client().await;
+    running(&client, "telegram").await;
+    api.refuse(json!({"error_code": 429, "description": "Too Many Requests", "parameters": {"retry_after": 1}}));
+    api.refuse(json!({"error_code": 400, "description": "Bad Request: can't parse entities: unsupported start tag"}));
+    let request = json!({"channel": "telegram", "to": "42", "message": "some **bold** words", "idempotencyKey": "s1"});
+    let first = client.call("send", request.clone()).await.expect("sent");
+    let again = client.call("send", request).await.expect("the same answer");
+    assert_eq!(first["messageId"], again["messageId"]);
+    let sent = api.sent_to(42);
+    assert_eq!((texts(&sent), &sent[0]["parse_mode"]), (vec!["some bold words".to_owned()], &Value::Null));
+    api.refuse(json!({"error_code": 400, "description": "Bad Request: chat not found"}));
+    let refused = client.call("send", json!({"channel": "telegram", "to": "43", "message": "x", "idempotencyKey": "s2"})).await;
+    let refused = refused.expect_err("nobody is there").to_string();
+    assert!(refused.contains("chat not found") && refused.contains("can only write to people"), "{refused}");
+}
+
+#[tokio::test]
+async fn every_message_is_answered_once_while_agent_and_edge_are_killed() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let gateway = gateway(&provider, &api, json!({"dmPolicy": "open", "allowFrom": ["*"]})).await;
+    let people = [42, 43, 44];
+    for number in 0..MESSAGES_EACH {
+        for person in people {
+            api.write(person, &format!("number {number} [[tokens=4 gap=5]]"));
+        }
+        if number % 3 == 1 {
+            gateway.kill("agent").await;
+        }
+        if number == 4 {
+            gateway.kill("edge").await;
+        }
+        sent(&api, 44, number + 1).await;
+    }
+    for person in people {
+        assert_eq!(texts(&sent(&api, person, MESSAGES_EACH).await).len(), MESSAGES_EACH, "person {person}");
+    }
+}
+
+#[tokio::test]
+async fn messages_that_were_taken_are_answered_after_the_channel_service_was_killed() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let gateway = gateway(&provider, &api, json!({"dmPolicy": "open", "allowFrom": ["*"]})).await;
+    api.write(42, "slow [[tokens=2 first=1500]]");
+    eventually("the model is asked", async || (!provider.calls().is_empty()).then_some(())).await;
+    gateway.kill("channel").await;
+    assert_eq!(texts(&sent(&api, 42, 1).await), [reply(2)]);
+    api.write(42, "and again [[tokens=1]]");
+    assert_eq!(texts(&sent(&api, 42, 2).await), [reply(2), reply(1)]);
+    assert_eq!(provider.calls().len(), 2, "the run was joined, not begun again");
+}
+
+#[tokio::test]
+async fn an_account_that_its_network_refuses_leaves_the_others_alone() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let mut config = over(provider.config(), api.channels(&json!({"allowFrom": ["42"]})));
+    let good = config["channels"]["telegram"]["botToken"].clone();
+    config["channels"]["telegram"]["accounts"] = json!({"good": {"botToken": good}, "bad": {"botToken": "1:wrong"}});
+    let gateway = Gateway::start_with(config).await;
+    api.write(42, "hello [[tokens=1]]");
+    assert_eq!(texts(&sent(&api, 42, 1).await), [reply(1)]);
+    let client = gateway.client().await;
+    let error = eventually("the refusal is shown", async || {
+        let status = client.call("channels.status", json!({})).await.ok()?;
+        let accounts = status["channelAccounts"]["telegram"].as_array()?.clone();
+        let bad = accounts.into_iter().find(|account| account["accountId"] == "bad")?;
+        bad["lastError"].as_str().map(str::to_owned)
+    });
+    assert_eq!(error.await, "Telegram does not accept the bot token: Unauthorized (401)");
+}
+
+#[tokio::test]
+async fn irc_is_spoken_in_channels_and_to_people() {
+    let (provider, server) = (Provider::start().await, IrcServer::start().await);
+    let irc = json!({
+        "host": "127.0.0.1", "port": server.port(), "tls": false, "nick": "verso", "channels": ["#den"],
+        "allowFrom": ["ann!a@home.test"], "groupPolicy": "open",
+    });
+    let gateway = Gateway::start_with(over(provider.config(), json!({"channels": {"irc": irc}}))).await;
+    eventually("the channel is joined", async || server.heard().contains(&"JOIN #den".to_owned()).then_some(())).await;
+    server.say(":Ann!a@home.test PRIVMSG verso :hello [[tokens=2]]");
+    server.say(":Eve!e@home.test PRIVMSG #den :verso: and me? [[tokens=3]]");
+    server.say(":Ann!impostor@home.test PRIVMSG verso :hello [[tokens=9]]");
+    let heard = |line: String| {
+        let server = server.clone();
+        async move { eventually("a line", async || server.heard().contains(&line).then_some(())).await }
+    };
+    heard(format!("PRIVMSG Ann :{}", reply(2))).await;
+    heard(format!("PRIVMSG #den :{}", reply(3))).await;
+    let client = gateway.client().await;
+    client.call("send", json!({"channel": "irc", "to": "#den", "message": "two\n\nlines", "idempotencyKey": "i1"})).await.expect("sent");
+    heard("PRIVMSG #den :two".to_owned()).await;
+    heard("PRIVMSG #den :lines".to_owned()).await;
+    assert!(!server.heard().concat().contains(&reply(9)), "a nick alone lets nobody in");
+}
+
+async fn running(client: &verso_client::Client, channel: &str) {
+    eventually("the account runs", async || {
+        let status = client.call("channels.status", json!({})).await.ok()?;
+        (status["channels"][channel]["running"] == true).then_some(())
+    })
+    .await;
+}
