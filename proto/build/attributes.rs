@@ -37,10 +37,13 @@ fn field_attribute(pool: &DescriptorPool, field: &FieldDescriptor) -> String {
     let nullable = rules.as_ref().is_some_and(|rules| rules.flag("nullable"));
     let omittable = rules.as_ref().is_some_and(|rules| rules.flag("omittable"));
     let mut arguments = vec![format!("rename = {:?}", field.json_name())];
-    if let Some(alias) = rules.map(|rules| rules.text("alias")).filter(|alias| !alias.is_empty()) {
+    if let Some(alias) = rules.as_ref().map(|rules| rules.text("alias")).filter(|alias| !alias.is_empty()) {
         arguments.push(format!("alias = {alias:?}"));
     }
     let message = matches!(field.kind(), Kind::Message(_)) && !field.is_list() && !field.is_map();
+    if rules.as_ref().is_some_and(|rules| rules.flag("flatten")) {
+        return "#[serde(flatten)]".to_owned();
+    }
     if is_nullable_string(field) {
         arguments.push("deserialize_with = \"crate::json::present\"".to_owned());
     }

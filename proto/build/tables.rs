@@ -144,7 +144,8 @@ fn event_type(
             kinds,
             "EventKind {{ name: {:?}, scope: Scope::{}, nodes: {}, drop_if_slow: {}, payload_schema: {:?} }},",
             field.json_name(),
-            rule.variant("scope").unwrap_or_default(),
+            // Without a scope, an event is for the edge alone.
+            rule.variant("scope").filter(|scope| scope != "ScopeUnspecified").unwrap_or_else(|| "Unspecified".to_owned()),
             rule.flag("nodes"),
             rule.flag("drop_if_slow"),
             field.kind().as_message().map_or_else(String::new, |message| schema::of_written(pool, message).to_string()),

@@ -60,6 +60,13 @@ pub enum Retry {
     Never,
 }
 
+impl Retry {
+    /// Whether a call whose answer was lost may be made again.
+    pub const fn repeatable(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Keyed)
+    }
+}
+
 /// Counts `scope` instead of the method's own when the call matches.
 #[derive(Debug)]
 pub struct DynamicScopeRule {
@@ -122,7 +129,7 @@ pub trait Call: Message + Default + 'static {
 pub struct EventKind {
     /// The name in an event frame.
     pub name: &'static str,
-    /// The authority that a receiver needs.
+    /// The authority that a receiver needs. Unspecified: the event is for the edge alone.
     pub scope: Scope,
     /// Whether nodes receive it.
     pub nodes: bool,

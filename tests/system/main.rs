@@ -7,6 +7,7 @@ mod chat_networks;
 mod cli;
 mod config;
 mod devices;
+mod following;
 mod fuzz;
 mod handshake;
 mod http;

@@ -211,7 +211,7 @@ async fn send_queued(socket: &mut Socket, outlet: &Outlet) -> Option<Option<Clos
         for outgoing in batch.drain(..) {
             match outgoing {
                 Outgoing::Text(text) => frames.push(TextFrame::text(text)),
-                Outgoing::Event(event, seq) => frames.extend(TextFrame::event(event, outlet.peer.version, seq)),
+                Outgoing::Event(event) => frames.push(TextFrame::event(event)),
                 Outgoing::Ping => ping = true,
                 Outgoing::Close(close) => ending = Some(close),
             }

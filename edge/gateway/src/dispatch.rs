@@ -9,7 +9,7 @@ use tonic::Status;
 use tracing::{Instrument as _, debug, debug_span, info};
 use verso_kit::peer::{Backoff, Caller, broken_by_transport};
 use verso_kit::trace::TraceContext;
-use verso_proto::methods::{DecodeError, Encoded, Method, Retry, Transcode};
+use verso_proto::methods::{DecodeError, Encoded, Method, Transcode};
 use verso_protocol::auth::authorize;
 use verso_protocol::frames::{RequestFrame, response_error, response_failed, response_ok};
 use verso_protocol::{Adapter, ErrorShape, validation};
@@ -140,7 +140,7 @@ impl Asking {
                 backoff.reset();
             }
             let deadline = *broken_since.get_or_insert_with(Instant::now) + RESUME_WINDOW;
-            let may_resume = admitted.method.retry != Retry::Never && broken_by_transport(&status) && !self.outlet.is_closed();
+            let may_resume = admitted.method.retry.repeatable() && broken_by_transport(&status) && !self.outlet.is_closed();
             if !may_resume || !backoff.pause_until(deadline).await {
                 return self.refuse(&admitted.id, wire(&status, process));
             }
@@ -172,7 +172,7 @@ impl Asking {
             Ok(payload) => {
                 let name = admitted.method.name;
                 let shown = adapter.response(name, &payload);
-                let frame = match adapter.failure(name, &shown) {
+                let frame = match adapter.failure(name, &payload) {
                     Some(error) => response_failed(&admitted.id, Some(&shown), &adapter.error(error)),
                     None => response_ok(&admitted.id, &shown),
                 };

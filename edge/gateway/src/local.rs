@@ -2,6 +2,7 @@
 
 mod config;
 mod devices;
+pub(crate) mod follow;
 mod health;
 mod host;
 mod logs;
@@ -37,6 +38,7 @@ impl Local {
         health::register(&mut local);
         devices::register(&mut local);
         config::register(&mut local);
+        follow::register(&mut local);
         logs::register(&mut local);
         nodes::register(&mut local);
         host::register(&mut local);

@@ -7,12 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use verso_proto::wire::v1::Principal;
-use verso_protocol::auth::{Peer, SharedMethod};
+use verso_protocol::auth::{Peer, PeerRole, SharedMethod, may_receive};
 use verso_protocol::close::Close;
+use verso_protocol::frames::EventPrefix;
 
 use crate::event::Rendered;
+use crate::following::Following;
 use crate::limits::Limits;
 use crate::metrics::Limit;
+
+/// The capability of clients that read the tool events of their runs.
+const TOOL_EVENTS: &str = "tool-events";
 
 /// What one queued frame costs besides its text, in bytes.
 const OVERHEAD_BYTES: usize = 64;
@@ -30,6 +35,9 @@ pub(crate) struct Outlet {
     pub(crate) method: SharedMethod,
     /// The same, as services are told.
     pub(crate) principal: Principal,
+    /// Whether the client can read the tool events of runs that it started.
+    reads_tools: bool,
+    following: Mutex<Following>,
     queue: Mutex<Queue>,
     filled: Notify,
     /// A ping was sent and not answered yet.
@@ -52,20 +60,40 @@ struct Queue {
 pub(crate) enum Outgoing {
     /// A finished frame.
     Text(Utf8Bytes),
-    /// An event, and its number on this connection; targeted events have none.
-    Event(Arc<Rendered>, Option<u64>),
+    /// An event.
+    Event(Numbered),
     /// A WebSocket ping.
     Ping,
     /// The last thing that is sent.
     Close(Close),
 }
 
+/// An event as it goes out on one connection.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    /// What it shares with other connections.
+    pub(crate) prefix: Arc<EventPrefix>,
+    /// Its number on this connection; targeted events have none.
+    pub(crate) seq: Option<u64>,
+    pub(crate) state_version: Option<(u64, u64)>,
+}
+
+/// How a connection gets an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reception {
+    /// As one of those that it counts.
+    Counted,
+    /// As a copy for itself.
+    Copy,
+    Nothing,
+}
+
 impl Outgoing {
-    fn size_bytes(&self, peer: Peer) -> usize {
+    fn size_bytes(&self) -> usize {
         OVERHEAD_BYTES
             + match self {
                 Self::Text(text) => text.len(),
-                Self::Event(event, _) => event.size_bytes(peer.version),
+                Self::Event(event) => event.prefix.len(),
                 Self::Ping | Self::Close(_) => 0,
             }
     }
@@ -80,6 +108,8 @@ impl Outlet {
             device_id,
             method: SharedMethod::None,
             principal,
+            reads_tools: false,
+            following: Mutex::default(),
             queue: Mutex::default(),
             filled: Notify::new(),
             awaits_pong: AtomicBool::new(false),
@@ -93,6 +123,12 @@ impl Outlet {
         self
     }
 
+    /// Notes what the client can read.
+    pub(crate) fn reading(mut self, caps: &[String]) -> Self {
+        self.reads_tools = caps.iter().any(|cap| cap == TOOL_EVENTS);
+        self
+    }
+
     /// Whether the connection is about to end: nothing more will be sent.
     pub(crate) fn is_closed(&self) -> bool {
         self.queue().closing
@@ -103,17 +139,76 @@ impl Outlet {
         self.push(Outgoing::Text(text.into()), limits, false);
     }
 
+    /// How this connection gets an event that is not for named connections.
+    pub(crate) fn reception(&self, event: &Rendered) -> Reception {
+        let version = self.peer.version;
+        if !event.exists_in(version) {
+            return Reception::Nothing;
+        }
+        let party = || event.party(&self.conn_id).is_some();
+        let counted = may_receive(self.peer, event.kind())
+            && (event.topics().is_empty() || self.following().any(event.topics()))
+            && !(event.without_parties() && party())
+            && (!event.for_starters(version) || (self.reads_tools && party()));
+        let copied = || self.peer.role == PeerRole::Node && event.topics().is_empty() && !event.session_key().is_empty();
+        if counted {
+            Reception::Counted
+        } else if copied() && self.following().chat_alias(event.session_key()).is_some() {
+            Reception::Copy
+        } else {
+            Reception::Nothing
+        }
+    }
+
     /// Queues an event that everybody may see; it takes the connection's next number.
-    pub(crate) fn publish(&self, event: &Arc<Rendered>, limits: &Limits) {
+    pub(crate) fn publish(&self, event: &Rendered, limits: &Limits) {
+        let Some(prefix) = self.prefix(event) else { return };
         let mut queue = self.queue();
         queue.seq += 1;
-        let seq = queue.seq;
-        self.push_locked(queue, Outgoing::Event(Arc::clone(event), Some(seq)), limits, event.drop_if_slow());
+        let seq = Some(queue.seq);
+        let outgoing = Outgoing::Event(Numbered { prefix, seq, state_version: event.state_version() });
+        self.push_locked(queue, outgoing, limits, event.drop_if_slow());
     }
 
     /// Queues an event that is for this connection alone; it has no number.
-    pub(crate) fn publish_targeted(&self, event: &Arc<Rendered>, limits: &Limits) {
-        self.push(Outgoing::Event(Arc::clone(event), None), limits, event.drop_if_slow());
+    pub(crate) fn publish_targeted(&self, event: &Rendered, limits: &Limits) {
+        let Some(prefix) = self.prefix(event) else { return };
+        let outgoing = Outgoing::Event(Numbered { prefix, seq: None, state_version: event.state_version() });
+        self.push(outgoing, limits, event.drop_if_slow());
+    }
+
+    fn prefix(&self, event: &Rendered) -> Option<Arc<EventPrefix>> {
+        match event.party(&self.conn_id) {
+            Some(party) => event.prefix(self.peer.version, Some(&party.session_key)),
+            None => event.prefix(self.peer.version, self.following().chat_alias(event.session_key())),
+        }
+    }
+
+    /// What the connection follows.
+    pub(crate) fn following(&self) -> MutexGuard<'_, Following> {
+        self.following.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the last event.
+    pub(crate) fn seq(&self) -> u64 {
+        self.queue().seq
+    }
+
+    /// Whether the client at the other end is the same as that of another connection, as far as both say.
+    pub(crate) fn same_client(&self, other: &Self) -> bool {
+        self.device_id == other.device_id
+            && self.peer.role == other.peer.role
+            && self.principal.user == other.principal.user
+            && self.principal.instance_id.is_some()
+            && self.principal.instance_id == other.principal.instance_id
+    }
+
+    /// Drops what is queued: the connection is gone.
+    pub(crate) fn retire(&self) {
+        let mut queue = self.queue();
+        queue.closing = true;
+        queue.frames = VecDeque::new();
+        queue.size_bytes = 0;
     }
 
     /// Queues a ping; false when the last one was not answered: the peer is gone.
@@ -173,7 +268,7 @@ impl Outlet {
         for outgoing in queue.frames.drain(..count) {
             into.push(outgoing);
         }
-        let freed_bytes: usize = into.iter().map(|outgoing| outgoing.size_bytes(self.peer)).sum();
+        let freed_bytes: usize = into.iter().map(|outgoing| outgoing.size_bytes()).sum();
         queue.size_bytes = queue.size_bytes.saturating_sub(freed_bytes);
         if queue.frames.is_empty() {
             // An idle connection should not keep the memory of its busiest moment.
@@ -189,7 +284,7 @@ impl Outlet {
         if queue.closing {
             return;
         }
-        let size_bytes = outgoing.size_bytes(self.peer);
+        let size_bytes = outgoing.size_bytes();
         // One frame may always wait, however large: a response above the budget is not the reader's fault.
         if !queue.frames.is_empty() && queue.size_bytes + size_bytes > limits.buffered_bytes_max {
             limits.metrics.reached(Limit::BufferedBytes);

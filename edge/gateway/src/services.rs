@@ -19,12 +19,12 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(context: &Context) -> Self {
         let names = METHODS.iter().map(|method| method.service).filter(|service| !service.starts_with(LOCAL));
-        Self { peers: names.map(|service| (service, context.peer(process_name(service)))).collect() }
+        Self { peers: names.map(process_name).map(|process| (process, context.peer(process))).collect() }
     }
 
     /// Returns the service that answers a method.
     pub(crate) fn of(&self, service: &str) -> Result<&Peer, Status> {
-        self.peers.get(service).ok_or_else(|| Status::unimplemented(format!("no process serves {service}")))
+        self.peers.get(process_name(service)).ok_or_else(|| Status::unimplemented(format!("no process serves {service}")))
     }
 
     /// Calls another service on the edge's own behalf.

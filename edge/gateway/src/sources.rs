@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 use verso_kit::peer::Backoff;
-use verso_proto::methods::{EVENT_SOURCES, Emitted, EventSource};
+use verso_proto::methods::{EVENT_SOURCES, Emitted, EventSource, Scope};
 use verso_proto::wire::v1::{From as Position, StateVersion};
 
-use crate::event::Rendered;
+use crate::event::{About, Rendered};
 use crate::gateway::Gateway;
+use crate::local;
 use crate::roster;
 use crate::services::process_name;
 
@@ -74,11 +75,14 @@ async fn take(gateway: &Arc<Gateway>, source: &'static EventSource, position: &m
         }
         return;
     };
-    *position = Some(Position { epoch: meta.epoch, seq: meta.seq });
+    *position = Some(Position { epoch: meta.epoch.clone(), seq: meta.seq });
     if kind.name == "heartbeat" {
         gateway.last_heartbeat.store(Arc::new(Some(payload.clone())));
     }
-    let mut event = Rendered::new(kind, payload).droppable(meta.droppable);
+    if kind.scope == Scope::Unspecified {
+        return local::follow::heard(gateway, kind, &payload).await;
+    }
+    let mut event = Rendered::new(kind, payload).droppable(meta.droppable).about(About::from(&meta));
     if let Some(version) = meta.state_version {
         gateway.saw_presence(version.presence);
         event = event.with_state_version(&StateVersion { presence: version.presence, health: gateway.state_version().health });

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-use verso_protocol::Version;
+use verso_protocol::frames::EventPrefix;
 
-use crate::event::Rendered;
+use crate::outlet::Numbered;
 
 /// A whole text message in one frame.
 const TEXT_FRAME: u8 = 0x81;
@@ -36,7 +36,7 @@ pub(crate) struct TextFrame {
 enum Body {
     Text(Utf8Bytes),
     /// The shared part of an event, and what is this connection's own.
-    Event(Arc<Rendered>, Version, String),
+    Event(Arc<EventPrefix>, String),
 }
 
 impl TextFrame {
@@ -44,20 +44,18 @@ impl TextFrame {
         Self { header: Header::of(text.len()), body: Body::Text(text) }
     }
 
-    /// None when clients of that version do not know the event.
-    pub(crate) fn event(event: Arc<Rendered>, version: Version, seq: Option<u64>) -> Option<Self> {
-        let prefix = event.prefix(version)?;
-        let tail = prefix.tail(seq, event.state_version());
-        let header = Header::of(prefix.len() + tail.len());
-        Some(Self { header, body: Body::Event(event, version, tail) })
+    pub(crate) fn event(event: Numbered) -> Self {
+        let tail = event.prefix.tail(event.seq, event.state_version);
+        let header = Header::of(event.prefix.len() + tail.len());
+        Self { header, body: Body::Event(event.prefix, tail) }
     }
 
     fn add_to<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
         slices.push(IoSlice::new(self.header.bytes()));
         match &self.body {
             Body::Text(text) => slices.push(IoSlice::new(text.as_bytes())),
-            Body::Event(event, version, tail) => {
-                slices.extend(event.prefix(*version).map(|prefix| IoSlice::new(prefix.as_bytes())));
+            Body::Event(prefix, tail) => {
+                slices.push(IoSlice::new(prefix.as_bytes()));
                 slices.push(IoSlice::new(tail.as_bytes()));
             }
         }
@@ -120,7 +118,10 @@ mod tests {
     use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
+    use verso_protocol::Version;
+
     use super::*;
+    use crate::event::Rendered;
 
     #[tokio::test]
     async fn a_client_reads_frames_of_every_length() {
@@ -140,10 +141,11 @@ mod tests {
     #[tokio::test]
     async fn an_event_is_one_frame_with_its_own_number() {
         let kind = verso_proto::methods::EVENTS.iter().find(|kind| kind.name == "tick").unwrap();
-        let event = Arc::new(Rendered::new(kind, "{\"ts\":1}".to_owned()));
+        let event = Rendered::new(kind, "{\"ts\":1}".to_owned());
         let (mut server, client) = tokio::io::duplex(1 << 12);
         for seq in [7, 8] {
-            let frame = TextFrame::event(Arc::clone(&event), Version::V3, Some(seq)).unwrap();
+            let prefix = event.prefix(Version::V3, None).unwrap();
+            let frame = TextFrame::event(Numbered { prefix, seq: Some(seq), state_version: None });
             write_all(&mut server, &[frame]).await.unwrap();
         }
         let mut socket = WebSocketStream::from_raw_socket(client, Role::Client, None).await;

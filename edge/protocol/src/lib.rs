@@ -14,4 +14,4 @@ pub mod version;
 
 pub use error::{Code, ErrorShape};
 pub use object::Object;
-pub use version::{Adapter, Version};
+pub use version::{Adapter, Circumstances, Version};

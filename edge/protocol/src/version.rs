@@ -9,7 +9,7 @@ mod tests;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, Circumstances};
 
 use crate::{ErrorShape, Object};
 

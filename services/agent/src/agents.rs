@@ -12,12 +12,12 @@ use verso_proto::agent::v1::{
 };
 
 use crate::attachments;
-use crate::chat;
+use crate::chat::{self, Arriving};
 use crate::commands::Command;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::provider::{Sampling, ToolChoice, ToolSpec};
-use crate::runs::{Ended, Request, Run, Runs, StopReason, Submission, Submitted};
+use crate::runs::{Caller, Ended, Request, Run, Runs, StopReason, Submission, Submitted};
 use crate::sessions;
 use crate::store::{RunState, SessionHints};
 
@@ -35,11 +35,10 @@ pub(crate) enum Piece {
 }
 
 /// Runs a turn. `delivered` says how many of its answers the caller already has, because it had them from an earlier incarnation.
-pub(crate) async fn run(runs: &Runs, request: RunRequest, caller: Option<String>, delivered: usize) -> Result<Answers<RunResponse>, Error> {
-    let (run_id, submission) = submission(runs, request, caller).await?;
-    let submitted = match submission {
+pub(crate) async fn run(runs: &Runs, request: RunRequest, caller: Caller, delivered: usize) -> Result<Answers<RunResponse>, Error> {
+    let submitted = match submission(runs, request, caller).await? {
         Asked::Run(submission) => runs.submit(*submission).await?,
-        Asked::Reset { key, agent, hints } => Submitted::Ended(chat::reset(runs, &run_id, key, agent, hints).await?),
+        Asked::Reset(arriving) => Submitted::Ended(chat::reset(runs, arriving).await?),
     };
     Ok(match submitted {
         Submitted::New(run) => accepted_and_final(run, delivered),
@@ -70,11 +69,11 @@ fn ack(run: &Run, status: &str) -> RunResponse {
 
 enum Asked {
     Run(Box<Submission>),
-    Reset { key: SessionKey, agent: AgentId, hints: SessionHints },
+    Reset(Arriving),
 }
 
 /// Checks a request and turns it into what is to be run.
-async fn submission(runs: &Runs, request: RunRequest, caller: Option<String>) -> Result<(String, Asked), Error> {
+async fn submission(runs: &Runs, request: RunRequest, caller: Caller) -> Result<Asked, Error> {
     const METHOD: &str = "agent";
     let roster = &runs.parts.roster;
     roster.check_channel(METHOD, request.channel.as_deref())?;
@@ -86,15 +85,20 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Option<String>) ->
         _ => roster.session(METHOD, named.as_ref(), request.session_key.as_deref())?,
     };
     let images = attachments::read(request.attachments)?;
+    let party = caller.party(request.session_key.as_deref());
+    expect_session(runs, &key, request.expected_existing_session_id.as_deref()).await?;
     let hints = SessionHints {
         session_id,
         label: request.label.as_deref().map(sessions::label).transpose()?,
-        display_name: caller,
+        display_name: caller.name,
         channel: request.channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| channel != "last"),
         spawned_by: request.spawned_by,
     };
     let (message, reset) = match runs.parts.commands.parse(&request.message) {
-        Some(Command::Reset { rest }) if rest.is_empty() => return Ok((request.idempotency_key, Asked::Reset { key, agent, hints })),
+        Some(Command::Reset { rest }) if rest.is_empty() => {
+            let run_id = request.idempotency_key;
+            return Ok(Asked::Reset(Arriving { run_id, key, agent, hints, party }));
+        }
         Some(Command::Reset { rest }) => (rest, true),
         _ => (request.message, false),
     };
@@ -110,10 +114,22 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Option<String>) ->
         model: model.filter(|model| !model.trim().is_empty()),
         thinking: request.thinking,
         reset,
+        party,
         ..Request::default()
     };
     let run_id = request.idempotency_key;
-    Ok((run_id.clone(), Asked::Run(Box::new(Submission { run_id, key, agent, hints, request: run }))))
+    Ok(Asked::Run(Box::new(Submission { run_id, key, agent, hints, request: run })))
+}
+
+/// Refuses a request for a session that was begun afresh since the caller looked.
+pub(crate) async fn expect_session(runs: &Runs, key: &SessionKey, expected: Option<&str>) -> Result<(), Error> {
+    let Some(expected) = expected else { return Ok(()) };
+    match runs.parts.store.session(key).await? {
+        Some(session) if session.session_id != expected => {
+            Err(sessions::Error::OtherId { key: key.to_string(), expected: expected.to_owned() }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn by_session_id(runs: &Runs, session_id: &str, named: Option<AgentId>) -> Result<(AgentId, SessionKey), Error> {
@@ -178,6 +194,11 @@ pub(crate) fn list(runs: &Runs) -> AgentsListResponse {
         scope: if roster.naming.global { "global" } else { "per-sender" }.to_owned(),
         agents: agents.collect(),
     }
+}
+
+/// Refuses a request that names an agent that is not configured.
+pub(crate) fn known(runs: &Runs, method: &'static str, agent: Option<&str>) -> Result<(), Error> {
+    runs.parts.roster.named(method, agent).map(drop)
 }
 
 /// Runs a turn for an HTTP caller, and stops it when the caller goes away.

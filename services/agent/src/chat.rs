@@ -1,54 +1,56 @@
 //! Chat: sending into a session, reading it, stopping it, and putting words into it.
 
+mod history;
+
 use std::sync::Arc;
 
 use verso_proto::agent::v1::{
-    ChatAbortRequest, ChatAbortResponse, ChatHistoryRequest, ChatHistoryResponse, ChatInjectRequest, ChatInjectResponse, ChatMessage,
-    ChatSendRequest, ChatSendResponse, ChatStartupRequest,
+    ChatAbortRequest, ChatAbortResponse, ChatInjectRequest, ChatInjectResponse, ChatMessage, ChatSendRequest, ChatSendResponse,
 };
+use verso_proto::wire::v1::Party;
 
+use crate::agents;
 use crate::attachments;
 use crate::commands::{self, Command};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages::{self, COMMAND};
-use crate::runs::{Ended, Facts, Request, Runs, StopReason, Submission, Submitted, emit_reply, success_response};
+use crate::runs::{Caller, Ended, Facts, Request, Runs, StopReason, Submission, Submitted, emit_reply, success_response};
 use crate::sessions;
-use crate::store::{Accepted, Arrival, PageRequest, RunState, SessionHints};
+use crate::store::{Accepted, Arrival, RunState, SessionHints};
 
-/// Messages that `chat.history` returns that does not say how many.
-const HISTORY_MESSAGES_DEFAULT: usize = 200;
-
-/// The largest answer of `chat.history`, in bytes of JSON.
-const HISTORY_BYTES_MAX: usize = 6 << 20;
+pub(crate) use history::{branches, history, message, startup};
 
 /// The `model` of a message that somebody put into a transcript.
 const INJECTED_MODEL: &str = "inject";
 
 /// Sends a message into a session.
-pub(crate) async fn send(runs: &Runs, request: ChatSendRequest, caller: Option<String>) -> Result<ChatSendResponse, Error> {
+pub(crate) async fn send(runs: &Runs, request: ChatSendRequest, caller: Caller) -> Result<ChatSendResponse, Error> {
     const METHOD: &str = "chat.send";
     let (agent, key) = session(runs, METHOD, request.agent_id.as_deref(), &request.session_key)?;
     let images = attachments::read(request.attachments)?;
     if request.message.trim().is_empty() && images.is_empty() {
         return Err(Error::NothingToSend);
     }
+    agents::expect_session(runs, &key, request.session_id.as_deref()).await?;
     let run_id = request.idempotency_key;
-    let hints = SessionHints { display_name: caller, channel: Some("webchat".to_owned()), ..SessionHints::default() };
-    let (message, reset) = match runs.parts.commands.parse(&request.message) {
+    let party = caller.party(Some(&request.session_key));
+    let hints = SessionHints { display_name: caller.name, channel: Some("webchat".to_owned()), ..SessionHints::default() };
+    let interprets = request.suppress_command_interpretation != Some(true);
+    let (message, reset) = match runs.parts.commands.parse(&request.message).filter(|_| interprets) {
         Some(Command::Stop) => {
             let run_ids = runs.stop_session(&key, StopReason::Stop);
             return Ok(ChatSendResponse { ok: Some(true), aborted: Some(!run_ids.is_empty()), run_ids, ..ChatSendResponse::default() });
         }
         Some(Command::Reset { rest }) if rest.is_empty() => {
             let text = reset_text(runs).await;
-            let answered = reply(runs, Arriving { run_id: &run_id, key, agent, hints }, true, text).await?;
+            let answered = reply(runs, Arriving { run_id: run_id.clone(), key, agent, hints, party }, true, text).await?;
             return Ok(answered.response(run_id));
         }
         Some(Command::Reset { rest }) => (rest, true),
         Some(command) => {
             let text = reply_text(runs, &command, &key, &agent).await?;
-            let answered = reply(runs, Arriving { run_id: &run_id, key, agent, hints }, false, text).await?;
+            let answered = reply(runs, Arriving { run_id: run_id.clone(), key, agent, hints, party }, false, text).await?;
             return Ok(answered.response(run_id));
         }
         None => (request.message, false),
@@ -59,6 +61,7 @@ pub(crate) async fn send(runs: &Runs, request: ChatSendRequest, caller: Option<S
         timeout_ms: request.timeout_ms.and_then(|ms| u64::try_from(ms).ok()),
         thinking: request.thinking,
         reset,
+        party,
         ..Request::default()
     };
     let submitted = runs.submit(Submission { run_id: run_id.clone(), key, agent, hints, request }).await?;
@@ -72,45 +75,9 @@ pub(crate) async fn send(runs: &Runs, request: ChatSendRequest, caller: Option<S
 }
 
 /// Begins a session afresh, and says so.
-pub(crate) async fn reset(runs: &Runs, run_id: &str, key: SessionKey, agent: AgentId, hints: SessionHints) -> Result<Arc<Ended>, Error> {
+pub(crate) async fn reset(runs: &Runs, arriving: Arriving) -> Result<Arc<Ended>, Error> {
     let text = reset_text(runs).await;
-    reply(runs, Arriving { run_id, key, agent, hints }, true, text).await.map(|answered| answered.ended)
-}
-
-/// Returns the newest messages of a session, to a caller of `method`.
-pub(crate) async fn history(runs: &Runs, method: &'static str, request: ChatHistoryRequest) -> Result<ChatHistoryResponse, Error> {
-    let (_, key) = session(runs, method, request.agent_id.as_deref(), &request.session_key)?;
-    let count = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
-    let page = PageRequest {
-        messages_max: count(request.limit).unwrap_or(HISTORY_MESSAGES_DEFAULT),
-        bytes_max: count(request.max_bytes).unwrap_or(HISTORY_BYTES_MAX).min(HISTORY_BYTES_MAX),
-        offset: count(request.offset).unwrap_or(0),
-    };
-    let page = runs.parts.store.history(&key, page).await?;
-    let mut messages = page.messages;
-    if let Some(chars_max) = count(request.max_chars) {
-        messages
-            .iter_mut()
-            .flat_map(|message| &mut message.content)
-            .filter_map(|block| block.text.as_mut())
-            .for_each(|text| messages::cut(text, chars_max));
-    }
-    let thinking_level = page.session.as_ref().and_then(|session| session.thinking_level.clone());
-    Ok(ChatHistoryResponse {
-        session_key: request.session_key,
-        session_id: page.session.as_ref().map(|session| session.session_id.clone()),
-        messages,
-        thinking_level: Some(thinking_level.unwrap_or_else(|| runs.parts.thinking_default.clone())),
-        has_more: Some(page.has_more),
-        session_info: page.session.map(sessions::row),
-    })
-}
-
-/// Returns what [`history`] does, under the name by which some clients ask for it.
-pub(crate) async fn startup(runs: &Runs, request: ChatStartupRequest) -> Result<ChatHistoryResponse, Error> {
-    let ChatStartupRequest { session_key, limit, agent_id, max_bytes, max_chars, offset, session_id } = request;
-    let request = ChatHistoryRequest { session_key, limit, agent_id, max_bytes, max_chars, offset, session_id };
-    history(runs, "chat.startup", request).await
+    reply(runs, arriving, true, text).await.map(|answered| answered.ended)
 }
 
 /// Stops one run, or all runs of a session.
@@ -130,19 +97,21 @@ pub(crate) async fn inject(runs: &Runs, request: ChatInjectRequest) -> Result<Ch
     let text = label.map_or_else(|| request.message.clone(), |label| format!("[{label}]\n\n{}", request.message));
     let now_ms = runs.parts.clock.now_ms();
     let message = messages::injected(&text, INJECTED_MODEL, now_ms);
-    if !runs.parts.store.inject(&key, message.clone(), now_ms).await? {
-        return Err(Error::SessionNotFound);
-    }
+    let (session_id, position) = runs.parts.store.inject(&key, message.clone(), now_ms).await?.ok_or(Error::SessionNotFound)?;
     let message_id = format!("{:08x}", rand::random::<u32>());
-    emit_reply(&runs.parts.hub, &Runs::source(&format!("inject-{message_id}"), &key, &agent), 0, as_event(message));
+    emit_reply(&runs.parts.hub, &Runs::source(&format!("inject-{message_id}"), &key, &agent, None), 0, as_event(message.clone()));
+    sessions::events::message_added(runs, &key, &agent, (&session_id, position), message).await;
     Ok(ChatInjectResponse { ok: true, message_id })
 }
 
-struct Arriving<'a> {
-    run_id: &'a str,
-    key: SessionKey,
-    agent: AgentId,
-    hints: SessionHints,
+/// A command on its way into the journal.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    pub(crate) run_id: String,
+    pub(crate) key: SessionKey,
+    pub(crate) agent: AgentId,
+    pub(crate) hints: SessionHints,
+    pub(crate) party: Option<Party>,
 }
 
 /// How a command was answered: now, or before.
@@ -162,8 +131,8 @@ impl Answered {
 }
 
 /// Answers a command: written down like a run, so that a repeat has no effect, but without a model.
-async fn reply(runs: &Runs, arriving: Arriving<'_>, reset: bool, text: String) -> Result<Answered, Error> {
-    let Arriving { run_id, key, agent, hints } = arriving;
+async fn reply(runs: &Runs, arriving: Arriving, reset: bool, text: String) -> Result<Answered, Error> {
+    let Arriving { run_id, key, agent, hints, party } = arriving;
     let now_ms = runs.parts.clock.now_ms();
     let message = messages::injected(&text, COMMAND, now_ms);
     let facts = Facts {
@@ -176,15 +145,17 @@ async fn reply(runs: &Runs, arriving: Arriving<'_>, reset: bool, text: String) -
         pending: Vec::new(),
         error: None,
     };
-    let response = success_response(run_id, std::slice::from_ref(&message), facts);
-    let source = Runs::source(run_id, &key, &agent);
-    let arrival = Arrival { run_id: run_id.to_owned(), key, agent, request: String::new(), hints, at_ms: now_ms, opening: None };
+    let response = success_response(&run_id, std::slice::from_ref(&message), facts);
+    let source = Runs::source(&run_id, &key, &agent, party);
+    let arrival = Arrival { run_id, key: key.clone(), agent: agent.clone(), request: String::new(), hints, at_ms: now_ms, opening: None };
     let accepted = runs.parts.store.accept_answered(arrival, reset, message.clone(), response.clone()).await?;
     Ok(match accepted {
         Accepted::Known(record) => Answered { ended: Arc::new(Ended::from_record(&record)), fresh: false },
         Accepted::Denied => return Err(Error::SendDenied),
         Accepted::New(_) => {
             emit_reply(&runs.parts.hub, &source, 1, as_event(message));
+            let reason = if reset { "reset" } else { "command" };
+            sessions::events::changed(runs, &key, &agent, sessions::events::What::reason(reason)).await;
             let ended =
                 Ended { state: RunState::Ok, response, started_at_ms: Some(now_ms), at_ms: now_ms, cut_short: false, failure: None };
             Answered { ended: Arc::new(ended), fresh: true }
@@ -213,7 +184,13 @@ async fn reset_text(runs: &Runs) -> String {
 fn repeated(run_id: String, ended: &Ended) -> ChatSendResponse {
     let error = ended.error().map(str::to_owned);
     let status = if error.is_some() { "error" } else { "ok" };
-    ChatSendResponse { run_id: Some(run_id), status: Some(status.to_owned()), summary: error, ..ChatSendResponse::default() }
+    ChatSendResponse {
+        run_id: Some(run_id),
+        status: Some(status.to_owned()),
+        summary: error,
+        error_kind: ended.response.error_kind.clone(),
+        ..ChatSendResponse::default()
+    }
 }
 
 fn session(runs: &Runs, method: &'static str, agent: Option<&str>, key: &str) -> Result<(AgentId, SessionKey), Error> {

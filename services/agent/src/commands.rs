@@ -1,5 +1,7 @@
 //! Messages that are not for a model: stop words, and commands that start with a slash.
 
+use verso_proto::agent::v1::{ChatCommand, CommandArgument};
+
 /// Messages that stop whatever the session is doing.
 const STOP_WORDS: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
 
@@ -13,6 +15,38 @@ pub(crate) const HELP: &str = "Commands:\n\
 /stop — stop the current answer\n\
 /whoami — who is talking to whom\n\
 /help — this list";
+
+/// What a chat can offer: each command's name, what it does, its kind, and the argument that it takes.
+const OFFERED: [(&str, &str, &str, Option<&str>); 6] = [
+    ("help", "Show available commands.", "status", None),
+    ("status", "Show model, tokens and session.", "status", None),
+    ("whoami", "Show who is talking to whom.", "status", None),
+    ("new", "Begin the session afresh.", "session", Some("message")),
+    ("reset", "Begin the session afresh.", "session", Some("message")),
+    ("stop", "Stop the current answer.", "session", None),
+];
+
+/// Lists the commands, with their arguments if they are asked for.
+pub(crate) fn offered(with_arguments: bool) -> Vec<ChatCommand> {
+    let argument = |name: &str| CommandArgument {
+        name: name.to_owned(),
+        description: "What the model is told then".to_owned(),
+        r#type: "string".to_owned(),
+        ..CommandArgument::default()
+    };
+    let command = |(name, description, category, takes): &(&str, &str, &str, Option<&str>)| ChatCommand {
+        name: (*name).to_owned(),
+        native_name: None,
+        text_aliases: vec![format!("/{name}")],
+        description: (*description).to_owned(),
+        category: Some((*category).to_owned()),
+        source: "native".to_owned(),
+        scope: "text".to_owned(),
+        accepts_args: takes.is_some(),
+        args: takes.filter(|_| with_arguments).into_iter().map(argument).collect(),
+    };
+    OFFERED.iter().map(command).collect()
+}
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]

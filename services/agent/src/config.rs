@@ -75,6 +75,8 @@ pub(crate) struct Defaults {
     pub(crate) user_timezone: Option<String>,
     /// How much a model should think. Default: `off`.
     pub(crate) thinking_default: Option<String>,
+    /// Whether a session is told of every tool call: `on` or `off`. Default: `off`.
+    pub(crate) verbose_default: Option<String>,
     /// The most context, in tokens, that any model is given. Default: its own window.
     pub(crate) context_tokens: Option<u64>,
     /// The smallest window, in tokens, with which a model of another host is asked. Default: 16000.

@@ -3,6 +3,7 @@
 mod automation;
 mod cron;
 mod inbound;
+mod newer;
 mod reports;
 mod skills;
 
@@ -35,7 +36,7 @@ use verso_proto::agent::v1::{
 use crate::agents::{self, Piece};
 use crate::error::Error;
 use crate::models::access;
-use crate::runs::Runs;
+use crate::runs::{Caller, Runs};
 use crate::{Service, chat, sessions, summary};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -48,6 +49,7 @@ impl Service {
         let reports = Arc::new(reports::Adapter { runs: self.runs.clone() });
         Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit))
             .add_service(skills::server(&self.runs))
+            .add_service(newer::server(&self.runs))
             .add_service(ModelAccessServer::from_arc(Arc::clone(&reports)))
             .add_service(UsageReportsServer::from_arc(Arc::clone(&reports)))
             .add_service(TtsServer::from_arc(reports))
@@ -172,8 +174,9 @@ fn refusal(error: Error) -> Status {
     if error.passes() { Status::unavailable(error.to_string()) } else { status(error) }
 }
 
-/// Returns what the caller is called, for sessions that have no name yet.
-fn caller<T>(request: &Request<T>) -> Option<String> {
-    let principal = principal::principal(request)?;
-    principal.display_name.or(Some(principal.client_id)).filter(|name| !name.trim().is_empty())
+/// Returns who asks.
+fn caller<T>(request: &Request<T>) -> Caller {
+    let Some(principal) = principal::principal(request) else { return Caller::default() };
+    let name = principal.display_name.or(Some(principal.client_id)).filter(|name| !name.trim().is_empty());
+    Caller { name, conn_id: Some(principal.conn_id).filter(|conn_id| !conn_id.is_empty()) }
 }

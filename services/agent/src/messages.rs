@@ -1,6 +1,8 @@
 //! Transcript messages: how they are made and read.
 
-use verso_proto::agent::v1::{ChatMessage, ContentBlock, MessageUsage, Usage};
+use verso_proto::agent::v1::{ChatMessage, ContentBlock, MessagePlace, MessageUsage, Usage};
+
+use crate::store::Placed;
 
 /// The stop reason of a message that no model wrote.
 pub(crate) const INJECTED: &str = "injected";
@@ -99,6 +101,22 @@ pub(crate) fn injected(text: &str, model: &str, at_ms: i64) -> ChatMessage {
 /// Returns an assistant's message as events show it: words and time only.
 pub(crate) fn shown(text: &str, at_ms: i64) -> ChatMessage {
     ChatMessage { role: "assistant".to_owned(), content: vec![text_block(text)], timestamp_ms: Some(at_ms), ..ChatMessage::default() }
+}
+
+/// Names a message: by its transcript, and its place in it.
+pub(crate) fn id(session_id: &str, position: i64) -> String {
+    format!("{session_id}.{position}")
+}
+
+/// Reads the place of a message in the transcript `session_id` from its id.
+pub(crate) fn position(session_id: &str, id: &str) -> Option<i64> {
+    id.strip_prefix(session_id)?.strip_prefix('.')?.parse().ok()
+}
+
+/// Returns a message that says where it stands.
+pub(crate) fn with_place(session_id: &str, placed: Placed) -> ChatMessage {
+    let place = MessagePlace { id: id(session_id, placed.position), seq: placed.position + 1 };
+    ChatMessage { place: Some(place), ..placed.message }
 }
 
 /// Returns the words of a message.

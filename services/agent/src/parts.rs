@@ -37,6 +37,9 @@ const ARCHIVE: &str = "archive";
 /// How much a model thinks, unless somebody says otherwise.
 const THINKING_DEFAULT: &str = "off";
 
+/// Whether a session is told of every tool call, unless somebody says otherwise.
+const VERBOSE_DEFAULT: &str = "off";
+
 /// What every part of the service works with.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -60,6 +63,7 @@ pub(crate) struct Parts {
     /// How long a run may take that does not say.
     pub(crate) run_timeout: Duration,
     pub(crate) thinking_default: String,
+    pub(crate) verbose_default: String,
     pub(crate) up_since_ms: i64,
     pub(crate) skills: Shelf,
     pub(crate) toolbox: Toolbox,
@@ -93,6 +97,7 @@ impl Parts {
             zone,
             run_timeout: Duration::from_secs(defaults.run_timeout_seconds()),
             thinking_default: defaults.thinking_default.clone().unwrap_or_else(|| THINKING_DEFAULT.to_owned()),
+            verbose_default: defaults.verbose_default.clone().unwrap_or_else(|| VERBOSE_DEFAULT.to_owned()),
             up_since_ms: context.clock.now_ms(),
             skills: Shelf::new(&context.config, &context.env, &context.state_dir)?,
             toolbox: Toolbox::open(context, tasks)?,

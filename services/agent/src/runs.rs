@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use verso_kit::CancellationToken;
 use verso_kit::tasks::Tasks;
 use verso_kit::trace;
+use verso_proto::wire::v1::Party;
 
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
@@ -38,6 +39,22 @@ pub(crate) struct Runs {
     active: Arc<Mutex<HashMap<String, Arc<Run>>>>,
     /// Counts the runs that arrived, for those who wait for one that is not there yet.
     arrivals: watch::Sender<u64>,
+}
+
+/// Who asks for something.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// What the caller is called, for sessions that have no name yet.
+    pub(crate) name: Option<String>,
+    /// The connection.
+    pub(crate) conn_id: Option<String>,
+}
+
+impl Caller {
+    /// Returns the caller as one who calls the session `session_key`.
+    pub(crate) fn party(&self, session_key: Option<&str>) -> Option<Party> {
+        Some(Party { conn_id: self.conn_id.clone()?, session_key: session_key.unwrap_or_default().to_owned() })
+    }
 }
 
 /// A run that somebody asks for.
@@ -97,7 +114,10 @@ impl Runs {
             let known = self.find(&submission.run_id);
             let Some(run) = known else { break };
             match run.settled_arrival().await {
-                Phase::Accepted => return Ok(Submitted::InFlight(run)),
+                Phase::Accepted => {
+                    run.emitter.join(submission.request.party);
+                    return Ok(Submitted::InFlight(run));
+                }
                 Phase::Ended(ended) | Phase::Known(ended) => return Ok(Submitted::Ended(ended)),
                 Phase::Left => return Err(Error::Restarting),
                 // Neither is in the table any more: this one may try.
@@ -181,20 +201,41 @@ impl Runs {
     }
 
     /// Returns whose events a run's are.
-    pub(crate) fn source(run_id: &str, key: &SessionKey, agent: &AgentId) -> Source {
+    pub(crate) fn source(run_id: &str, key: &SessionKey, agent: &AgentId, party: Option<Party>) -> Source {
         Source {
             run_id: run_id.to_owned(),
             key: key.clone(),
             agent: agent.clone(),
             traceparent: trace::current().to_string(),
             quiet: false,
+            party,
         }
+    }
+
+    /// Returns the ids of a session's runs that are under way.
+    pub(crate) fn active_in(&self, key: &SessionKey) -> Vec<String> {
+        let mut runs = self.of_session(key);
+        runs.sort_by(|a, b| (a.accepted_at_ms, &a.id).cmp(&(b.accepted_at_ms, &b.id)));
+        runs.into_iter().map(|run| run.id.clone()).collect()
+    }
+
+    /// Returns the keys of the sessions in which something runs.
+    pub(crate) fn active_sessions(&self) -> Vec<String> {
+        self.active().values().map(|run| run.key.to_string()).collect()
+    }
+
+    /// Returns the runs of a session that wait for their turn, and since when.
+    pub(crate) fn waiting_in(&self, key: &SessionKey) -> Vec<(String, i64)> {
+        let mut runs = self.of_session(key);
+        runs.retain(|run| run.started_at_ms.get().is_none());
+        runs.sort_by(|a, b| (a.accepted_at_ms, &a.id).cmp(&(b.accepted_at_ms, &b.id)));
+        runs.into_iter().map(|run| (run.id.clone(), run.accepted_at_ms)).collect()
     }
 
     /// Puts a new run into the table and starts its task, which nobody's impatience can end.
     fn enter(&self, submission: Submission) -> Result<Arc<Run>, Error> {
         let place = self.parts.lanes.join(&submission.key)?;
-        let source = Self::source(&submission.run_id, &submission.key, &submission.agent);
+        let source = Self::source(&submission.run_id, &submission.key, &submission.agent, submission.request.party.clone());
         let heartbeat = submission.request.heartbeat.clone();
         let source = Source { quiet: heartbeat.is_some(), ..source };
         let context = trace::current();

@@ -161,7 +161,7 @@ impl Node for Service {
         self.registry.announce(conn_id.clone(), node).await.map_err(|error| self.failed(error))?;
         self.told.linked(&noted);
         if connected {
-            let audience = Audience { conn_ids: vec![conn_id] };
+            let audience = Audience { conn_ids: vec![conn_id], ..Audience::default() };
             self.hub.emit_with(VoiceWakeChanged { triggers: self.voice.get() }, |meta| meta.audience = Some(audience));
         } else {
             self.invokes.left(&conn_id);
@@ -218,7 +218,8 @@ impl Node for Service {
     async fn node_event(&self, request: Request<NodeEventRequest>) -> Reply<NodeEventResponse> {
         let from = principal(&request).unwrap_or_default();
         let NodeEventRequest { event, payload, payload_json } = request.into_inner();
-        let listener = Listener { agent: &self.agent, approvals: &self.approvals, invokes: &self.invokes, told: &self.told };
+        let listener =
+            Listener { agent: &self.agent, approvals: &self.approvals, invokes: &self.invokes, told: &self.told, hub: &self.hub };
         let effect = listener.take(&from, &event, told(payload, payload_json)).await;
         debug!(node = from.device_id, event, effect = ?effect, "node event");
         let (handled, reason) = match effect {
@@ -252,7 +253,7 @@ impl Node for Service {
         let asked_by = self.approvals.resolve(&id, &decision, by.clone()).map_err(status)?;
         // A node that asked may have a new connection by now.
         if let Some((conn_id, _)) = asked_by.and_then(|node_id| self.registry.link(&node_id)) {
-            let audience = Audience { conn_ids: vec![conn_id] };
+            let audience = Audience { conn_ids: vec![conn_id], ..Audience::default() };
             self.hub.emit_with(self.approvals.resolution(&id, &decision, by), |meta| meta.audience = Some(audience));
         }
         reply(ExecApprovalResolveResponse { ok: true })

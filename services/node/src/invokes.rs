@@ -124,7 +124,7 @@ impl Invokes {
         }
         let timeout_ms = request.timeout_ms.unwrap_or(WAIT_MS).clamp(0, WAIT_MS_MAX);
         let cancel = InvokeCancel { invoke_id: id.clone(), node_id };
-        let audience = Audience { conn_ids: vec![conn_id] };
+        let audience = Audience { conn_ids: vec![conn_id], ..Audience::default() };
         self.send(id, &asked, request, timeout_ms);
         let unheard = Unheard { hub: &self.hub, audience, cancel: Some(cancel) };
         let ended = place.wait(Duration::from_millis(timeout_ms.unsigned_abs())).await;
@@ -151,7 +151,7 @@ impl Invokes {
             idempotency_key: request.idempotency_key,
             session_key: request.session_key,
         };
-        let audience = Audience { conn_ids: vec![asked.conn_id.clone()] };
+        let audience = Audience { conn_ids: vec![asked.conn_id.clone()], ..Audience::default() };
         self.hub.emit_with(invocation, |meta| meta.audience = Some(audience));
     }
 
@@ -177,7 +177,7 @@ impl Invokes {
         let Some(asked) = self.pending.about(&chunk.invoke_id).filter(|asked| asked.node_id == chunk.node_id) else { return Ok(false) };
         chunk.idempotency_key = asked.idempotency_key;
         if let Some(follower) = asked.follower {
-            self.hub.emit_with(chunk, |meta| meta.audience = Some(Audience { conn_ids: vec![follower] }));
+            self.hub.emit_with(chunk, |meta| meta.audience = Some(Audience { conn_ids: vec![follower], ..Audience::default() }));
         }
         Ok(true)
     }
@@ -190,7 +190,7 @@ impl Invokes {
         let asked = self.pending.find(|asked| asked.node_id == input.node_id && asked.idempotency_key == idempotency_key);
         let Some((id, asked)) = asked else { return Ok(false) };
         input.id = id;
-        self.hub.emit_with(input, |meta| meta.audience = Some(Audience { conn_ids: vec![asked.conn_id] }));
+        self.hub.emit_with(input, |meta| meta.audience = Some(Audience { conn_ids: vec![asked.conn_id], ..Audience::default() }));
         Ok(true)
     }
 

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
+use verso_kit::events::Hub;
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::agent::v1::{RunRequest, WakeRequest};
-use verso_proto::node::v1::ExecQuestion;
+use verso_proto::node::v1::{ChatFollowed, Event, ExecQuestion};
 use verso_proto::wire::v1::Principal;
 
 use crate::approvals::Approvals;
@@ -47,6 +48,7 @@ pub(crate) struct Listener<'a> {
     pub(crate) approvals: &'a Approvals,
     pub(crate) invokes: &'a Invokes,
     pub(crate) told: &'a Told,
+    pub(crate) hub: &'a Hub<Event>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,6 +56,12 @@ pub(crate) struct Listener<'a> {
 struct Transcript {
     text: String,
     session_key: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Chat {
+    session_key: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,9 +156,19 @@ impl Listener<'_> {
                 Effect::Handled
             }
             "exec.started" | "exec.finished" | "exec.denied" => self.exec(node_id, event, payload).await,
+            "chat.subscribe" => self.follow(from, payload, true),
+            "chat.unsubscribe" => self.follow(from, payload, false),
             "node.host.stats" => Effect::Ignored("unreadable payload".to_owned()),
             _ => Effect::Ignored("unknown event".to_owned()),
         }
+    }
+
+    /// Tells the edge whose events the node wants: it holds the node's connection, and forgets this with it.
+    fn follow(&self, from: &Principal, payload: Value, follows: bool) -> Effect {
+        let Some(Chat { session_key }) = read(payload) else { return unreadable() };
+        let Some(session_key) = given(Some(session_key)) else { return unreadable() };
+        self.hub.emit(ChatFollowed { conn_id: from.conn_id.clone(), session_key, follows });
+        Effect::Handled
     }
 
     async fn voice(&self, from: &Principal, payload: Value) -> Effect {

@@ -19,6 +19,7 @@ use verso_protocol::{Adapter, ErrorShape, Version, validation};
 use super::{Refusal, hello};
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::journal::Resume;
 use crate::outlet::Outlet;
 use crate::request_facts::Facts;
 
@@ -134,10 +135,12 @@ impl Attempt<'_> {
         let announced = hello::announcements(&self.request, &identity.auth, &principal, self.facts, gateway.context.clock.now_ms());
         gateway.roster.add(&conn_id, announced.clone());
         trace::scope(TraceContext::generate(), announce_presence(gateway, announced.presence)).await;
-        let outlet = Arc::new(Outlet::new(conn_id, peer, principal).admitted_by(identity.method));
+        let outlet = Outlet::new(conn_id, peer, principal).admitted_by(identity.method).reading(&self.request.caps);
+        let outlet = Arc::new(outlet);
         let greeting = hello::response(gateway, &outlet, identity.auth, self.facts);
         outlet.respond(hello::frame(frame_id, self.version, &greeting), &gateway.limits);
-        gateway.connections.add(Arc::clone(&outlet));
+        let resume = self.request.resume.clone().map(Resume::from);
+        gateway.connections.add(Arc::clone(&outlet), resume.as_ref(), &gateway.limits);
         if let Some(device_id) = &outlet.device_id {
             gateway.devices.saw(device_id, "connect");
         }

@@ -4,7 +4,7 @@ use verso_proto::Json;
 use verso_proto::edge::v1::{
     AttachmentPolicy, ConnectRequest, ConnectResponse, Features, GrantedAuth, Policy, ServerInfo, Snapshot, StringList,
 };
-use verso_proto::methods::EVENTS;
+use verso_proto::methods::{EVENTS, Scope};
 use verso_proto::node::v1::{AnnounceRequest as NodeAnnounce, NodeInfo};
 use verso_proto::presence::v1::{AnnounceRequest as PresenceAnnounce, Entry};
 use verso_proto::wire::v1::Principal;
@@ -34,7 +34,7 @@ pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, fa
         }),
         features: Some(Features {
             methods: Gateway::listed_methods(),
-            events: EVENTS.iter().map(|kind| kind.name.to_owned()).collect(),
+            events: EVENTS.iter().filter(|kind| kind.scope != Scope::Unspecified).map(|kind| kind.name.to_owned()).collect(),
             capabilities: Some(StringList::default()),
         }),
         snapshot: Some(Snapshot {

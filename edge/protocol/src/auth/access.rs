@@ -104,9 +104,10 @@ fn applies(rule: &DynamicScopeRule, params: Option<&RawValue>) -> bool {
 
 /// Whether a peer may see an event of this kind.
 pub const fn may_receive(peer: Peer, kind: &EventKind) -> bool {
-    match peer.role {
-        PeerRole::Node => kind.nodes,
-        PeerRole::Operator => peer.scopes.holds(kind.scope),
+    match (peer.role, kind.scope) {
+        (_, Scope::Unspecified) => false,
+        (PeerRole::Node, _) => kind.nodes,
+        (PeerRole::Operator, scope) => peer.scopes.holds(scope),
     }
 }
 

@@ -10,6 +10,15 @@ use super::table::{ERRORS, EVENTS, Edit, ErrorRow, RESPONSES, Row, WORDINGS};
 use crate::object::Builder;
 use crate::{Code, ErrorShape, Object};
 
+/// What an event's rendering depends on besides its payload and the version.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Circumstances<'a> {
+    /// Whether the session asks for the details of its runs.
+    pub verbose: bool,
+    /// The session's key as the reader has written it, a JSON text.
+    pub alias: Option<&'a str>,
+}
+
 /// The differences between the widest form of every message and one protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adapter {
@@ -42,16 +51,27 @@ impl Adapter {
 
     /// The payload of a response of `method`, a JSON text.
     pub fn response<'a>(self, method: &str, payload: &'a str) -> Cow<'a, str> {
-        self.edited(RESPONSES, method, payload)
+        self.edited(RESPONSES, method, payload, None)
     }
 
     /// The payload of the event `name`; none if this version's clients do not get it.
-    pub fn event<'a>(self, name: &str, payload: &'a str) -> Option<Cow<'a, str>> {
+    pub fn event<'a>(self, name: &str, payload: &'a str, circumstances: Circumstances<'_>) -> Option<Cow<'a, str>> {
         let suppressed = self.rows(EVENTS, name).any(|row| match row.edit {
-            Edit::Suppress(values) => lookup(payload, row.path).is_some_and(|value| values.contains(&value)),
+            Edit::Suppress(values) => says(payload, row.path, values),
+            Edit::Verbose(values) => !circumstances.verbose && says(payload, row.path, values),
             _ => false,
         });
-        if suppressed { None } else { Some(self.edited(EVENTS, name, payload)) }
+        if suppressed { None } else { Some(self.edited(EVENTS, name, payload, circumstances.alias)) }
+    }
+
+    /// Whether only those get the event who started what it is about.
+    pub fn for_starters(self, name: &str, payload: &str) -> bool {
+        self.rows(EVENTS, name).any(|row| matches!(row.edit, Edit::Starters(values) if says(payload, row.path, values)))
+    }
+
+    /// Whether readers of the event `name` may each have their own key of its session.
+    pub fn takes_alias(self, name: &str) -> bool {
+        self.rows(EVENTS, name).any(|row| matches!(row.edit, Edit::Alias))
     }
 
     /// An error as this version's clients know it.
@@ -83,20 +103,21 @@ impl Adapter {
             return None;
         }
         let object = Object::parse(payload)?;
+        let code = if object.get("errorKind") == Some("\"timeout\"") { Code::AgentTimeout } else { Code::Unavailable };
         (object.get("status")? == "\"error\"")
-            .then(|| ErrorShape::new(Code::Unavailable, object.text("summary").unwrap_or_else(|| "run failed".to_owned())))
+            .then(|| ErrorShape::new(code, object.text("summary").unwrap_or_else(|| "run failed".to_owned())))
     }
 
     fn rows<'t>(self, table: &'t [Row], name: &str) -> impl Iterator<Item = &'t Row> {
         table.iter().filter(move |row| row.version == self.version && row.name == name)
     }
 
-    fn edited<'a>(self, table: &[Row], name: &str, payload: &'a str) -> Cow<'a, str> {
+    fn edited<'a>(self, table: &[Row], name: &str, payload: &'a str, alias: Option<&str>) -> Cow<'a, str> {
         let edits: Vec<_> = self.rows(table, name).map(|row| (row.path, row.edit)).collect();
         if edits.is_empty() {
             return Cow::Borrowed(payload);
         }
-        rewrite(payload, &edits).map_or(Cow::Borrowed(payload), Cow::Owned)
+        rewrite(payload, &edits, alias).map_or(Cow::Borrowed(payload), Cow::Owned)
     }
 }
 
@@ -105,10 +126,14 @@ fn lookup<'a>(text: &'a str, path: &str) -> Option<&'a str> {
     path.split('.').try_fold(text, |text, name| Object::parse(text)?.get(name))
 }
 
+fn says(payload: &str, path: &str, values: &[&str]) -> bool {
+    lookup(payload, path).is_some_and(|value| values.contains(&value))
+}
+
 /// Applies edits at dotted paths, to every element of an array on the way; none if nothing changed. Values off the paths are copied as text.
-fn rewrite(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
+fn rewrite(text: &str, edits: &[(&str, Edit)], alias: Option<&str>) -> Option<String> {
     if text.starts_with('[') {
-        return rewrite_each(text, edits);
+        return rewrite_each(text, edits, alias);
     }
     let object = Object::parse(text)?;
     let mut out = Builder::with_capacity(text.len());
@@ -119,22 +144,26 @@ fn rewrite(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
         for (path, edit) in edits {
             match path.split_once('.') {
                 Some((head, rest)) if head == name => below.push((rest, *edit)),
-                None if *path == name => kept = kept.and_then(|value| edit.apply(value)),
+                None if *path == name => {
+                    let beside = matches!(edit, Edit::DropBeside(name, text) if object.get(name) == Some(text));
+                    kept = kept.filter(|_| !beside).and_then(|value| edit.apply(value, alias));
+                    below.extend(edit.members());
+                }
                 _ => {}
             }
         }
         changed |= kept != Some(value);
         let Some(kept) = kept else { continue };
-        let inner = if below.is_empty() { None } else { rewrite(kept, &below) };
+        let inner = if below.is_empty() { None } else { rewrite(kept, &below, alias) };
         changed |= inner.is_some();
         out.member(name, inner.as_deref().unwrap_or(kept));
     }
     changed.then(|| out.finish())
 }
 
-fn rewrite_each(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
+fn rewrite_each(text: &str, edits: &[(&str, Edit)], alias: Option<&str>) -> Option<String> {
     let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-    let rewritten: Vec<_> = elements.iter().map(|element| rewrite(element.get(), edits)).collect();
+    let rewritten: Vec<_> = elements.iter().map(|element| rewrite(element.get(), edits, alias)).collect();
     if rewritten.iter().all(Option::is_none) {
         return None;
     }
@@ -143,12 +172,21 @@ fn rewrite_each(text: &str, edits: &[(&str, Edit)]) -> Option<String> {
 }
 
 impl Edit {
-    fn apply(self, value: &str) -> Option<&str> {
+    fn apply<'a>(self, value: &'a str, alias: Option<&'a str>) -> Option<&'a str> {
         match self {
             Self::Drop => None,
             Self::DropUnless(member) => Object::parse(value)?.get(member).map(|_| value),
             Self::Replace { from, to } if value == from => Some(to),
-            Self::Replace { .. } | Self::Suppress(_) => Some(value),
+            Self::Alias => Some(alias.unwrap_or(value)),
+            Self::DropBeside(..) | Self::Replace { .. } | Self::Suppress(_) | Self::Verbose(_) | Self::Starters(_) | Self::DropAll(_) => {
+                Some(value)
+            }
         }
+    }
+
+    /// What happens to the members of the object at the path.
+    fn members<'a>(self) -> impl Iterator<Item = (&'a str, Self)> {
+        let dropped: &'static [&'static str] = if let Self::DropAll(members) = self { members } else { &[] };
+        dropped.iter().map(|member| (*member, Self::Drop))
     }
 }

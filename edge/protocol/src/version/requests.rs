@@ -14,8 +14,12 @@ pub(super) struct Row {
 }
 
 /// The methods. All others are passed on as they are.
-pub(super) static REQUESTS: &[Row] =
-    &[Row { method: "cron.add", complete: job }, Row { method: "cron.update", complete: patch }, Row { method: "cron.run", complete: run }];
+pub(super) static REQUESTS: &[Row] = &[
+    Row { method: "cron.add", complete: job },
+    Row { method: "cron.update", complete: patch },
+    Row { method: "cron.run", complete: run },
+    Row { method: "sessions.list", complete: page },
+];
 
 /// A whole job: unwrapped, with what it does not say.
 fn job(version: Version, members: &mut Members) {
@@ -54,6 +58,13 @@ fn patch(_: Version, members: &mut Members) {
 fn run(version: Version, members: &mut Members) {
     if version == V3 {
         members.entry("wait").or_insert(Value::Bool(true));
+    }
+}
+
+/// Clients of 3 get every session unless they say how many.
+fn page(version: Version, members: &mut Members) {
+    if version != V3 {
+        members.entry("limit").or_insert_with(|| 100.into());
     }
 }
 

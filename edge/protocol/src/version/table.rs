@@ -25,7 +25,53 @@ pub(super) enum Edit {
     Replace { from: &'static str, to: &'static str },
     /// The event is not sent at all when the member is one of these JSON texts.
     Suppress(&'static [&'static str]),
+    /// The event is sent only if its session asks for details, when the member is one of these JSON texts.
+    Verbose(&'static [&'static str]),
+    /// The event is sent only to those who started what it is about and can read it, when the member is one of these JSON texts.
+    Starters(&'static [&'static str]),
+    /// The member is left out when the one beside it, of this name, is this JSON text.
+    DropBeside(&'static str, &'static str),
+    /// The object, or each object of the list, goes without these members.
+    DropAll(&'static [&'static str]),
+    /// The session's key as the reader has written it.
+    Alias,
 }
+
+/// What protocol 4 tells of a session beyond protocol 3.
+const ROW_OF_4: &[&str] = &[
+    "agentId",
+    "classification",
+    "isMain",
+    "isBackground",
+    "chatType",
+    "archived",
+    "pinned",
+    "unread",
+    "icon",
+    "color",
+    "category",
+    "createdAt",
+    "lastInteractionAt",
+    "status",
+    "startedAt",
+    "endedAt",
+    "runtimeMs",
+    "lastRunId",
+    "lastRunError",
+    "hasActiveRun",
+    "activeRunIds",
+    "thinkingLevels",
+    "thinkingOptions",
+    "thinkingDefault",
+    "totalTokensFresh",
+    "visibility",
+    "sharingRole",
+    "snapshotAt",
+    "spawnedBy",
+];
+
+/// What protocol 4 tells of a new session beyond protocol 3.
+const DEFAULTS_OF_4: &[&str] = &["thinkingLevels", "thinkingOptions", "thinkingDefault", "modelSelectionTarget"];
 
 /// One difference in errors.
 #[derive(Debug)]
@@ -63,6 +109,8 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V4, "connect", "canvasHostUrl"),
     drop(V3, "agent", "sessionKey"),
     drop(V3, "agent", "agentId"),
+    drop(V3, "agent", "errorKind"),
+    drop(V3, "chat.send", "errorKind"),
     Row { version: V3, name: "agent", path: "status", edit: Edit::Replace { from: "\"in_flight\"", to: "\"accepted\"" } },
     drop(V3, "config.get", "includedPaths"),
     drop(V3, "config.get", "sourceConfig"),
@@ -72,6 +120,12 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V3, "config.get", "appliedConfigHash"),
     drop(V3, "chat.history", "hasMore"),
     drop(V3, "chat.history", "sessionInfo"),
+    drop(V3, "chat.history", "totalMessages"),
+    drop(V3, "chat.history", "nextOffset"),
+    drop(V3, "chat.history", "pendingInputs"),
+    drop(V3, "chat.history", "defaults"),
+    drop(V3, "chat.history", "verboseLevel"),
+    drop(V3, "chat.history", "messages.__openclaw"),
     drop(V4, "chat.history", "thinkingLevel"),
     drop(V4, "chat.startup", "thinkingLevel"),
     drop(V3, "device.token.rotate", "tokenDelivery"),
@@ -131,12 +185,25 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V3, "cron.runs", "limit"),
     drop(V3, "cron.runs", "hasMore"),
     drop(V3, "cron.runs", "nextOffset"),
+    drop(V3, "sessions.list", "totalCount"),
+    drop(V3, "sessions.list", "limitApplied"),
+    drop(V3, "sessions.list", "nextOffset"),
+    drop(V3, "sessions.list", "hasMore"),
+    drop(V3, "sessions.list", "owners"),
+    Row { version: V3, name: "sessions.list", path: "defaults", edit: Edit::DropAll(DEFAULTS_OF_4) },
+    Row { version: V3, name: "sessions.list", path: "sessions", edit: Edit::DropAll(ROW_OF_4) },
 ];
 
 /// Differences in the payloads of events.
 pub(super) static EVENTS: &[Row] = &[
     drop(V3, "agent", "agentId"),
     drop(V3, "agent", "sessionId"),
+    drop(V3, "agent", "isHeartbeat"),
+    // The older gateways speak of a session as the client did; a client compares that with what it asked for.
+    Row { version: V3, name: "agent", path: "sessionKey", edit: Edit::Alias },
+    Row { version: V3, name: "agent", path: "stream", edit: Edit::Verbose(&["\"tool\""]) },
+    // Others get `session.tool`.
+    Row { version: V4, name: "agent", path: "stream", edit: Edit::Starters(&["\"tool\""]) },
     Row {
         version: V3,
         name: "agent",
@@ -155,6 +222,8 @@ pub(super) static EVENTS: &[Row] = &[
     // Phases of a lifecycle that 3 does not have; no other stream uses these words.
     Row { version: V3, name: "agent", path: "data.phase", edit: Edit::Suppress(&["\"model\"", "\"finishing\""]) },
     drop(V3, "chat", "agentId"),
+    Row { version: V3, name: "chat", path: "stopReason", edit: Edit::DropBeside("state", "\"final\"") },
+    Row { version: V3, name: "chat", path: "sessionKey", edit: Edit::Alias },
     drop(V3, "chat", "deltaText"),
     drop(V3, "chat", "replace"),
     Row { version: V3, name: "chat", path: "state", edit: Edit::Suppress(&["\"status\""]) },

@@ -7,6 +7,9 @@ use super::table::{ERRORS, EVENTS, Edit, RESPONSES, Row};
 use super::*;
 use crate::Code;
 
+/// The circumstances in which nothing is held back.
+const VERBOSE: Circumstances<'static> = Circumstances { verbose: true, alias: None };
+
 /// A payload with `value` at `path` and neighbours on each level. One of them is what keeps `auth` in a hello.
 fn at(path: &str, value: &Value) -> Value {
     path.rsplit('.').fold(value.clone(), |below, name| json!({"deviceToken": {"kept": [1.50]}, name: below, "after": null}))
@@ -62,6 +65,74 @@ fn holds(row: &Row, render: &dyn Fn(Version, &str) -> Option<String>) {
             let unrelated = at(row.path, &json!("unrelated"));
             check(row.version, &unrelated, Some(&unrelated));
         }
+        Edit::DropAll(members) => {
+            let with = |members: &[&str]| {
+                let members = members.iter().map(|member| ((*member).to_owned(), json!(1)));
+                let all: serde_json::Map<_, _> = members.chain([("kept".to_owned(), json!(2))]).collect();
+                at(row.path, &Value::Object(all))
+            };
+            check(row.version, &with(members), Some(&with(&[])));
+            check(other(row.version), &with(members), Some(&with(members)));
+        }
+        Edit::DropBeside(name, text) => {
+            let given = json!({name: parsed(text), row.path: "x", "z": 1});
+            check(row.version, &given, Some(&json!({name: parsed(text), "z": 1})));
+            check(other(row.version), &given, Some(&given));
+            let unrelated = json!({name: "unrelated", row.path: "x", "z": 1});
+            check(row.version, &unrelated, Some(&unrelated));
+        }
+        // What these depend on is not in the payload: they have tests of their own.
+        Edit::Verbose(_) | Edit::Starters(_) | Edit::Alias => {}
+    }
+}
+
+#[test]
+fn only_newer_clients_get_a_page_unless_they_ask_for_one() {
+    let list = |version, params: &str| {
+        let params = serde_json::value::RawValue::from_string(params.to_owned()).unwrap();
+        Adapter::new(version).request("sessions.list", Some(&params)).map(|params| parsed(params.get()))
+    };
+    assert_eq!(list(Version::V4, "{}"), Some(json!({"limit": 100})));
+    assert_eq!(list(Version::V4, r#"{"limit":7}"#), Some(json!({"limit": 7})));
+    assert_eq!(list(Version::V3, "{}"), Some(json!({})));
+}
+
+#[test]
+fn a_session_has_the_name_that_the_reader_gave_it() {
+    for row in EVENTS.iter().filter(|row| matches!(row.edit, Edit::Alias)) {
+        let given = at(row.path, &json!("agent:main:main")).to_string();
+        let named = Circumstances { alias: Some("\"main\""), ..Circumstances::default() };
+        let render = |version, circumstances| parsed(&Adapter::new(version).event(row.name, &given, circumstances).unwrap());
+        assert_eq!(render(row.version, named), at(row.path, &json!("main")));
+        assert_eq!(render(row.version, Circumstances::default()), parsed(&given));
+        assert_eq!(render(other(row.version), named), parsed(&given));
+        assert!(Adapter::new(row.version).takes_alias(row.name) && !Adapter::new(other(row.version)).takes_alias(row.name));
+    }
+}
+
+#[test]
+fn details_go_to_sessions_that_ask_for_them_and_to_those_who_started_the_run() {
+    for row in EVENTS {
+        match row.edit {
+            Edit::Verbose(values) => {
+                for value in values {
+                    let given = at(row.path, &parsed(value)).to_string();
+                    let shown =
+                        |version, verbose| Adapter::new(version).event(row.name, &given, Circumstances { verbose, alias: None }).is_some();
+                    assert!(shown(row.version, true) && !shown(row.version, false) && shown(other(row.version), false));
+                }
+            }
+            Edit::Starters(values) => {
+                for value in values {
+                    let given = at(row.path, &parsed(value)).to_string();
+                    assert!(Adapter::new(row.version).for_starters(row.name, &given));
+                    assert!(!Adapter::new(other(row.version)).for_starters(row.name, &given));
+                }
+                let unrelated = at(row.path, &json!("unrelated")).to_string();
+                assert!(!Adapter::new(row.version).for_starters(row.name, &unrelated));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -75,7 +146,7 @@ fn every_row_for_responses_holds() {
 #[test]
 fn every_row_for_events_holds() {
     for row in EVENTS {
-        holds(row, &|version, text| Adapter::new(version).event(row.name, text).map(Cow::into_owned));
+        holds(row, &|version, text| Adapter::new(version).event(row.name, text, VERBOSE).map(Cow::into_owned));
     }
 }
 
@@ -105,7 +176,7 @@ fn every_row_names_a_method_of_the_contract() {
 #[test]
 fn values_off_the_path_keep_their_text() {
     let payload = r#"{"runId":"r", "data": {"n": 1.0e3,"x":"\u00e9"},"agentId":"main"}"#;
-    assert_eq!(Adapter::for_version(3).event("agent", payload).unwrap(), r#"{"runId":"r","data":{"n": 1.0e3,"x":"\u00e9"}}"#);
+    assert_eq!(Adapter::for_version(3).event("agent", payload, VERBOSE).unwrap(), r#"{"runId":"r","data":{"n": 1.0e3,"x":"\u00e9"}}"#);
 }
 
 #[test]
@@ -143,6 +214,8 @@ fn a_run_that_ended_badly_is_a_failed_response() {
     let adapter = Adapter::for_version(4);
     let error = adapter.failure("agent", r#"{"runId":"r","status":"error","summary":"no model"}"#).unwrap();
     assert_eq!((error.code, error.message.as_ref()), (Code::Unavailable, "no model"));
+    let late = adapter.failure("agent", r#"{"runId":"r","status":"error","summary":"late","errorKind":"timeout"}"#).unwrap();
+    assert_eq!(late.code, Code::AgentTimeout);
     assert!(adapter.failure("agent", r#"{"runId":"r","status":"ok"}"#).is_none());
     assert!(
         adapter.failure("agent.wait", r#"{"runId":"r","status":"error"}"#).is_none(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use verso_proto::agent::v1::{ChatMessage, Usage};
+use verso_proto::agent::v1::{ChatMessage, RunResponse, Usage};
 
 use super::emitter::StopReason;
 use super::run::{Ended, Facts, Phase, Request, Run, failure_response, success_response};
@@ -13,10 +13,17 @@ use crate::error::Error;
 use crate::lanes::{Place, Turn};
 use crate::messages::{self, Author};
 use crate::models::Model;
+use crate::sessions::{self, events::What};
 use crate::store::{self, Accepted, Arrival, Finish, Head, Opening, RunState, TokenCounts};
 
 /// How long a run takes that says it has no limit.
 const UNLIMITED: Duration = Duration::from_hours(30 * 24);
+
+/// The level at which a session is told of every tool call.
+const VERBOSE: &str = "on";
+
+/// What clients read of a run that took too long.
+const TIMEOUT: &str = "timeout";
 
 /// A run in the journal, on its way to its turn.
 pub(super) enum Accession {
@@ -48,6 +55,9 @@ pub(super) async fn arrive(runs: Runs, run: Arc<Run>, submission: Submission, mu
     let phase = match written {
         Ok(Accepted::New(head)) => {
             run.set_phase(Phase::Accepted);
+            if head.is_none() {
+                sessions::events::changed(&runs, &run.key, &run.agent, What::reason("send")).await;
+            }
             let accession = match (turn, head) {
                 (Some(turn), Some(head)) => Accession::Begun(turn, head),
                 _ => Accession::Waiting(place),
@@ -113,7 +123,10 @@ async fn begin(runs: &Runs, run: &Run, request: &Request, accession: Accession) 
         }
     };
     let started_at_ms = *run.started_at_ms.get_or_init(|| head.started_at_ms);
-    run.emitter.started(&head.session.session_id, started_at_ms);
+    let verbose = head.session.verbose_level.as_deref().unwrap_or(&runs.parts.verbose_default) == VERBOSE;
+    run.emitter.started(&head.session.session_id, verbose, started_at_ms);
+    let user = (!run.recovered).then(|| messages::user(&request.message, &request.images, run.accepted_at_ms));
+    sessions::events::run_began(runs, run, &head, user);
     Ok((turn, head))
 }
 
@@ -135,6 +148,7 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     let finish = finish(runs, run, head, &outcome, now_ms);
     let error = finish.response.summary.clone().filter(|_| finish.state == RunState::Error);
     let (mut state, mut response) = (finish.state, finish.response.clone());
+    let (session_id, added) = (finish.session_id.clone(), finish.messages.clone());
     let saved = runs.parts.store.finish(finish).await;
     let unsaved = match &saved {
         // Somebody else goes on with this run, and says how it ends.
@@ -143,7 +157,7 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
             tracing::error!(run = run.id, error = error as &dyn std::error::Error, "the end of a run could not be saved");
             Some(format!("the reply could not be saved: {error}"))
         }
-        Ok(()) => None,
+        Ok(_) => None,
     };
     if let Some(unsaved) = &unsaved {
         (state, response) = (RunState::Error, failure_response(&run.id, unsaved, None));
@@ -161,6 +175,8 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
         _ => None,
     };
     run.set_phase(Phase::Ended(Arc::new(Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure })));
+    let added = saved.ok().flatten().map_or_else(Vec::new, |first| (first..).zip(added).collect());
+    sessions::events::run_ended(runs, run, &session_id, added).await;
 }
 
 fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms: i64) -> Finish {
@@ -205,7 +221,8 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
         Outcome::TimedOut(limit) => {
             added.extend(partial(run, &model, "aborted", now_ms));
             let error = format!("the run was stopped because it took longer than {} s", limit.as_secs_f64());
-            (RunState::Error, failure_response(&run.id, &error, None))
+            let response = failure_response(&run.id, &error, None);
+            (RunState::Error, RunResponse { error_kind: Some(TIMEOUT.to_owned()), ..response })
         }
     };
     // Without a beginning there is no transcript to add to.

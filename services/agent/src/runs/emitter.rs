@@ -7,16 +7,21 @@ use tokio::time::Instant;
 use verso_kit::clock::Clock;
 use verso_kit::events::Hub;
 use verso_proto::Json;
-use verso_proto::agent::v1::{AgentEvent, AgentEventData, ChatEvent, Event};
+use verso_proto::agent::v1::{AgentEvent, AgentEventData, ChatEvent, Event, SessionToolEvent};
+use verso_proto::wire::v1::{Audience, EventMeta, Party};
 
 use super::throttle::{Throttle, Verdict};
 use crate::keys::{AgentId, SessionKey};
 use crate::messages;
 use crate::reply;
+use crate::sessions::topics;
 
 /// Events that one attempt of a run may emit: the next attempt's numbers begin above, so that they never go back for a client
 /// that stayed connected.
 const SEQ_PER_ATTEMPT: i64 = 1_000_000;
+
+/// Callers that can join one run.
+const JOINED_MAX: usize = 32;
 
 /// Between two messages of one run.
 const MESSAGE_SEPARATOR: &str = "\n\n";
@@ -52,6 +57,17 @@ pub(crate) struct Source {
     pub(crate) traceparent: String,
     /// Nobody asked: the words are not shown as chat.
     pub(crate) quiet: bool,
+    /// Who started it.
+    pub(crate) party: Option<Party>,
+}
+
+impl Source {
+    /// Says whose event it is, and for whom it matters.
+    fn mark(&self, meta: &mut EventMeta) {
+        meta.traceparent.clone_from(&self.traceparent);
+        self.key.as_str().clone_into(&mut meta.session_key);
+        meta.parties.extend(self.party.clone());
+    }
 }
 
 /// Emits the events of one run.
@@ -70,6 +86,10 @@ struct State {
     mode: Mode,
     seq: i64,
     session_id: Option<String>,
+    /// Those who joined it, besides the one that started it.
+    joined: Vec<Party>,
+    /// Whether the session wants to be told of every tool call.
+    verbose: bool,
     /// Everything that the run has said.
     text: String,
     /// Where the current message begins in it.
@@ -97,6 +117,8 @@ impl Emitter {
             mode: Mode::Open,
             seq: earlier.saturating_mul(SEQ_PER_ATTEMPT),
             session_id: None,
+            joined: Vec::new(),
+            verbose: false,
             text: String::new(),
             message_start: 0,
             chat_shown: 0,
@@ -106,10 +128,21 @@ impl Emitter {
         Self { hub, clock, source, state: Mutex::new(state), progress: watch::Sender::new(0) }
     }
 
-    /// Says that the run has begun.
-    pub(crate) fn started(&self, session_id: &str, at_ms: i64) {
+    /// Adds somebody who has asked for the same run.
+    pub(crate) fn join(&self, party: Option<Party>) {
+        let Some(party) = party else { return };
+        let mut state = self.state();
+        let known = self.source.party.iter().chain(&state.joined).any(|known| known.conn_id == party.conn_id);
+        if !known && state.joined.len() < JOINED_MAX {
+            state.joined.push(party);
+        }
+    }
+
+    /// Says that the run has begun. `verbose`: its session wants to be told of every tool call.
+    pub(crate) fn started(&self, session_id: &str, verbose: bool, at_ms: i64) {
         let mut state = self.state();
         state.session_id = Some(session_id.to_owned());
+        state.verbose = verbose;
         self.agent(
             &mut state,
             "lifecycle",
@@ -165,7 +198,7 @@ impl Emitter {
     /// Says that a tool is being called.
     pub(crate) fn tool_started(&self, call_id: &str, name: &str, arguments: &Json) {
         let data = AgentEventData { phase: Some("start".to_owned()), args: Some(arguments.clone()), ..tool(call_id, name) };
-        self.agent(&mut self.state(), "tool", data);
+        self.tool(data);
     }
 
     /// Says how far a tool is.
@@ -178,7 +211,7 @@ impl Emitter {
     pub(crate) fn tool_ended(&self, call_id: &str, name: &str, result: Json, is_error: bool) {
         let data =
             AgentEventData { phase: Some("result".to_owned()), result: Some(result), is_error: Some(is_error), ..tool(call_id, name) };
-        self.agent(&mut self.state(), "tool", data);
+        self.tool(data);
     }
 
     /// Claims the end of the run for its outcome: from here on it cannot be stopped. Returns whether it was not stopped before.
@@ -203,7 +236,7 @@ impl Emitter {
         let text = reply::visible(&state.text);
         let message = (!text.is_empty()).then(|| messages::shown(&text, at_ms));
         if !self.source.quiet {
-            self.chat(&state, ChatEvent { message, ..self.chat_event(&state, "final") });
+            self.chat(&state, ChatEvent { message, stop_reason: Some("stop".to_owned()), ..self.chat_event(&state, "final") });
         }
         state.mode = Mode::Closed;
     }
@@ -274,7 +307,7 @@ impl Emitter {
         };
         state.chat_shown = state.text.len();
         self.hub.emit_with(event, |meta| {
-            meta.traceparent.clone_from(&self.source.traceparent);
+            self.mark(state, meta);
             // The next delta, or the final, holds all of it again.
             meta.droppable = true;
         });
@@ -294,13 +327,42 @@ impl Emitter {
             ts_ms: self.clock.now_ms(),
             agent_id: Some(self.source.agent.to_string()),
             session_id: state.session_id.clone(),
+            is_heartbeat: Some(false),
         };
-        self.hub.emit_with(event, |meta| meta.traceparent.clone_from(&self.source.traceparent));
+        self.hub.emit_with(event, |meta| self.mark(state, meta));
+    }
+
+    /// Tells those who started the run of a tool call, and those who only watch its session.
+    fn tool(&self, data: AgentEventData) {
+        let mut state = self.state();
+        if state.mode == Mode::Closed {
+            return;
+        }
+        self.agent(&mut state, "tool", data.clone());
+        let event = SessionToolEvent {
+            run_id: self.source.run_id.clone(),
+            session_key: self.source.key.to_string(),
+            stream: "tool".to_owned(),
+            data: Some(data),
+            seq: state.seq,
+            ts_ms: self.clock.now_ms(),
+        };
+        self.hub.emit_with(event, |meta| {
+            self.mark(&state, meta);
+            let topics = vec![topics::SESSIONS.to_owned(), topics::session(&self.source.key)];
+            meta.audience = Some(Audience { topics, without_parties: true, ..Audience::default() });
+        });
+    }
+
+    fn mark(&self, state: &State, meta: &mut EventMeta) {
+        self.source.mark(meta);
+        meta.parties.extend_from_slice(&state.joined);
+        meta.verbose = state.verbose;
     }
 
     fn chat(&self, state: &State, event: ChatEvent) {
         debug_assert_eq!(event.seq, state.seq, "a chat event has the number of the agent event that it derives from");
-        self.hub.emit_with(event, |meta| meta.traceparent.clone_from(&self.source.traceparent));
+        self.hub.emit_with(event, |meta| self.mark(state, meta));
     }
 
     fn chat_event(&self, state: &State, name: &str) -> ChatEvent {
@@ -330,7 +392,7 @@ pub(crate) fn emit_reply(hub: &Hub<Event>, source: &Source, seq: i64, message: v
         agent_id: Some(source.agent.to_string()),
         ..ChatEvent::default()
     };
-    hub.emit_with(event, |meta| meta.traceparent.clone_from(&source.traceparent));
+    hub.emit_with(event, |meta| source.mark(meta));
 }
 
 fn tool(call_id: &str, name: &str) -> AgentEventData {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use verso_kit::trace::{self, TraceContext};
+use verso_proto::wire::v1::Party;
 
 use super::drive::{self, Accession};
 use super::run::{Request, Run, failure_response};
@@ -43,7 +44,7 @@ impl Runs {
             };
             match (request, place) {
                 (Some(request), Some(place)) => self.resume(&record, request, Accession::Waiting(place)),
-                _ => self.close(record, now_ms).await?,
+                (request, _) => self.close(record, request.and_then(|request| request.party), now_ms).await?,
             }
         }
         Ok(())
@@ -53,7 +54,7 @@ impl Runs {
         tracing::info!(run = record.run_id, session = %record.key, attempt = record.attempt + 1, "run is taken up again");
         let agent = AgentId::normalize(&record.agent_id);
         let context = TraceContext::generate();
-        let emitter = self.emitter(record, &agent, context);
+        let emitter = self.emitter(record, request.party.clone(), context);
         let run = Run::recovered(record.run_id.clone(), record.key.clone(), agent, emitter, record.accepted_at_ms);
         let run = Arc::new(run.by_itself(request.heartbeat.clone()));
         self.insert(&run);
@@ -65,9 +66,9 @@ impl Runs {
         self.tasks.spawn("resumed run", trace::scope(context, work));
     }
 
-    async fn close(&self, record: RunRecord, now_ms: i64) -> Result<(), Error> {
+    async fn close(&self, record: RunRecord, party: Option<Party>, now_ms: i64) -> Result<(), Error> {
         tracing::warn!(run = record.run_id, session = %record.key, attempt = record.attempt, "run was interrupted and is closed");
-        let emitter = self.emitter(&record, &AgentId::normalize(&record.agent_id), TraceContext::generate());
+        let emitter = self.emitter(&record, party, TraceContext::generate());
         let finish = Finish {
             response: failure_response(&record.run_id, INTERRUPTED, None),
             run_id: record.run_id,
@@ -88,13 +89,14 @@ impl Runs {
         Ok(())
     }
 
-    fn emitter(&self, record: &RunRecord, agent: &AgentId, context: TraceContext) -> Emitter {
+    fn emitter(&self, record: &RunRecord, party: Option<Party>, context: TraceContext) -> Emitter {
         let source = super::Source {
             run_id: record.run_id.clone(),
             key: record.key.clone(),
-            agent: agent.clone(),
+            agent: AgentId::normalize(&record.agent_id),
             traceparent: context.to_string(),
             quiet: record.run_id.starts_with("heartbeat-"),
+            party,
         };
         Emitter::new(self.parts.hub.clone(), self.parts.clock.clone(), source, record.attempt + 1)
     }

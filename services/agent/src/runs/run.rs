@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use verso_kit::CancellationToken;
 use verso_proto::agent::v1::{AgentMeta, ChatMessage, Payload, PendingToolCall, RunError, RunMeta, RunResponse, RunResult, Usage};
+use verso_proto::wire::v1::Party;
 
 use super::emitter::{Emitter, StopReason};
 use crate::error::Error;
@@ -40,6 +41,9 @@ pub(crate) struct Request {
     pub(crate) heartbeat: Option<HeartbeatTurn>,
     /// Whether the sender has the owner's authority. What a heartbeat, a job or a webhook causes never has.
     pub(crate) sender_is_owner: bool,
+    /// The connection that asks, and how it calls the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) party: Option<Party>,
 }
 
 /// What is particular to a turn that nobody asked for.

@@ -70,6 +70,9 @@ pub enum Error {
         /// What the caller expected.
         expected: String,
     },
+    /// Nothing says what is to be stopped.
+    #[error("key or runId is required")]
+    NothingToAbort,
     /// A main session stays.
     #[error("Cannot delete the main session ({0}).")]
     MainSession(String),

@@ -5,7 +5,7 @@ use verso_proto::agent::v1::{
     SessionsResolveRequest, SessionsResolveResponse,
 };
 
-use super::{Error, label, listed_row, session};
+use super::{Error, label, row, session};
 use crate::keys::AgentId;
 use crate::messages;
 use crate::runs::Runs;
@@ -80,7 +80,7 @@ pub(crate) async fn describe(runs: &Runs, request: SessionsDescribeRequest) -> R
         limit: 1,
         ..Filter::default()
     };
-    Ok(SessionsDescribeResponse { session: runs.parts.store.sessions(filter).await?.pop().map(listed_row) })
+    Ok(SessionsDescribeResponse { session: runs.parts.store.sessions(filter).await?.pop().map(|listed| row(runs, listed)) })
 }
 
 /// Returns the last words of several sessions.

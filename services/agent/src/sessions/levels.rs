@@ -71,10 +71,12 @@ pub(super) fn thinking(raw: &str, model: &str) -> Result<String, Error> {
         let known = XHIGH_MODELS.contains(&model);
         return if known { Ok(XHIGH.to_owned()) } else { Err(Error::ThinkingUnsupported { models: XHIGH_MODELS.join(", ") }) };
     }
-    find(&THINKING, raw).map(str::to_owned).ok_or_else(|| {
-        let values: Vec<&str> = THINKING.iter().map(|(value, _)| *value).chain(XHIGH_MODELS.contains(&model).then_some(XHIGH)).collect();
-        Error::InvalidSetting { name: "thinkingLevel", values: values.join("|") }
-    })
+    find(&THINKING, raw).map(str::to_owned).ok_or_else(|| Error::InvalidSetting { name: "thinkingLevel", values: offered(model).join("|") })
+}
+
+/// Returns how hard a model can be asked to think.
+pub(super) fn offered(model: &str) -> Vec<&'static str> {
+    THINKING.iter().map(|(value, _)| *value).chain(XHIGH_MODELS.contains(&model).then_some(XHIGH)).collect()
 }
 
 /// Returns the level that a model can be asked for: a session keeps its level when its model changes.

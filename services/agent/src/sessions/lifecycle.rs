@@ -9,7 +9,7 @@ use verso_proto::agent::v1::{
 };
 
 use super::entry::entry;
-use super::{Error, session};
+use super::{Error, events, session};
 use crate::keys::AgentId;
 use crate::runs::Runs;
 use crate::store::{Archive, Changed, Deleted};
@@ -31,6 +31,7 @@ pub(crate) async fn reset(runs: &Runs, request: SessionsResetRequest) -> Result<
     let Changed::Done(session) = changed else {
         return Err(Error::OtherId { key: key.to_string(), expected: expected.unwrap_or_default() }.into());
     };
+    events::changed(runs, &key, &agent, events::What::reason("reset")).await;
     let entry = SessionEntry { system_sent: Some(false), aborted_last_run: Some(false), ..entry(*session) };
     Ok(SessionsResetResponse { ok: true, key: key.to_string(), entry: Some(entry) })
 }
@@ -61,7 +62,10 @@ pub(crate) async fn delete(runs: &Runs, request: SessionsDeleteRequest) -> Resul
         end = Some(cut.end);
     }
     match runs.parts.store.delete(&key, &found.session_id, end).await? {
-        Deleted::Done => Ok(response(true, archived)),
+        Deleted::Done => {
+            events::changed(runs, &key, &agent, events::What::reason("delete")).await;
+            Ok(response(true, archived))
+        }
         Deleted::Missing => Ok(response(false, Vec::new())),
         Deleted::Busy => Err(Error::StillActive(key.to_string()).into()),
     }
@@ -85,6 +89,7 @@ pub(crate) async fn compact(runs: &Runs, request: SessionsCompactRequest) -> Res
     }
     let kept = i64::try_from(kept_max).unwrap_or(i64::MAX);
     runs.parts.store.cut(&key, &found.session_id, cut.end - kept, runs.parts.clock.now_ms()).await?;
+    events::changed(runs, &key, &agent, events::What::reason("compact")).await;
     Ok(SessionsCompactResponse { compacted: true, archived: Some(path), kept: Some(kept), ..unchanged })
 }
 

@@ -5,7 +5,7 @@ use verso_proto::wire::v1::NullableString;
 
 use super::entry::entry;
 use super::levels::{self, Choice};
-use super::{Error, session};
+use super::{Error, events, session};
 use crate::keys::{AgentId, SessionKey};
 use crate::runs::Runs;
 use crate::store::{Changed, Setting};
@@ -29,7 +29,10 @@ pub(crate) fn label(raw: &str) -> Result<String, crate::Error> {
 /// Changes settings of a session, which is made if there is none. All of them are checked before the first one counts.
 pub(crate) async fn patch(runs: &Runs, request: SessionsPatchRequest) -> Result<SessionsPatchResponse, crate::Error> {
     let (agent, key) = session(runs, "sessions.patch", request.agent_id.as_deref(), &request.key)?;
+    let now_ms = runs.parts.clock.now_ms();
+    crate::agents::expect_session(runs, &key, request.expected_session_id.as_deref()).await?;
     let mut changes = choices(&request)?;
+    changes.extend(marks(&request, now_ms)?);
     if let Some(change) = request.label {
         changes.push((Setting::Label, change.value.as_deref().map(label).transpose()?));
     }
@@ -44,12 +47,13 @@ pub(crate) async fn patch(runs: &Runs, request: SessionsPatchRequest) -> Result<
         changes.push((Setting::ThinkingLevel, level));
     }
     let clears_parent = changes.contains(&(Setting::SpawnedBy, None));
-    let session = match runs.parts.store.patch(&key, &agent, changes, runs.parts.clock.now_ms()).await? {
+    let session = match runs.parts.store.patch(&key, &agent, changes, now_ms).await? {
         Changed::Done(session) => *session,
         Changed::LabelInUse(label) => return Err(Error::LabelInUse(label).into()),
         Changed::ParentKnown if clears_parent => return Err(Error::ParentCleared.into()),
         Changed::ParentKnown | Changed::OtherId => return Err(Error::ParentChanged.into()),
     };
+    events::changed(runs, &key, &agent, events::What::reason("patch")).await;
     let name = session.model_override().or(runs.parts.roster.get(&agent).model);
     let resolved = runs.parts.catalog.known(name.as_deref());
     Ok(SessionsPatchResponse {
@@ -78,6 +82,23 @@ fn choices(request: &SessionsPatchRequest) -> Result<Changes, Error> {
         if let Some(change) = change {
             changes.push((setting, change.value.as_deref().map(|raw| choice.read(raw)).transpose()?));
         }
+    }
+    Ok(changes)
+}
+
+/// Reads how the user keeps order among sessions.
+fn marks(request: &SessionsPatchRequest, now_ms: i64) -> Result<Changes, Error> {
+    let mut changes = Vec::new();
+    for (setting, since) in [(Setting::Archived, request.archived), (Setting::Pinned, request.pinned)] {
+        changes.extend(since.map(|set| (setting, set.then(|| now_ms.to_string()))));
+    }
+    changes.extend(request.unread.map(|unread| (Setting::Unread, unread.then(|| "1".to_owned()))));
+    for (name, setting, change) in [
+        ("icon", Setting::Icon, &request.icon),
+        ("color", Setting::Color, &request.color),
+        ("category", Setting::Category, &request.category),
+    ] {
+        changes.extend(named(name, setting, change.clone())?);
     }
     Ok(changes)
 }

@@ -25,6 +25,14 @@ pub(crate) enum Setting {
     SpawnedBy,
     SendPolicy,
     GroupActivation,
+    /// A time in milliseconds, as the two that follow.
+    Archived,
+    Pinned,
+    Unread,
+    Icon,
+    Color,
+    Category,
+    DisplayName,
 }
 
 impl Setting {
@@ -46,6 +54,13 @@ impl Setting {
             Self::SpawnedBy => "spawned_by",
             Self::SendPolicy => "send_policy",
             Self::GroupActivation => "group_activation",
+            Self::Archived => "archived_at_ms",
+            Self::Pinned => "pinned_at_ms",
+            Self::Unread => "unread",
+            Self::Icon => "icon",
+            Self::Color => "color",
+            Self::Category => "category",
+            Self::DisplayName => "display_name",
         }
     }
 }

@@ -35,7 +35,7 @@ impl RunState {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         match text {
             "accepted" => Self::Accepted,
             "running" => Self::Running,
@@ -160,7 +160,8 @@ impl Store {
     }
 
     /// Ends a run: its messages, its session's counts and its answer, all at once.
-    pub(crate) async fn finish(&self, finish: Finish) -> Result<()> {
+    /// Returns where the first of its messages stands; none if the run had ended before.
+    pub(crate) async fn finish(&self, finish: Finish) -> Result<Option<i64>> {
         self.write(move |connection| end(connection, &finish)).await
     }
 
@@ -279,22 +280,23 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
     Ok(Head { session, position, started_at_ms: run.started_at_ms.unwrap_or(at_ms), user })
 }
 
-fn end(connection: &Connection, finish: &Finish) -> Result<()> {
+fn end(connection: &Connection, finish: &Finish) -> Result<Option<i64>> {
     let changed = connection
         .prepare_cached(
             "UPDATE runs SET state = ?2, response = ?3, ended_at_ms = ?4, request = NULL WHERE run_id = ?1 AND ended_at_ms IS NULL",
         )?
         .execute(params![finish.run_id, finish.state.as_str(), serde_json::to_string(&finish.response)?, finish.at_ms])?;
     // A run ends once: what came first counts.
+    let mut first = None;
     if changed == 1 {
-        transcript::append(connection, &finish.session_id, Some(&finish.run_id), &finish.messages, finish.at_ms)?;
+        first = Some(transcript::append(connection, &finish.session_id, Some(&finish.run_id), &finish.messages, finish.at_ms)?);
         usage::record(connection, finish)?;
         sessions::turn_ended(connection, &finish.key, finish.state == RunState::Aborted, &finish.tokens, finish.at_ms)?;
         if let Some(updated_at_ms) = finish.unchanged_since_ms {
             sessions::set_updated(connection, &finish.key, updated_at_ms)?;
         }
     }
-    Ok(())
+    Ok(first)
 }
 
 fn load(connection: &Connection, run_id: &str) -> Result<Option<RunRecord>> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::{Error, Fence, Result, events};
 
 /// Each step brings the schema one version further; `user_version` counts those that were made. Steps are never changed.
-const MIGRATIONS: [&str; 4] = [FIRST, SETTINGS, USAGE, events::TABLES];
+const MIGRATIONS: [&str; 5] = [FIRST, SETTINGS, USAGE, events::TABLES, MARKS];
 
 const FIRST: &str = "
     CREATE TABLE fence (
@@ -105,6 +105,17 @@ const USAGE: &str = "
         cache_write INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX usage_by_time ON usage (at_ms);
+";
+
+/// How a user keeps order among sessions, and a way to a session's newest run.
+const MARKS: &str = "
+    ALTER TABLE sessions ADD COLUMN archived_at_ms INTEGER;
+    ALTER TABLE sessions ADD COLUMN pinned_at_ms INTEGER;
+    ALTER TABLE sessions ADD COLUMN unread INTEGER;
+    ALTER TABLE sessions ADD COLUMN icon TEXT;
+    ALTER TABLE sessions ADD COLUMN color TEXT;
+    ALTER TABLE sessions ADD COLUMN category TEXT;
+    CREATE INDEX runs_by_session ON runs (session_key, accepted_at_ms DESC);
 ";
 
 /// How long a connection waits for another process that holds the file.

@@ -1,18 +1,16 @@
 //! The table of sessions.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
-use verso_proto::agent::v1::ChatMessage;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Result, Store};
 use crate::keys::{AgentId, SessionKey};
-use crate::messages::text_of;
 
 /// The columns of a [`SessionRecord`], in its order.
-const COLUMNS: &str = "key, agent_id, session_id, updated_at_ms, label, display_name, channel, thinking_level, verbose_level, \
+pub(super) const COLUMNS: &str = "key, agent_id, session_id, updated_at_ms, label, display_name, channel, thinking_level, verbose_level, \
                        system_sent, aborted_last_run, input_tokens, output_tokens, total_tokens, context_tokens, model_provider, model, \
                        spawned_by, reasoning_level, response_usage, elevated_level, exec_host, exec_security, exec_ask, exec_node, \
-                       provider_override, model_override, send_policy, group_activation";
+                       provider_override, model_override, send_policy, group_activation, \
+                       created_at_ms, archived_at_ms, pinned_at_ms, unread, icon, color, category";
 
 /// One session.
 #[derive(Debug, Clone)]
@@ -31,6 +29,8 @@ pub(crate) struct SessionRecord {
     pub(crate) aborted_last_run: bool,
     pub(crate) tokens: TokenCounts,
     pub(crate) settings: Settings,
+    pub(crate) created_at_ms: i64,
+    pub(crate) marks: Marks,
 }
 
 impl SessionRecord {
@@ -58,6 +58,17 @@ pub(crate) struct Settings {
     pub(crate) group_activation: Option<String>,
 }
 
+/// How a user keeps order among sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) archived_at_ms: Option<i64>,
+    pub(crate) pinned_at_ms: Option<i64>,
+    pub(crate) unread: bool,
+    pub(crate) icon: Option<String>,
+    pub(crate) color: Option<String>,
+    pub(crate) category: Option<String>,
+}
+
 /// What the last turn of a session cost, and who answered it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TokenCounts {
@@ -82,36 +93,6 @@ pub(crate) struct SessionHints {
     pub(crate) spawned_by: Option<String>,
 }
 
-/// Which sessions to list.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    pub(crate) key: Option<String>,
-    pub(crate) session_id: Option<String>,
-    pub(crate) agent_id: Option<String>,
-    pub(crate) label: Option<String>,
-    pub(crate) spawned_by: Option<String>,
-    /// Part of a key, label, display name or session id, in any case.
-    pub(crate) search: Option<String>,
-    /// Not updated since then: left out.
-    pub(crate) updated_since_ms: Option<i64>,
-    /// Keys that are left out.
-    pub(crate) without: Vec<&'static str>,
-    /// Whether to read the first thing that the user said.
-    pub(crate) titles: bool,
-    /// Whether to read the last message.
-    pub(crate) last_messages: bool,
-    pub(crate) limit: usize,
-    pub(crate) offset: usize,
-}
-
-/// A session in a list, with what was asked for about its transcript.
-#[derive(Debug, Clone)]
-pub(crate) struct Listed {
-    pub(crate) session: SessionRecord,
-    pub(crate) first_user_text: Option<String>,
-    pub(crate) last_text: Option<String>,
-}
-
 impl Store {
     /// Reads a session.
     pub(crate) async fn session(&self, key: &SessionKey) -> Result<Option<SessionRecord>> {
@@ -127,11 +108,6 @@ impl Store {
             Ok(connection.prepare_cached(&sql)?.query_row([session_id], read).optional()?)
         })
         .await
-    }
-
-    /// Lists sessions, the newest first.
-    pub(crate) async fn sessions(&self, filter: Filter) -> Result<Vec<Listed>> {
-        self.read(move |connection| list(connection, &filter)).await
     }
 
     /// Counts the sessions of each agent.
@@ -229,64 +205,7 @@ pub(super) fn set_updated(connection: &Connection, key: &SessionKey, at_ms: i64)
     Ok(())
 }
 
-fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Listed>> {
-    let (conditions, mut values) = conditions(filter);
-    let sql = format!("SELECT {COLUMNS} FROM sessions WHERE {conditions} ORDER BY updated_at_ms DESC, key LIMIT ? OFFSET ?");
-    values.push(Value::Integer(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
-    values.push(Value::Integer(i64::try_from(filter.offset).unwrap_or(i64::MAX)));
-    let mut statement = connection.prepare_cached(&sql)?;
-    let sessions = statement.query_map(params_from_iter(values), read)?.collect::<Result<Vec<_>, _>>()?;
-    sessions.into_iter().map(|session| describe(connection, session, filter)).collect()
-}
-
-fn conditions(filter: &Filter) -> (String, Vec<Value>) {
-    let (mut conditions, mut values) = (vec!["1"], Vec::new());
-    let mut also = |condition: &'static str, value: Value| {
-        conditions.push(condition);
-        values.push(value);
-    };
-    for key in &filter.without {
-        also("key <> ?", Value::Text((*key).to_owned()));
-    }
-    for (condition, text) in [
-        ("key = ?", &filter.key),
-        ("session_id = ?", &filter.session_id),
-        ("agent_id = ?", &filter.agent_id),
-        ("label = ?", &filter.label),
-        ("spawned_by = ?", &filter.spawned_by),
-    ] {
-        if let Some(text) = text {
-            also(condition, Value::Text(text.clone()));
-        }
-    }
-    if let Some(since_ms) = filter.updated_since_ms {
-        also("updated_at_ms >= ?", Value::Integer(since_ms));
-    }
-    if let Some(search) = &filter.search {
-        let part = "instr(lower(key || char(10) || coalesce(label, '') || char(10) || coalesce(display_name, '') || char(10) || session_id), ?) > 0";
-        also(part, Value::Text(search.to_lowercase()));
-    }
-    (conditions.join(" AND "), values)
-}
-
-fn describe(connection: &Connection, session: SessionRecord, filter: &Filter) -> Result<Listed> {
-    let read_text = |wanted: bool, sql: &str| -> Result<Option<String>> {
-        if !wanted {
-            return Ok(None);
-        }
-        let found: Option<String> = connection.prepare_cached(sql)?.query_row([&session.session_id], |row| row.get(0)).optional()?;
-        let message: Option<ChatMessage> = found.map(|text| serde_json::from_str(&text)).transpose()?;
-        Ok(message.map(|message| text_of(&message)).filter(|text| !text.is_empty()))
-    };
-    let first_user_text = read_text(
-        filter.titles,
-        "SELECT message FROM entries WHERE session_id = ?1 AND json_extract(message, '$.role') = 'user' ORDER BY position LIMIT 1",
-    )?;
-    let last_text = read_text(filter.last_messages, "SELECT message FROM entries WHERE session_id = ?1 ORDER BY position DESC LIMIT 1")?;
-    Ok(Listed { session, first_user_text, last_text })
-}
-
-fn read(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
     Ok(SessionRecord {
         key: SessionKey::stored(row.get_ref(0)?.as_str()?),
         agent_id: row.get(1)?,
@@ -320,6 +239,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
             model_override: row.get(26)?,
             send_policy: row.get(27)?,
             group_activation: row.get(28)?,
+        },
+        created_at_ms: row.get(29)?,
+        marks: Marks {
+            archived_at_ms: row.get(30)?,
+            pinned_at_ms: row.get(31)?,
+            unread: row.get::<_, Option<bool>>(32)?.unwrap_or(false),
+            icon: row.get(33)?,
+            color: row.get(34)?,
+            category: row.get(35)?,
         },
     })
 }

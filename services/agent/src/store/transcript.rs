@@ -31,6 +31,15 @@ pub(crate) struct Page {
     pub(crate) messages: Vec<ChatMessage>,
     /// Whether there are older ones.
     pub(crate) has_more: bool,
+    /// How many the transcript has.
+    pub(crate) total: i64,
+}
+
+/// A message and where it stands in its transcript, counted from 0.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) position: i64,
+    pub(crate) message: ChatMessage,
 }
 
 impl Store {
@@ -41,8 +50,12 @@ impl Store {
             let Some(session) = sessions::load(connection, &key)? else { return Ok(Page::default()) };
             let newest = next_position(connection, &session.session_id)?;
             let before = newest - i64::try_from(request.offset).unwrap_or(i64::MAX);
-            let (messages, has_more) = newest_before(connection, &session.session_id, before, request)?;
-            Ok(Page { session: Some(session), messages, has_more })
+            let (placed, has_more) = newest_before(connection, &session.session_id, before, request)?;
+            let oldest = connection.prepare_cached("SELECT min(position) FROM entries WHERE session_id = ?1")?;
+            let oldest: Option<i64> = { oldest }.query_row([&session.session_id], |row| row.get(0))?;
+            let total = oldest.map_or(0, |oldest| newest - oldest);
+            let messages = placed.into_iter().map(|placed| messages::with_place(&session.session_id, placed)).collect();
+            Ok(Page { session: Some(session), messages, has_more, total })
         })
         .await
     }
@@ -50,17 +63,29 @@ impl Store {
     /// Reads what a model may be shown of a transcript: the newest messages before `position`.
     pub(crate) async fn window(&self, session_id: &str, position: i64, request: PageRequest) -> Result<Vec<ChatMessage>> {
         let session_id = session_id.to_owned();
-        self.read(move |connection| Ok(newest_before(connection, &session_id, position, request)?.0)).await
+        let placed = self.read(move |connection| Ok(newest_before(connection, &session_id, position, request)?.0)).await?;
+        Ok(placed.into_iter().map(|placed| placed.message).collect())
     }
 
-    /// Appends a message to the transcript of a session that exists. Returns whether it does.
-    pub(crate) async fn inject(&self, key: &SessionKey, message: ChatMessage, at_ms: i64) -> Result<bool> {
+    /// Reads one message of a session's transcript, pictures and all.
+    pub(crate) async fn message(&self, session_id: &str, position: i64) -> Result<Option<ChatMessage>> {
+        let session_id = session_id.to_owned();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT message FROM entries WHERE session_id = ?1 AND position = ?2")?;
+            let text: Option<String> = statement.query_row(params![session_id, position], |row| row.get(0)).optional()?;
+            Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+        })
+        .await
+    }
+
+    /// Appends a message to the transcript of a session that exists. Returns its id and the position, if it does.
+    pub(crate) async fn inject(&self, key: &SessionKey, message: ChatMessage, at_ms: i64) -> Result<Option<(String, i64)>> {
         let key = key.clone();
         self.write(move |connection| {
-            let Some(session) = sessions::load(connection, &key)? else { return Ok(false) };
-            append(connection, &session.session_id, None, &[message], at_ms)?;
+            let Some(session) = sessions::load(connection, &key)? else { return Ok(None) };
+            let position = append(connection, &session.session_id, None, &[message], at_ms)?;
             sessions::turn_ended(connection, &key, session.aborted_last_run, &sessions::TokenCounts::default(), at_ms)?;
-            Ok(true)
+            Ok(Some((session.session_id, position)))
         })
         .await
     }
@@ -89,14 +114,14 @@ fn next_position(connection: &Connection, session_id: &str) -> Result<i64> {
     Ok(statement.query_row([session_id], |row| row.get(0))?)
 }
 
-const NEWEST_BEFORE: &str = "SELECT message FROM entries WHERE session_id = ?1 AND position < ?2 ORDER BY position DESC";
+const NEWEST_BEFORE: &str = "SELECT message, position FROM entries WHERE session_id = ?1 AND position < ?2 ORDER BY position DESC";
 
 /// Reads backwards from `before`, and returns the oldest first.
-fn newest_before(connection: &Connection, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<ChatMessage>, bool)> {
+fn newest_before(connection: &Connection, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<Placed>, bool)> {
     take(&mut *connection.prepare_cached(NEWEST_BEFORE)?, session_id, before, request)
 }
 
-fn take(statement: &mut Statement<'_>, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<ChatMessage>, bool)> {
+fn take(statement: &mut Statement<'_>, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<Placed>, bool)> {
     let mut rows = statement.query(params![session_id, before])?;
     let (mut found, mut bytes, mut raw_bytes, mut has_more) = (Vec::new(), 0_usize, 0_usize, false);
     while let Some(row) = rows.next()? {
@@ -113,7 +138,7 @@ fn take(statement: &mut Statement<'_>, session_id: &str, before: i64, request: P
             has_more = true;
             break;
         }
-        found.push(messages::without_pictures(message));
+        found.push(Placed { position: row.get(1)?, message: messages::without_pictures(message) });
     }
     found.reverse();
     Ok((found, has_more))

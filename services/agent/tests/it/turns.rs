@@ -66,7 +66,7 @@ async fn each_chat_event_follows_its_agent_event_and_the_last_delta_comes_before
     let lines = events.until_end("r1").await;
     assert_eq!(
         lines,
-        ["1 lifecycle start", "2 assistant all of it", "2 chat delta all of it", "3 lifecycle end", "3 chat final all of it"]
+        ["1 lifecycle start", "2 assistant all of it", "2 chat delta all of it", "3 lifecycle end", "3 chat final all of it stop"]
     );
 }
 
@@ -123,7 +123,7 @@ async fn an_abort_cancels_the_request_to_the_provider_and_is_the_last_that_is_he
         let answer = call.stream();
         answer.finish().await;
     });
-    assert_eq!(lines.0, ["1 lifecycle start", "2 lifecycle end", "2 chat final "], "an empty answer has no message");
+    assert_eq!(lines.0, ["1 lifecycle start", "2 lifecycle end", "2 chat final stop"], "an empty answer has no message");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
-use verso_proto::methods::{Method, Retry};
+use verso_proto::methods::Method;
 
 use crate::error::made_by_service;
 
@@ -52,7 +52,7 @@ pub fn broken_by_transport(status: &Status) -> bool {
 }
 
 pub(super) fn allowed(method: &Method, status: &Status) -> bool {
-    method.retry != Retry::Never && broken_by_transport(status)
+    method.retry.repeatable() && broken_by_transport(status)
 }
 
 #[cfg(test)]
