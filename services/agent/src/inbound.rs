@@ -11,7 +11,7 @@ use crate::chat;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::routing::Origin;
-use crate::runs::{Ended, Request, Run, Runs, Submission, Submitted};
+use crate::runs::{Caller, Ended, Request, Run, Runs, Submission, Submitted};
 use crate::store::{RunState, SessionHints};
 
 /// What a group is told to have said before the message that is answered.
@@ -72,7 +72,8 @@ async fn command(runs: &Runs, request: SubmitRequest, agent: AgentId, key: Sessi
         idempotency_key: run_id.clone(),
         ..ChatSendRequest::default()
     };
-    let answered = chat::send(runs, sent, request.sender_name).await;
+    let caller = Caller { name: request.sender_name, ..Caller::default() };
+    let answered = chat::send(runs, sent, caller).await;
     let answered = match answered {
         Err(Error::SendDenied) => return Ok(once(place.response("denied"))),
         answered => answered?,
