@@ -20,3 +20,4 @@ mod telemetry;
 mod terminal;
 mod tls;
 mod turns;
+mod wizard;

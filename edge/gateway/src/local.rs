@@ -8,6 +8,7 @@ mod host;
 mod logs;
 mod nodes;
 mod users;
+mod wizard;
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -43,6 +44,7 @@ impl Local {
         nodes::register(&mut local);
         host::register(&mut local);
         users::register(&mut local);
+        wizard::register(&mut local);
         local
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod hashes;
+pub(super) mod overlay;
 
 use verso_config::{Document, EditError, Error, KeyPath, Redactor, Snapshot, Store};
 use verso_kit::config::parse;
@@ -56,7 +57,7 @@ pub(super) fn register(local: &mut Local) {
 }
 
 /// Files are read and written where waiting for them holds up nobody.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, ErrorShape> + Send + 'static) -> Result<T, ErrorShape> {
+pub(super) async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, ErrorShape> + Send + 'static) -> Result<T, ErrorShape> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(fault(&error)))
 }
 
@@ -95,13 +96,16 @@ impl Desk {
             return Err(ErrorShape::invalid("config.patch raw must be an object"));
         }
         let replace_paths: Vec<KeyPath> = request.replace_paths.iter().filter_map(|path| KeyPath::parse(path)).collect();
-        self.change(request.base_hash.as_deref(), |stored| {
-            if !self.seen.is_valid() {
-                return Err(Error::AlreadyInvalid);
-            }
-            let patch = self.redactor.restore_value(&patch, stored.value())?;
-            Ok(stored.merge(&patch, &replace_paths)?.text().to_owned())
-        })
+        self.change(request.base_hash.as_deref(), |stored| self.merged(stored, &patch, &replace_paths))
+    }
+
+    /// The text of `stored` with a patch laid over it.
+    fn merged(&self, stored: &Document, patch: &serde_json::Value, replace_paths: &[KeyPath]) -> Result<String, Error> {
+        if !self.seen.is_valid() {
+            return Err(Error::AlreadyInvalid);
+        }
+        let patch = self.redactor.restore_value(patch, stored.value())?;
+        Ok(stored.merge(&patch, replace_paths)?.text().to_owned())
     }
 
     fn change(&self, base_hash: Option<&str>, edit: impl FnOnce(&Document) -> Result<String, Error>) -> Result<Change, ErrorShape> {
@@ -111,11 +115,20 @@ impl Desk {
             (Some(text), Some(hash)) if self.hashes.matches(text, hash) => Ok(()),
             (Some(_), Some(_)) => Err(Error::Changed),
         };
-        let written = self.store.change(admit, edit).map_err(|error| self.refusal(&error))?;
-        tracing::info!(generation = written.generation, changed = written.changed, "configuration written");
+        self.write(admit, edit).map_err(|error| self.refusal(&error))?;
         let now = self.store.snapshot();
         let redactor = Redactor::of([&now.parsed, now.file.value(), &resolved_leniently(&now.file)]);
         Ok(Change { config: json(&redactor.value(&now.parsed)), before: self.seen.file.value().clone(), after: now.file.value().clone() })
+    }
+
+    fn write(
+        &self,
+        admit: impl FnOnce(Option<&str>) -> Result<(), Error>,
+        edit: impl FnOnce(&Document) -> Result<String, Error>,
+    ) -> Result<(), Error> {
+        let written = self.store.change(admit, edit)?;
+        tracing::info!(generation = written.generation, changed = written.changed, "configuration written");
+        Ok(())
     }
 
     fn refusal(&self, error: &Error) -> ErrorShape {
