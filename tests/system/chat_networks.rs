@@ -57,7 +57,7 @@ async fn a_stranger_is_given_a_code_once_and_heard_after_it_is_approved() {
     let client = gateway.client().await;
     let asking = client.call("channels.pairing.list", json!({})).await.expect("a list");
     let code = asking["requests"][0]["code"].as_str().expect("a code").to_owned();
-    assert!(offered.contains(&code) && offered.contains("7"), "{offered}");
+    assert!(offered.contains(&code) && offered.contains('7'), "{offered}");
     let unknown = client.call("channels.pairing.approve", json!({"channel": "telegram", "code": "NOSUCHCODE"})).await;
     assert!(unknown.is_err());
     client.call("channels.pairing.approve", json!({"channel": "telegram", "code": code.to_lowercase()})).await.expect("approved");

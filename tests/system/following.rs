@@ -116,9 +116,9 @@ async fn followers_hear_of_changes_and_messages_and_nobody_else_does() {
     assert_eq!((&listed["payload"]["list"]["count"], &listed["payload"]["list"]["limitApplied"]), (&json!(0), &json!(5)));
     let refused = follower.call("sessions.subscribe", json!({"nonsense": 1})).await;
     assert_eq!(refused["error"]["message"], "invalid sessions.subscribe params: at root: unexpected property 'nonsense'");
-    let followed = follower.call("sessions.messages.subscribe", json!({"key": "main", "includeApprovals": true})).await;
-    assert_eq!(followed["payload"]["key"], "agent:main:main");
-    assert_eq!(followed["payload"]["approvalReplay"]["approvals"], json!([]));
+    let subscribed = follower.call("sessions.messages.subscribe", json!({"key": "main", "includeApprovals": true})).await;
+    assert_eq!(subscribed["payload"]["key"], "agent:main:main");
+    assert_eq!(subscribed["payload"]["approvalReplay"]["approvals"], json!([]));
     speaker.say("main", "f1").await;
     let user = follower.event(|name, _| name == "session.message").await;
     assert_eq!((&user["payload"]["message"]["role"], &user["payload"]["messageSeq"]), (&json!("user"), &json!(1)));

@@ -49,8 +49,7 @@ async fn connected(gateway: &Gateway, name: &str) -> Value {
     eventually("the node to connect", async || {
         let client = Client::connect(gateway.options()).await.ok()?;
         let list = client.call("node.list", json!({})).await.ok()?;
-        let node = list["nodes"].as_array()?.iter().find(|node| node["displayName"] == name && node["connected"] == true).cloned();
-        node
+        list["nodes"].as_array()?.iter().find(|node| node["displayName"] == name && node["connected"] == true).cloned()
     })
     .await
 }

@@ -36,7 +36,9 @@ impl Connections {
                 Ok(missed) => {
                     let replayed = i64::try_from(missed.len()).unwrap_or(i64::MAX);
                     tell(&outlet, EventsResumed { replayed, seq: i64::try_from(resume.seq).unwrap_or(i64::MAX) }, limits);
-                    missed.iter().for_each(|event| outlet.publish(event, limits));
+                    for event in &missed {
+                        outlet.publish(event, limits);
+                    }
                 }
                 Err(reason) => tell(&outlet, EventsResync { reason: reason.as_str().to_owned() }, limits),
             }
@@ -48,7 +50,9 @@ impl Connections {
     pub(crate) fn resume(&self, outlet: &Outlet, resume: &Resume, limits: &Limits) -> Result<usize, Lost> {
         let mut journal = self.journal();
         let missed = self.missed(&mut journal, outlet, resume)?;
-        missed.iter().for_each(|event| outlet.publish(event, limits));
+        for event in &missed {
+            outlet.publish(event, limits);
+        }
         Ok(missed.len())
     }
 

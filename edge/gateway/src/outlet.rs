@@ -268,7 +268,7 @@ impl Outlet {
         for outgoing in queue.frames.drain(..count) {
             into.push(outgoing);
         }
-        let freed_bytes: usize = into.iter().map(|outgoing| outgoing.size_bytes()).sum();
+        let freed_bytes: usize = into.iter().map(Outgoing::size_bytes).sum();
         queue.size_bytes = queue.size_bytes.saturating_sub(freed_bytes);
         if queue.frames.is_empty() {
             // An idle connection should not keep the memory of its busiest moment.

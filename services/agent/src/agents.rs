@@ -38,7 +38,7 @@ pub(crate) enum Piece {
 pub(crate) async fn run(runs: &Runs, request: RunRequest, caller: Caller, delivered: usize) -> Result<Answers<RunResponse>, Error> {
     let submitted = match submission(runs, request, caller).await? {
         Asked::Run(submission) => runs.submit(*submission).await?,
-        Asked::Reset(arriving) => Submitted::Ended(chat::reset(runs, arriving).await?),
+        Asked::Reset(arriving) => Submitted::Ended(chat::reset(runs, *arriving).await?),
     };
     Ok(match submitted {
         Submitted::New(run) => accepted_and_final(run, delivered),
@@ -69,7 +69,7 @@ fn ack(run: &Run, status: &str) -> RunResponse {
 
 enum Asked {
     Run(Box<Submission>),
-    Reset(Arriving),
+    Reset(Box<Arriving>),
 }
 
 /// Checks a request and turns it into what is to be run.
@@ -97,7 +97,7 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Caller) -> Result<
     let (message, reset) = match runs.parts.commands.parse(&request.message) {
         Some(Command::Reset { rest }) if rest.is_empty() => {
             let run_id = request.idempotency_key;
-            return Ok(Asked::Reset(Arriving { run_id, key, agent, hints, party }));
+            return Ok(Asked::Reset(Box::new(Arriving { run_id, key, agent, hints, party })));
         }
         Some(Command::Reset { rest }) => (rest, true),
         _ => (request.message, false),

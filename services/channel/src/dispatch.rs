@@ -21,7 +21,7 @@ use crate::pairing;
 use crate::profile::{Profile, ReplyTo};
 use crate::store::inbox::{Ended, Open};
 use crate::store::outbox::Posting;
-use crate::store::pairing::Asked;
+use crate::store::pairing::{Asked, Stranger};
 use crate::store::{AccountKey, Store};
 use crate::text;
 
@@ -122,8 +122,8 @@ impl Dispatch {
             }
             Verdict::OfferPairing => {
                 let code = pairing::code();
-                let asked =
-                    self.store.ask(&self.key, &incoming.sender, incoming.sender_name.as_deref(), code.clone(), self.clock.now_ms()).await?;
+                let who = Stranger { sender: incoming.sender.clone(), name: incoming.sender_name.clone(), code: code.clone() };
+                let asked = self.store.ask(&self.key, who, self.clock.now_ms()).await?;
                 let words = (asked == Asked::New).then(|| pairing::offer(self.network, &incoming.sender, &code));
                 let postings = words.map(|words| self.postings(&format!("pair:{}", open.event), &incoming, &[words])).unwrap_or_default();
                 self.end(open, "refused", None, postings).await

@@ -27,7 +27,7 @@ use updates::{Me, Sent, Update};
 const POLL_SECONDS: u64 = 30;
 
 /// How long the Bot API may say nothing before the account is started anew.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
+const SILENCE_MAX: Duration = Duration::from_mins(2);
 
 /// The pause after a failed question for updates.
 const POLL_PAUSE: Duration = Duration::from_secs(1);
@@ -90,7 +90,7 @@ impl Bot {
         let update = Update::read(raw);
         if let Some(query) = update.as_ref().and_then(|update| update.callback_query.as_ref()) {
             // The button stops spinning; what it means is decided like any message.
-            let _: Result<bool, _> = self.api.call("answerCallbackQuery", &json!({"callback_query_id": query.id})).await;
+            drop(self.api.call::<bool>("answerCallbackQuery", &json!({"callback_query_id": query.id})).await);
         }
         let incoming = update.and_then(|update| update.incoming(me, &self.mentions));
         link.take(incoming.as_ref(), id).await?;
@@ -100,9 +100,8 @@ impl Bot {
     async fn after_failure(&self, failure: Failure, failures: u32, stop: &CancellationToken) -> Result<(), Fault> {
         let pause = match &failure {
             Failure::Refused { retry_after: Some(after), .. } => *after,
-            // Another poller: it may go away.
-            Failure::Refused { code: 409, .. } => POLL_PAUSE.saturating_mul(failures),
             Failure::Refused { code: 401 | 404, .. } => return Err(failure.into_fault()),
+            // Another poller (409) may go away, too.
             _ => POLL_PAUSE.saturating_mul(failures),
         };
         if failures >= POLL_FAILURES_MAX {
@@ -166,7 +165,7 @@ impl Adapter for Bot {
                 fields.insert("message_thread_id".to_owned(), json!(thread));
             }
             // Nobody misses a sign of typing.
-            let _: Result<bool, _> = self.api.call("sendChatAction", &action).await;
+            drop(self.api.call::<bool>("sendChatAction", &action).await);
         }
         .boxed()
     }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 pub(crate) enum Config {
     /// Print the value at a path, as the file has it.
     Get {
-        /// Such as gateway.port, agents.list[0].id or models.providers["my.provider"].
+        /// Such as gateway.port, agents.list[0].id or models.providers.mine.
         path: String,
         /// Print JSON.
         #[arg(long)]

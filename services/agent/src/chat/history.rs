@@ -36,7 +36,9 @@ pub(crate) async fn history(runs: &Runs, method: &'static str, request: ChatHist
     let page = runs.parts.store.history(&key, page).await?;
     let mut messages = page.messages;
     if let Some(chars_max) = count(request.max_chars) {
-        messages.iter_mut().for_each(|message| cut(message, chars_max));
+        for message in &mut messages {
+            cut(message, chars_max);
+        }
     }
     let shown = i64::try_from(offset.saturating_add(messages.len())).unwrap_or(i64::MAX);
     let thinking_level = page.session.as_ref().and_then(|session| session.thinking_level.clone());

@@ -18,13 +18,12 @@ use crate::store::{Changed, Setting};
 pub(crate) async fn create(runs: &Runs, request: SessionsCreateRequest, caller: Caller) -> Result<SessionsCreateResponse, crate::Error> {
     const METHOD: &str = "sessions.create";
     let key_id = request.idempotency_key.as_deref().map_or_else(Uuid::new_v4, keyed);
-    let raw = match &request.key {
-        Some(key) => key.clone(),
-        None => {
-            let named = runs.parts.roster.named(METHOD, request.agent_id.as_deref())?;
-            let agent = named.unwrap_or_else(|| runs.parts.roster.naming.default_agent.clone());
-            format!("agent:{agent}:dashboard:{key_id}")
-        }
+    let raw = if let Some(key) = &request.key {
+        key.clone()
+    } else {
+        let named = runs.parts.roster.named(METHOD, request.agent_id.as_deref())?;
+        let agent = named.unwrap_or_else(|| runs.parts.roster.naming.default_agent.clone());
+        format!("agent:{agent}:dashboard:{key_id}")
     };
     let (agent, key) = session(runs, METHOD, request.agent_id.as_deref(), &raw)?;
     let changes = settings(runs, &request, &agent).await?;
@@ -55,9 +54,9 @@ pub(crate) async fn create(runs: &Runs, request: SessionsCreateRequest, caller: 
             idempotency_key: request.idempotency_key.unwrap_or_else(|| key_id.to_string()),
             ..ChatSendRequest::default()
         };
-        let sent = chat::send(runs, send, caller).await?;
-        response.run_started = sent.run_id.is_some();
-        response.run_id = sent.run_id;
+        let answer = chat::send(runs, send, caller).await?;
+        response.run_started = answer.run_id.is_some();
+        response.run_id = answer.run_id;
     }
     Ok(response)
 }
@@ -107,14 +106,14 @@ pub(crate) async fn send(runs: &Runs, request: SessionsSendRequest, caller: Call
         idempotency_key: request.idempotency_key.unwrap_or_else(|| Uuid::new_v4().to_string()),
         ..ChatSendRequest::default()
     };
-    let sent = chat::send(runs, send, caller).await?;
+    let answer = chat::send(runs, send, caller).await?;
     Ok(SessionsSendResponse {
         ok: true,
         key: key.to_string(),
-        run_id: sent.run_id,
-        status: sent.status,
-        summary: sent.summary,
-        aborted: sent.aborted,
+        run_id: answer.run_id,
+        status: answer.status,
+        summary: answer.summary,
+        aborted: answer.aborted,
     })
 }
 

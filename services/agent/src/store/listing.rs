@@ -14,6 +14,7 @@ const LAST_INTERACTION: &str = "(SELECT max(accepted_at_ms) FROM runs WHERE sess
 
 /// Which sessions to list.
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a member of the request")]
 pub(crate) struct Filter {
     pub(crate) key: Option<String>,
     pub(crate) session_id: Option<String>,

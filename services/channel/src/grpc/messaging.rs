@@ -59,7 +59,7 @@ impl Messaging for Service {
         let named = account_id.map(|account| account.trim().to_owned()).filter(|account| !account.is_empty());
         let account_id = match named {
             Some(named) => named,
-            None => self.default_account(network).await?,
+            None => self.default_account(network)?,
         };
         let cleared = self.logins.remove(network, &account_id).await.map_err(status)?;
         reply(ChannelsLogoutResponse { channel: network.id().to_owned(), account_id, cleared, logged_out: Some(cleared) })
@@ -75,7 +75,7 @@ impl Messaging for Service {
 }
 
 impl Service {
-    async fn default_account(&self, network: Network) -> Result<String, Status> {
+    fn default_account(&self, network: Network) -> Result<String, Status> {
         let channels = self.accounts.channels(Some(network.id())).map_err(|error| self.failed(error))?;
         let default = channels.first().and_then(|channel| channel.default_account());
         Ok(default.map_or_else(|| DEFAULT_ACCOUNT.to_owned(), |fare| fare.account.id.clone()))

@@ -149,9 +149,9 @@ impl Session {
 
     async fn registering(&self, connection: &mut Connection, state: &mut Registration, message: Message) -> Result<Option<String>, Fault> {
         match message.command {
-            Command::CAP(_, CapSubCommand::LS, more, list) => {
-                let last = list.is_none() || more.as_deref() != Some("*");
-                let names = list.or(more).unwrap_or_default();
+            Command::CAP(_, CapSubCommand::LS, more, names) => {
+                let last = names.is_none() || more.as_deref() != Some("*");
+                let names = names.or(more).unwrap_or_default();
                 state.offered.extend(names.split_whitespace().map(|name| name.split('=').next().unwrap_or(name).to_owned()));
                 if last {
                     let sasl = self.sasl_password.is_some().then_some("sasl");

@@ -23,6 +23,15 @@ pub(crate) struct Asking {
     pub(crate) seen_at_ms: i64,
 }
 
+/// Somebody who is not known yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Stranger {
+    pub(crate) sender: String,
+    pub(crate) name: Option<String>,
+    /// For him to show to the owner, if he has none yet.
+    pub(crate) code: String,
+}
+
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -45,16 +54,10 @@ impl Store {
         .await
     }
 
-    /// Notes that somebody asks, with a code that is used if he has none yet.
-    pub(crate) async fn ask(
-        &self,
-        account: &AccountKey,
-        sender: &str,
-        name: Option<&str>,
-        code: String,
-        now_ms: i64,
-    ) -> Result<Asked, Error> {
-        let (account, sender, name) = (account.clone(), sender.to_owned(), name.map(str::to_owned));
+    /// Notes that somebody asks.
+    pub(crate) async fn ask(&self, account: &AccountKey, who: Stranger, now_ms: i64) -> Result<Asked, Error> {
+        let account = account.clone();
+        let Stranger { sender, name, code } = who;
         self.write(move |transaction| {
             transaction.execute("DELETE FROM pairing WHERE created_at_ms <= ?1", [now_ms - CODE_LIFE_MS])?;
             let known = transaction.execute(

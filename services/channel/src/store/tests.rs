@@ -2,15 +2,15 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::inbox::{Arrived, Ended};
 use super::outbox::{Fate, Posting};
-use super::pairing::Asked;
+use super::pairing::{Asked, Stranger};
 use super::*;
 
 fn account() -> AccountKey {
     AccountKey { channel: "irc".into(), account: "default".into() }
 }
 
-fn arrived(event: &str) -> Option<Arrived> {
-    Some(Arrived { event: event.into(), chat: "c".into(), message: "{}".into(), at_ms: 10 })
+fn arrived(event: &str) -> Arrived {
+    Arrived { event: event.into(), chat: "c".into(), message: "{}".into(), at_ms: 10 }
 }
 
 fn posting(id: &str, chat: &str) -> Posting {
@@ -25,8 +25,8 @@ async fn open(folder: &Path, epoch: u64) -> Store {
 async fn a_message_is_taken_once_and_read_again_until_it_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), 1).await;
-    let seq = store.take(&account(), arrived("a"), Some(7)).await.unwrap().unwrap();
-    assert_eq!(store.take(&account(), arrived("a"), Some(6)).await.unwrap(), None);
+    let seq = store.take(&account(), Some(arrived("a")), Some(7)).await.unwrap().unwrap();
+    assert_eq!(store.take(&account(), Some(arrived("a")), Some(6)).await.unwrap(), None);
     drop(store);
     let store = open(folder.path(), 2).await;
     assert_eq!(store.position(&account()).await.unwrap(), Some(7));
@@ -35,7 +35,7 @@ async fn a_message_is_taken_once_and_read_again_until_it_is_answered() {
     store.answer(&account(), ended.clone(), vec![posting("a:0", "c")]).await.unwrap();
     store.answer(&account(), ended, vec![posting("a:1", "c")]).await.unwrap();
     assert_eq!(store.open_messages(&account(), 0, 10).await.unwrap(), []);
-    assert_eq!(store.take(&account(), arrived("a"), None).await.unwrap(), None);
+    assert_eq!(store.take(&account(), Some(arrived("a")), None).await.unwrap(), None);
     assert_eq!(store.claim(&account(), 30).await.unwrap().0.unwrap().id, "a:0");
     assert_eq!(store.claim(&account(), 30).await.unwrap().0, None, "an answer is sent once");
     assert_eq!(folder.path().join("channel.sqlite").metadata().unwrap().permissions().mode() & 0o777, 0o600);
@@ -78,7 +78,7 @@ async fn three_may_ask_and_each_is_told_once() {
     let store = open(folder.path(), 1).await;
     for (sender, expected) in [("1", Asked::New), ("1", Asked::Known), ("2", Asked::New), ("3", Asked::New), ("4", Asked::Full)] {
         let code = format!("CODE{sender}");
-        assert_eq!(store.ask(&account(), sender, None, code, 10).await.unwrap(), expected, "{sender}");
+        assert_eq!(store.ask(&account(), Stranger { sender: sender.into(), name: None, code }, 10).await.unwrap(), expected, "{sender}");
     }
     assert!(!store.is_allowed(&account(), "1").await.unwrap());
     assert_eq!(store.decide("irc", " code1 ", true, 20).await.unwrap().unwrap().sender, "1");
@@ -93,7 +93,7 @@ async fn a_replaced_incarnation_cannot_write() {
     let old = open(folder.path(), 1).await;
     let new = open(folder.path(), 2).await;
     assert!(matches!(old.post(&account(), posting("a", "c")).await, Err(Error::Replaced)));
-    assert!(matches!(old.take(&account(), arrived("a"), None).await, Err(Error::Replaced)));
+    assert!(matches!(old.take(&account(), Some(arrived("a")), None).await, Err(Error::Replaced)));
     assert!(matches!(Store::open(folder.path().join("channel.sqlite"), 1).await, Err(Error::Replaced)));
     new.post(&account(), posting("a", "c")).await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! What the Bot API tells: updates, as far as they are read here.
 
+#![allow(clippy::struct_field_names, reason = "the names of the Bot API")]
+
 #[cfg(test)]
 mod tests;
 
@@ -110,20 +112,20 @@ impl Update {
         if let Some(query) = self.callback_query {
             let message = query.message?;
             let text = query.data.filter(|data| !data.trim().is_empty())?;
-            let incoming = message.from_chat(event, EventKind::Button, &query.from, text)?;
+            let incoming = message.in_chat(event, EventKind::Button, &query.from, text)?;
             return Some(Incoming { mentioned: true, ..incoming });
         }
         let message = self.message?;
         let sender = message.from.as_ref().filter(|from| !from.is_bot && from.id != me.id)?;
         let text = message.words()?;
         let mentioned = message.mentions(me, mentions, &text);
-        let incoming = message.from_chat(event, EventKind::Message, sender, text)?;
+        let incoming = message.in_chat(event, EventKind::Message, sender, text)?;
         Some(Incoming { mentioned: mentioned || incoming.chat == ChatKind::Direct, ..incoming })
     }
 }
 
 impl Message {
-    fn from_chat(&self, event: String, kind: EventKind, sender: &User, text: String) -> Option<Incoming> {
+    fn in_chat(&self, event: String, kind: EventKind, sender: &User, text: String) -> Option<Incoming> {
         let chat = match self.chat.kind.as_deref() {
             Some("private") => ChatKind::Direct,
             Some("group" | "supergroup") => ChatKind::Group,
@@ -162,7 +164,7 @@ impl Message {
             words = if words.is_empty() { placeholder.to_owned() } else { format!("{words}\n{placeholder}") };
         }
         if let Some(Location { latitude, longitude }) = self.location {
-            words.push_str(&format!("[location {latitude:.6}, {longitude:.6}]"));
+            words = format!("{words}[location {latitude:.6}, {longitude:.6}]");
         }
         if words.trim().is_empty() {
             return None;

@@ -181,11 +181,15 @@ impl Table {
         let mut text = String::new();
         for (number, row) in self.rows.iter().enumerate() {
             let cells = widths.iter().enumerate().map(|(column, width)| format!("{:<width$}", row.get(column).map_or("", String::as_str)));
-            text.push_str(&format!("| {} |\n", cells.collect::<Vec<_>>().join(" | ")));
+            text += &line(cells);
             if number == 0 {
-                text.push_str(&format!("| {} |\n", widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join(" | ")));
+                text += &line(widths.iter().map(|width| "-".repeat(*width)));
             }
         }
         text
     }
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }

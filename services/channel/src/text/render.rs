@@ -52,7 +52,7 @@ pub(crate) fn irc(rich: &Rich) -> String {
             run.text.split('\n').map(|line| if line.is_empty() { String::new() } else { format!("{codes}{line}{codes}") }).collect();
         text.push_str(&lines.join("\n"));
         if let Some(target) = target.filter(|target| **target != run.text) {
-            text.push_str(&format!(" ({target})"));
+            text.extend([" (", target, ")"]);
         }
     }
     text

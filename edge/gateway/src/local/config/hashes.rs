@@ -28,14 +28,13 @@ impl Hashes {
         let folder = state_dir.join("credentials");
         let path = folder.join("config-hash.key");
         let stored = fs::read(&path).ok().filter(|key| key.len() == KEY_BYTES);
-        let key = match stored {
-            Some(key) => key,
-            None => {
-                let key = rand::random::<[u8; KEY_BYTES]>();
-                files::create_private_dir(&folder)?;
-                files::write_atomic(&path, &key, 0o600)?;
-                fs::read(&path)?
-            }
+        let key = if let Some(key) = stored {
+            key
+        } else {
+            let key = rand::random::<[u8; KEY_BYTES]>();
+            files::create_private_dir(&folder)?;
+            files::write_atomic(&path, &key, 0o600)?;
+            fs::read(&path)?
         };
         Ok(Self { key, version })
     }

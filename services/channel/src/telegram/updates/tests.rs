@@ -6,13 +6,13 @@ fn me() -> Me {
     Me { id: 99, username: Some("Verso_bot".into()) }
 }
 
-fn read(message: Value) -> Option<Incoming> {
+fn read(message: &Value) -> Option<Incoming> {
     Update::read(json!({"update_id": 7, "message": message}))?.incoming(&me(), &["hey verso".to_owned()])
 }
 
 #[test]
 fn a_private_message_is_its_writers() {
-    let incoming = read(json!({
+    let incoming = read(&json!({
         "message_id": 3, "date": 5, "text": "hello", "chat": {"id": 42, "type": "private"},
         "from": {"id": 42, "first_name": "Ann", "last_name": "Lee", "username": "ann"},
     }))
@@ -30,7 +30,7 @@ fn a_group_is_spoken_to_by_name_by_reply_or_by_pattern() {
             "chat": {"id": -100, "type": "supergroup", "title": "Den", "is_forum": true}, "is_topic_message": true, "message_thread_id": 9,
         });
         message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        read(message).unwrap()
+        read(&message).unwrap()
     };
     let by_name = message("ü @verso_BOT hi", json!({"entities": [{"type": "mention", "offset": 2, "length": 10}]}));
     assert!(by_name.mentioned);
@@ -52,7 +52,7 @@ fn what_has_no_writer_or_no_kind_is_not_read() {
         json!({"message_id": 1, "chat": {"id": 1, "type": "private"}, "from": {"id": 2}}),
         json!("nonsense"),
     ] {
-        assert_eq!(read(message.clone()), None, "{message}");
+        assert_eq!(read(&message), None, "{message}");
     }
 }
 
@@ -67,7 +67,7 @@ fn a_button_is_a_message_of_who_pressed_it() {
 
 #[test]
 fn links_behind_words_are_told() {
-    let incoming = read(json!({
+    let incoming = read(&json!({
         "message_id": 3, "date": 5, "text": "see this now", "chat": {"id": 42, "type": "private"}, "from": {"id": 42},
         "entities": [{"type": "text_link", "offset": 4, "length": 4, "url": "https://x.y"}],
     }));
