@@ -218,7 +218,11 @@ fn merge(config: &mut Value, extra: Value) {
     match (config, extra) {
         (Value::Object(config), Value::Object(extra)) => {
             for (name, value) in extra {
-                merge(config.entry(name).or_insert(Value::Null), value);
+                if value.is_null() {
+                    config.remove(&name);
+                } else {
+                    merge(config.entry(name).or_insert(Value::Null), value);
+                }
             }
         }
         (config, extra) => *config = extra,

@@ -133,7 +133,7 @@ mod tests {
             (json!({"gateway": {"port": 1, "auth": {"mode": "token"}}}), true),
             (json!({"gateway": {"port": "x"}}), false),
             (json!({"gateway": {"prt": 1}}), false),
-            (json!({"channels": {"irc": {"x": 1}, "telegram": {"groups": {"*": {"requireMention": true}}}}}), true),
+            (json!({"channels": {"pigeon": {"x": 1}, "telegram": {"groups": {"*": {"requireMention": true}}}}}), true),
             (json!({"agents": {"list": [{"id": "a", "model": {"primary": "p/m", "fallbacks": []}}]}}), true),
             (json!({"agents": {"list": [{"id": "a", "model": 7}]}}), false),
             (json!({"tools": {"media": {"image": {"models": [{"provider": "p"}]}}}}), true),
