@@ -58,7 +58,7 @@ impl Wizards {
         }
         let mut latest = self.latest.lock().await;
         let now = Instant::now();
-        if latest.as_mut().is_some_and(|session| session.is_running(now)) {
+        if latest.as_ref().is_some_and(|session| session.is_running(now)) {
             return Err(ErrorShape::new(Code::Unavailable, "wizard already running"));
         }
         let present = present(&asking).await?;
@@ -72,7 +72,16 @@ impl Wizards {
             error: None,
         };
         tracing::info!("a setup wizard has begun");
-        *latest = Some(session);
+        // As long as there is one at all, somebody waits for the time to forget it.
+        if latest.replace(session).is_none() {
+            let (latest, shutdown) = (Arc::clone(&self.latest), asking.gateway.tasks.shutdown().clone());
+            asking.gateway.tasks.spawn("idle wizard", async move {
+                tokio::select! {
+                    () = forget_in_time(latest) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            });
+        }
         Ok(answer)
     }
 
@@ -112,12 +121,23 @@ fn not_found() -> ErrorShape {
     ErrorShape::invalid("wizard not found").with_details(&serde_json::json!({"code": "WIZARD_NOT_FOUND"}))
 }
 
+/// Drops the wizard, and a key that it was told perhaps, when nobody has cared for it for long enough.
+async fn forget_in_time(latest: Arc<Mutex<Option<Session>>>) {
+    loop {
+        let forgotten_at = {
+            let mut latest = latest.lock().await;
+            latest.take_if(|session| session.is_forgotten(Instant::now()));
+            let Some(session) = &*latest else { return };
+            session.forgotten_at()
+        };
+        tokio::time::sleep_until(forgotten_at).await;
+    }
+}
+
 /// Finds the wizard of that id, and notes that somebody still cares for it.
 fn found<'s>(latest: &'s mut Option<Session>, id: &str) -> Result<&'s mut Session, ErrorShape> {
     let now = Instant::now();
-    // What it has been told, a key among it perhaps, goes with it.
-    latest.take_if(|session| session.is_forgotten(now));
-    let session = latest.as_mut().filter(|session| session.id == id).ok_or_else(not_found)?;
+    let session = latest.as_mut().filter(|session| session.id == id && !session.is_forgotten(now)).ok_or_else(not_found)?;
     session.touch(now);
     Ok(session)
 }
@@ -167,4 +187,19 @@ async fn present(asking: &Asking) -> Result<Present, ErrorShape> {
     let read = |overlay: &Overlay| overlay.check().map(|()| Present::of(overlay.present(), default_workspace));
     let present = with_overlay(asking, serde_json::json!({}), read).await?;
     present.map_err(|reason| ErrorShape::new(Code::Unavailable, reason.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_idle_wizard_was_told_is_dropped() {
+        let questions = Questions::new(Present::default(), &WizardStartRequest::default()).unwrap();
+        let latest = Arc::new(Mutex::new(Some(Session::new(questions, Instant::now()))));
+        let begun = Instant::now();
+        forget_in_time(Arc::clone(&latest)).await;
+        assert!(latest.lock().await.is_none());
+        assert!(begun.elapsed() >= session::IDLE_MAX, "but not before its time");
+    }
 }

@@ -45,7 +45,12 @@ impl Session {
 
     /// Whether nobody has cared for it for so long that it is as if it had never been.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
-        now.duration_since(self.touched) >= IDLE_MAX
+        now >= self.forgotten_at()
+    }
+
+    /// When that will be, unless somebody answers before.
+    pub(super) fn forgotten_at(&self) -> Instant {
+        self.touched + IDLE_MAX
     }
 
     /// Whether another wizard would have to wait for this one.
