@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use verso_client::{Client, Options};
+use verso_client::{Client, Identity, Options};
 use verso_tests::gateway::TOKEN;
-use verso_tests::{Gateway, eventually};
+use verso_tests::{Gateway, PATIENCE, eventually, process};
+
+use crate::raw::{Raw, connect_params, request};
 
 /// How many clients write at once.
 const WRITERS: usize = 100;
@@ -159,4 +162,44 @@ async fn sec_15_another_secret_is_in_force_at_once_and_a_broken_file_is_not() {
     gateway.recovered("agent", pid).await;
     client.call("sessions.list", json!({})).await.expect("it starts with the last good configuration");
     std::fs::write(&path, good).expect("the good file");
+}
+
+#[tokio::test]
+async fn sec_15_who_came_in_by_the_old_secret_is_thrown_out_also_if_he_is_just_coming_in() {
+    let extra = json!({"gateway": {"reload": {"debounceMs": 20}, "limits": {"unauthenticatedPerAddress": 1000}}});
+    let gateway = Gateway::start_with(extra).await;
+    let live = gateway.client().await;
+    let identity = Identity::generate(0);
+    let first = gateway.connect(gateway.options().with_identity(identity.clone())).await;
+    let mut options = gateway.options().with_identity(identity);
+    options.token = first.hello().device_token.clone();
+    let device = gateway.connect(options).await;
+    // A presence service that does not answer keeps each handshake waiting between the check of its secret and its end.
+    let presence = gateway.service("presence").await.pid.expect("a running service");
+    process::signal(presence, Signal::STOP);
+    let another = "another-token-987654";
+    write(&gateway, |config| config["gateway"]["auth"]["token"] = another.into());
+    let mut coming = Vec::new();
+    while !gateway.output().contains("config hot reload applied") {
+        let mut raw = Raw::open(&gateway).await;
+        raw.send(request("c", "connect", connect_params(4))).await;
+        coming.push(raw);
+        assert!(coming.len() < 900, "the new secret never counted: {}", gateway.output());
+    }
+    process::signal(presence, Signal::CONT);
+    let mut admitted = 0;
+    for raw in &mut coming {
+        if raw.response().await.is_ok_and(|answer| answer["ok"] == true) {
+            admitted += 1;
+            let closed = tokio::time::timeout(PATIENCE, raw.closed()).await.expect("whoever came in by it is thrown out");
+            assert_eq!(closed, (4001, "gateway auth changed".to_owned()));
+        }
+    }
+    assert!(admitted > 0, "none of {} came in before", coming.len());
+    for client in [live, first] {
+        let closed = tokio::time::timeout(PATIENCE, client.closed()).await.expect("thrown out");
+        assert_eq!((closed.code, closed.reason.as_ref()), (4001, "gateway auth changed"));
+    }
+    device.call("health", json!({})).await.expect("a device with a token of its own stays");
+    gateway.connect(Options::new(gateway.url()).with_token(another)).await;
 }

@@ -1,5 +1,6 @@
 //! Whole gateways of real processes: killed, stopped, flooded and fed with nonsense.
 
+mod attacks;
 mod auth_modes;
 mod authorization;
 mod bad_input;

@@ -24,6 +24,7 @@ use crate::event::Rendered;
 use crate::health::Health;
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::outlet::Outlet;
 use crate::preferences::Preferences;
 use crate::rate_limit::FailedAuth;
 use crate::roster::Roster;
@@ -117,6 +118,14 @@ impl Gateway {
         let old = self.config.swap(Arc::clone(&new));
         let closed: Vec<_> = void_methods(&old, &new).collect();
         self.connections.close_admitted_by(&closed, &Close::AUTH_CHANGED);
+    }
+
+    /// Closes a connection that was let in under `config` when another came into force before it was among the live ones: whoever put that
+    /// in force could not see it.
+    pub(crate) fn close_if_overtaken(&self, outlet: &Outlet, config: &Config) {
+        if void_methods(config, &self.config()).any(|method| method == outlet.method) {
+            outlet.close(Close::AUTH_CHANGED);
+        }
     }
 
     /// Returns the versions as they are now.

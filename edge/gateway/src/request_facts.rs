@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::Request;
-use http::header::{FORWARDED, HOST, HeaderMap, ORIGIN};
+use http::header::{HOST, HeaderMap, ORIGIN};
 use verso_protocol::auth::{
     Mode, Refusal, RequestFacts, TailnetClaim, claimed_by_tailnet, client_address, is_direct_local, vouched_by_proxy,
 };
@@ -11,16 +11,11 @@ use verso_protocol::auth::{
 use crate::config::Config;
 use crate::gateway::Gateway;
 
-/// Headers by which a proxy speaks for somebody else. Any of them makes a peer remote.
-const FORWARDING: [&str; 7] = [
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-real-ip",
-    "tailscale-user-login",
-];
+/// Headers by which a proxy speaks for somebody else. Any of them makes a peer remote …
+const FORWARDING: [&str; 2] = ["forwarded", "x-real-ip"];
+
+/// … and so does any whose name begins like this.
+const FORWARDING_FAMILIES: [&str; 2] = ["x-forwarded-", "tailscale-"];
 
 /// Where a request comes from.
 #[derive(Debug, Clone)]
@@ -52,7 +47,7 @@ impl Facts {
             local: false,
             host: text(headers, HOST.as_str()),
             origin: text(headers, ORIGIN.as_str()),
-            forwarded: headers.contains_key(FORWARDED) || FORWARDING.iter().any(|name| headers.contains_key(*name)),
+            forwarded: headers.keys().any(|name| speaks_for_others(name.as_str())),
             forwarded_for: text(headers, "x-forwarded-for"),
             real_ip: text(headers, "x-real-ip"),
             proxy_user: None,
@@ -86,4 +81,8 @@ impl Facts {
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn speaks_for_others(name: &str) -> bool {
+    FORWARDING.contains(&name) || FORWARDING_FAMILIES.iter().any(|family| name.starts_with(family))
 }

@@ -141,6 +141,7 @@ impl Attempt<'_> {
         outlet.respond(hello::frame(frame_id, self.version, &greeting), &gateway.limits);
         let resume = self.request.resume.clone().map(Resume::from);
         gateway.connections.add(Arc::clone(&outlet), resume.as_ref(), &gateway.limits);
+        gateway.close_if_overtaken(&outlet, &self.config);
         if let Some(device_id) = &outlet.device_id {
             gateway.devices.saw(device_id, "connect");
         }
