@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use serde_json::{Value, json};
 use verso_proto::agent::v1::{
-    AgentIdentity, AgentInfo, AgentsListResponse, ClientTool, CompleteEnd, CompleteRequest, IdentityGetRequest, IdentityGetResponse,
+    AgentIdentity, AgentInfo, AgentModel, AgentsListResponse, ClientTool, CompleteEnd, CompleteRequest, IdentityGetRequest, IdentityGetResponse,
     RunRequest, RunResponse, Sampling as WireSampling, WaitRequest, WaitResponse,
 };
 
@@ -187,12 +187,17 @@ pub(crate) fn list(runs: &Runs) -> AgentsListResponse {
         id: agent.id.to_string(),
         name: agent.name.clone(),
         identity: agent.identity.as_ref().map(identity),
+        kind: "agent".to_owned(),
+        workspace: agent.workspace.display().to_string(),
+        model: Some(AgentModel { primary: runs.parts.catalog.known(agent.model.as_deref()).full_name() }),
     });
     AgentsListResponse {
         default_id: roster.naming.default_agent.to_string(),
         main_key: roster.naming.main_key.to_string(),
         scope: if roster.naming.global { "global" } else { "per-sender" }.to_owned(),
         agents: agents.collect(),
+        ownership: "sole".to_owned(),
+        selection_required: false,
     }
 }
 
