@@ -203,3 +203,15 @@ async fn sec_15_who_came_in_by_the_old_secret_is_thrown_out_also_if_he_is_just_c
     device.call("health", json!({})).await.expect("a device with a token of its own stays");
     gateway.connect(Options::new(gateway.url()).with_token(another)).await;
 }
+
+#[tokio::test]
+async fn a_skill_is_turned_off_in_the_file_and_its_key_is_not_shown() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client().await;
+    let update = json!({"skillKey": "notes", "enabled": false, "apiKey": "made-up-skill-key", "env": {"NOTES_HOME": "there"}});
+    let answer = client.call("skills.update", update).await.expect("written");
+    assert_eq!((&answer["ok"], &answer["config"]["enabled"]), (&json!(true), &json!(false)));
+    assert!(!answer.to_string().contains("made-up-skill-key"), "{answer}");
+    let file = std::fs::read_to_string(gateway.state_dir().join("verso.json")).expect("the file");
+    assert!(file.contains("made-up-skill-key") && file.contains("NOTES_HOME"), "{file}");
+}

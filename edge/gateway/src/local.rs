@@ -7,6 +7,7 @@ mod health;
 mod host;
 mod logs;
 mod nodes;
+mod skills;
 mod users;
 mod wizard;
 
@@ -44,6 +45,7 @@ impl Local {
         nodes::register(&mut local);
         host::register(&mut local);
         users::register(&mut local);
+        skills::register(&mut local);
         wizard::register(&mut local);
         local
     }

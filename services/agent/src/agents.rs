@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use serde_json::{Value, json};
 use verso_proto::agent::v1::{
-    AgentIdentity, AgentInfo, AgentModel, AgentsListResponse, ClientTool, CompleteEnd, CompleteRequest, IdentityGetRequest, IdentityGetResponse,
-    RunRequest, RunResponse, Sampling as WireSampling, WaitRequest, WaitResponse,
+    AgentIdentity, AgentInfo, AgentModel, AgentsListResponse, ClientTool, CompleteEnd, CompleteRequest, IdentityGetRequest,
+    IdentityGetResponse, RunRequest, RunResponse, Sampling as WireSampling, WaitRequest, WaitResponse,
 };
 
 use crate::attachments;

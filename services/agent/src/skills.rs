@@ -7,7 +7,7 @@ use verso_kit::error::{WireCode, WireError};
 use verso_proto::Json;
 use verso_proto::agent::v1::{
     SkillConfigCheck, SkillEntry, SkillInstallOption, SkillNeeds, SkillsBinsResponse, SkillsInstallRequest, SkillsInstallResponse,
-    SkillsStatusRequest, SkillsStatusResponse, SkillsUpdateRequest, SkillsUpdateResponse,
+    SkillsStatusRequest, SkillsStatusResponse,
 };
 use verso_tools::skills::{self, InstallError, Needs, Skill};
 
@@ -32,9 +32,6 @@ pub enum Error {
     /// Nothing was installed.
     #[error(transparent)]
     Install(#[from] InstallError),
-    /// The configuration is written by the edge alone.
-    #[error("skills.{0} is part of the configuration; change it by config.patch")]
-    NotOurs(String),
     /// A task that reads the disk has died.
     #[error("the skills could not be read")]
     Read(#[source] tokio::task::JoinError),
@@ -44,7 +41,7 @@ impl WireError for Error {
     fn code(&self) -> WireCode {
         match self {
             Self::Unknown(_) | Self::UnknownInstaller(_) => WireCode::InvalidRequest,
-            Self::Install(_) | Self::NotOurs(_) => WireCode::Unavailable,
+            Self::Install(_) => WireCode::Unavailable,
             Self::Read(_) => WireCode::Fault,
         }
     }
@@ -94,11 +91,6 @@ pub(crate) async fn install(runs: &Runs, request: SkillsInstallRequest) -> Resul
         stderr: installed.stderr,
         code: installed.code.map(i64::from),
     })
-}
-
-/// Says who can change the configuration of a skill.
-pub(crate) fn update(request: &SkillsUpdateRequest) -> Result<SkillsUpdateResponse, crate::Error> {
-    Err(Error::NotOurs(format!("entries.{}", request.skill_key)).into())
 }
 
 /// Loads the skills that an agent at `workspace` sees.

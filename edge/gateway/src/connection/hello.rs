@@ -35,7 +35,7 @@ pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, fa
         features: Some(Features {
             methods: Gateway::listed_methods(),
             events: EVENTS.iter().filter(|kind| kind.scope != Scope::Unspecified).map(|kind| kind.name.to_owned()).collect(),
-            capabilities: Some(StringList::default()),
+            capabilities: Some(StringList { values: CAPABILITIES.map(str::to_owned).to_vec() }),
         }),
         snapshot: Some(Snapshot {
             presence: Some(presence(gateway)),
@@ -52,6 +52,9 @@ pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, fa
         policy: Some(policy(gateway)),
     }
 }
+
+/// What newer clients ask for by name before they call: `models.list` knows all models that can be used.
+const CAPABILITIES: [&str; 1] = ["published-model-catalog"];
 
 /// Renders the answer to `connect`.
 pub(super) fn frame(id: &str, version: Version, greeting: &ConnectResponse) -> String {

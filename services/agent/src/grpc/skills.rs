@@ -5,7 +5,6 @@ use verso_kit::grpc::{Reply, reply};
 use verso_proto::agent::v1::skills_server::{Skills, SkillsServer};
 use verso_proto::agent::v1::{
     SkillsBinsRequest, SkillsBinsResponse, SkillsInstallRequest, SkillsInstallResponse, SkillsStatusRequest, SkillsStatusResponse,
-    SkillsUpdateRequest, SkillsUpdateResponse,
 };
 
 use super::refusal;
@@ -33,9 +32,5 @@ impl Skills for Adapter {
 
     async fn install(&self, request: Request<SkillsInstallRequest>) -> Reply<SkillsInstallResponse> {
         reply(skills::install(&self.runs, request.into_inner()).await.map_err(refusal)?)
-    }
-
-    async fn update(&self, request: Request<SkillsUpdateRequest>) -> Reply<SkillsUpdateResponse> {
-        reply(skills::update(request.get_ref()).map_err(refusal)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use tonic::Code;
 use verso_proto::agent::v1::skills_client::SkillsClient;
-use verso_proto::agent::v1::{SkillsBinsRequest, SkillsInstallRequest, SkillsStatusRequest, SkillsUpdateRequest};
+use verso_proto::agent::v1::{SkillsBinsRequest, SkillsInstallRequest, SkillsStatusRequest};
 
 use crate::agent::{Agent, config};
 use crate::provider::Provider;
@@ -38,8 +38,4 @@ async fn lists_skills_what_they_lack_and_what_they_ask_for() {
     assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "brew is not installed on the gateway host"));
     assert_eq!(client.install(install("none", "brew-0")).await.unwrap_err().message(), "Skill not found: none");
     assert_eq!(client.install(install("notes", "x")).await.unwrap_err().message(), "Installer not found: x");
-
-    let update = SkillsUpdateRequest { skill_key: "notes".to_owned(), enabled: Some(false), ..SkillsUpdateRequest::default() };
-    let refused = client.update(update).await.unwrap_err();
-    assert_eq!(refused.message(), "skills.entries.notes is part of the configuration; change it by config.patch");
 }
