@@ -80,7 +80,7 @@ async fn a_hundred_writers_lose_nothing() {
 #[tokio::test]
 async fn sec_60_what_is_read_holds_no_secret_and_can_be_written_back() {
     let extra =
-        json!({"channels": {"irc": {"password": "irc-secret-1", "note": "uses irc-secret-1"}}, "gateway": {"reload": {"mode": "off"}}});
+        json!({"channels": {"pigeon": {"password": "irc-secret-1", "note": "uses irc-secret-1"}}, "gateway": {"reload": {"mode": "off"}}});
     let gateway = Gateway::start_with(extra).await;
     let client = gateway.client().await;
     let path = gateway.state_dir().join("verso.json");
