@@ -56,7 +56,15 @@ impl Chat {
 
     /// Shows the history in the place of what was on the screen, and says what was to be said first.
     pub(super) fn on_history(&mut self, payload: &Value) -> Vec<Action> {
-        let unfinished: Vec<Entry> = self.entries.iter().filter(|entry| entry.run.is_some()).cloned().collect();
+        // What was said a moment ago may not be in this history yet.
+        let known: Vec<String> = payload["messages"].as_array().into_iter().flatten().map(message_text).collect();
+        let said = self.entries.iter().filter(|entry| entry.who == Who::User).count().saturating_sub(self.runs.len());
+        let mut users = 0;
+        let mut keep = |entry: &&Entry| {
+            users += usize::from(entry.who == Who::User);
+            entry.run.is_some() || (entry.who == Who::User && users > said && !known.contains(&entry.text))
+        };
+        let unfinished: Vec<Entry> = self.entries.iter().filter(&mut keep).cloned().collect();
         self.entries.clear();
         for message in payload["messages"].as_array().into_iter().flatten() {
             let who = match message["role"].as_str() {
