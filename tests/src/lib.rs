@@ -5,6 +5,7 @@
 pub mod bot_api;
 pub mod gateway;
 pub mod irc_server;
+pub mod peers;
 pub mod process;
 pub mod provider;
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use verso_kit::config::{self, Env, File, Secret};
 
+use crate::adapter::Fault;
 use crate::settings::DEFAULT_ACCOUNT;
 use crate::store::AccountKey;
 
@@ -110,12 +111,14 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
-    /// Reads the settings of an account.
-    pub(crate) fn read(file: &File, key: &AccountKey) -> Result<Self, config::Error> {
-        let shared: Self = file.section(&format!("channels.{}", key.channel))?;
-        let accounts: BTreeMap<String, Value> = file.section(&format!("channels.{}.accounts", key.channel))?;
+    /// Reads the settings of an account. One that cannot be read must not fall back to wider ones.
+    pub(crate) fn read(file: &File, key: &AccountKey) -> Result<Self, Fault> {
+        let unreadable = |error: config::Error| Fault::Account(error.to_string());
+        let shared: Self = file.section(&format!("channels.{}", key.channel)).map_err(unreadable)?;
+        let accounts: BTreeMap<String, Value> = file.section(&format!("channels.{}.accounts", key.channel)).map_err(unreadable)?;
         let Some(own) = accounts.get(&key.account) else { return Ok(shared) };
-        let own: Self = serde_json::from_value(own.clone()).unwrap_or_default();
+        let unusable = |error| Fault::Account(format!("channels.{}.accounts.{}: {error}", key.channel, key.account));
+        let own: Self = serde_json::from_value(own.clone()).map_err(unusable)?;
         Ok(own.over(shared, key.account == DEFAULT_ACCOUNT))
     }
 
@@ -158,5 +161,24 @@ impl Profile {
         let configured = from_file.or_else(|| self.bot_token.as_ref().map(|token| token.expose().trim().to_owned()));
         let from_env = || (account == DEFAULT_ACCOUNT).then(|| env.get("TELEGRAM_BOT_TOKEN").map(str::to_owned)).flatten();
         configured.filter(|token| !token.is_empty()).or_else(from_env).map(Secret::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(account: Value) -> Result<Profile, Fault> {
+        let file = File::from_value(json!({"channels": {"irc": {"dmPolicy": "open", "accounts": {"own": account}}}}));
+        Profile::read(&file, &AccountKey { channel: "irc".into(), account: "own".into() })
+    }
+
+    #[test]
+    fn an_account_whose_settings_cannot_be_read_does_not_run_with_wider_ones() {
+        assert_eq!(read(json!({"dmPolicy": "disabled"})).unwrap().dm_policy, Some(DirectPolicy::Disabled));
+        let fault = read(json!({"dmPolicy": "nobody"})).unwrap_err().to_string();
+        assert!(fault.starts_with("channels.irc.accounts.own: unknown variant `nobody`"), "{fault}");
     }
 }

@@ -139,7 +139,7 @@ impl Unit {
     /// Runs the account once, with the configuration as it is now.
     async fn once(&self, stop: &CancellationToken) -> Result<(), String> {
         let file = self.file().await;
-        let profile = Arc::new(Profile::read(&file, &self.key).map_err(|error| error.to_string())?);
+        let profile = Arc::new(Profile::read(&file, &self.key).map_err(|fault| fault.to_string())?);
         let adapter = self.adapter(&profile).await.map_err(|fault| fault.to_string())?;
         let (tasks, ended) = (Tasks::new(stop.child_token()), stop.child_token());
         self.pulse.beat(self.context.clock.now_ms());
@@ -193,8 +193,8 @@ impl Unit {
 
     /// Reads the configuration anew: a correction of it must not need a restart of the service.
     async fn file(&self) -> Arc<File> {
-        let (path, env) = (self.context.config.path().to_owned(), self.context.env.clone());
-        let read = tokio::task::spawn_blocking(move || File::load(&path, &env)).await;
+        let context = self.context.clone();
+        let read = tokio::task::spawn_blocking(move || context.reread_config()).await;
         match read {
             Ok(Ok(file)) if file.exists() => Arc::new(file),
             _ => Arc::clone(&self.context.config),

@@ -1,0 +1,49 @@
+//! Programs that nobody here wrote, which `peers/install.sh` installs: SDKs, emulators, servers, a browser.
+//!
+//! A clone without them passes its tests: what is not found is skipped, with a line that says so. The gate sets `VERSO_PEERS=required`, and
+//! then what is not found is a failure.
+
+#![allow(clippy::disallowed_methods, clippy::print_stderr, reason = "a test asks its surroundings, and says what it skips")]
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// A program of the system by name, or `None` when this test is to be skipped.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    found(name, folders.map(|folder| folder.join(name)).find(|path| path.is_file()))
+}
+
+/// The Python that has the packages of `peers/python.txt`, or `None` when this test is to be skipped.
+pub fn python() -> Option<PathBuf> {
+    found("the Python packages", Some(home().join("venv/bin/python")).filter(|path| path.is_file()))
+}
+
+/// Node.js and the folder whose `node_modules` has the packages of `peers/package.json`, or `None` when this test is to be skipped.
+pub fn node() -> Option<(PathBuf, PathBuf)> {
+    let packages = found("the npm packages", Some(home()).filter(|home| home.join("node_modules").is_dir()))?;
+    Some((program("node")?, packages))
+}
+
+/// The folder of `peers/`, where scripts that drive a peer are.
+pub fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+fn found(what: &str, path: Option<PathBuf>) -> Option<PathBuf> {
+    if path.is_none() {
+        let required = env::var_os("VERSO_PEERS").is_some_and(|word| word == "required");
+        assert!(!required, "{what} is missing: run tests/peers/install.sh");
+        eprintln!("skipped: {what} is not here (tests/peers/install.sh installs it)");
+    }
+    path
+}
+
+fn home() -> PathBuf {
+    let folder = |name| env::var_os(name).map(PathBuf::from);
+    folder("VERSO_PEERS_HOME").unwrap_or_else(|| {
+        let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+        cache.unwrap_or_default().join("verso/peers")
+    })
+}
