@@ -170,15 +170,15 @@ mod tests {
 
     use super::*;
 
-    fn read(account: Value) -> Result<Profile, Fault> {
-        let file = File::from_value(json!({"channels": {"irc": {"dmPolicy": "open", "accounts": {"own": account}}}}));
+    fn read(policy: &str) -> Result<Profile, Fault> {
+        let file = File::from_value(json!({"channels": {"irc": {"dmPolicy": "open", "accounts": {"own": {"dmPolicy": policy}}}}}));
         Profile::read(&file, &AccountKey { channel: "irc".into(), account: "own".into() })
     }
 
     #[test]
     fn an_account_whose_settings_cannot_be_read_does_not_run_with_wider_ones() {
-        assert_eq!(read(json!({"dmPolicy": "disabled"})).unwrap().dm_policy, Some(DirectPolicy::Disabled));
-        let fault = read(json!({"dmPolicy": "nobody"})).unwrap_err().to_string();
+        assert_eq!(read("disabled").unwrap().dm_policy, Some(DirectPolicy::Disabled));
+        let fault = read("nobody").unwrap_err().to_string();
         assert!(fault.starts_with("channels.irc.accounts.own: unknown variant `nobody`"), "{fault}");
     }
 }
