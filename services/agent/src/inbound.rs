@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
-use verso_proto::agent::v1::{ChatSendRequest, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ChatSendRequest, Payload, SubmitRequest, SubmitResponse};
 
 use crate::agents::Answers;
 use crate::attachments;
@@ -13,6 +13,7 @@ use crate::keys::{AgentId, SessionKey};
 use crate::routing::Origin;
 use crate::runs::{Caller, Ended, Request, Run, Runs, Submission, Submitted};
 use crate::store::{RunState, SessionHints};
+use crate::system_events;
 
 /// What a group is told to have said before the message that is answered.
 const CONTEXT_TITLE: &str = "[Chat messages since your last reply - for context]";
@@ -23,6 +24,11 @@ const MESSAGE_TITLE: &str = "[Current message - respond to this]";
 /// Takes a message.
 pub(crate) async fn submit(runs: &Runs, request: SubmitRequest) -> Result<Answers<SubmitResponse>, Error> {
     let (agent, key) = session(runs, &request)?;
+    if request.note {
+        // The same event takes its own place: a repeat adds nothing.
+        system_events::queue(&runs.parts, &key, &request.body, Some(request.run_id)).await?;
+        return Ok(once(Place { agent, key }.response("ok")));
+    }
     if request.authorized && runs.parts.commands.parse(&request.text).is_some() {
         return command(runs, request, agent, key).await;
     }
@@ -113,13 +119,17 @@ impl Place {
             _ => "ok",
         };
         let payloads = ended.response.result.as_ref().map(|result| result.payloads.clone()).unwrap_or_default();
-        let payloads = payloads.into_iter().filter(|payload| !payload.text.trim().is_empty()).collect();
+        let payloads = payloads.into_iter().filter(says_something).collect();
         SubmitResponse { payloads, error: ended.error().map(str::to_owned), ..self.response(status) }
     }
 }
 
-fn payload(text: &str) -> verso_proto::agent::v1::Payload {
-    verso_proto::agent::v1::Payload { text: text.to_owned(), ..Default::default() }
+fn says_something(payload: &Payload) -> bool {
+    !payload.text.trim().is_empty() || payload.media_url.is_some() || !payload.media_urls.is_empty()
+}
+
+fn payload(text: &str) -> Payload {
+    Payload { text: text.to_owned(), ..Default::default() }
 }
 
 fn accepted_and_end(run: Arc<Run>, place: Place) -> Answers<SubmitResponse> {

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 
-use crate::agent::Agent;
 use crate::error::Error;
+use crate::make::{self, BuiltIn};
 use crate::network::Network;
 use crate::settings::{Account, DEFAULT_ACCOUNT};
-use crate::store::{AccountKey, Store};
-use crate::units::{State, Unit};
+use crate::store::AccountKey;
+use crate::units::{Shared, State, Unit};
 
 /// Why an account that could run does not.
 const NOT_BUILT_IN: &str = "this channel is not available in this build yet";
@@ -49,12 +48,13 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     /// Takes over the configured accounts, and starts those that can run.
-    pub(crate) fn start(configured: Vec<Account>, store: &Store, context: &Context, tasks: &Tasks) -> Self {
-        let agent = Agent::new(context.peer("agent"), context.clock.clone());
+    pub(crate) fn start(configured: Vec<Account>, shared: &Shared, tasks: &Tasks) -> Self {
         let mut units = BTreeMap::new();
-        for account in configured.iter().filter(|account| account.enabled && account.configured && Unit::speaks(account.network)) {
+        for account in configured.iter().filter(|account| account.enabled && account.configured && make::speaks(account.network)) {
             let key = AccountKey { channel: account.network.id().to_owned(), account: account.id.clone() };
-            let unit = Arc::new(Unit::new(key.clone(), account.network, store.clone(), agent.clone(), context));
+            let (context, shelf) = (shared.context.clone(), shared.shelf.clone());
+            let make = Box::new(BuiltIn { key: key.clone(), network: account.network, context, shelf });
+            let unit = Arc::new(Unit::new(key.clone(), account.network, make, shared.clone()));
             tasks.spawn("account", Arc::clone(&unit).run(tasks.shutdown().child_token()));
             units.insert(key, unit);
         }

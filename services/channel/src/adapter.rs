@@ -6,24 +6,81 @@ use futures_util::future::BoxFuture;
 use verso_kit::CancellationToken;
 
 use crate::link::Link;
-use crate::message::{Address, Part, Receipt};
+use crate::message::{Address, Attached, Part, Receipt};
 use crate::text::Rich;
+
+/// What a network can show besides plain messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ability {
+    /// A message can be changed after it was sent.
+    Edits,
+    /// A message can be marked with an emoji.
+    Reactions,
+    /// Pictures and other files.
+    Media,
+    /// Questions with answers to choose from.
+    Polls,
+    /// Buttons below a message.
+    Buttons,
+}
+
+/// How many characters a network takes at once, and how it counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// In a message; the configuration may say less.
+    pub(crate) text_units_max: usize,
+    /// Below a picture or file.
+    pub(crate) caption_units_max: usize,
+}
+
+/// The room of networks that say nothing else.
+const ROOM_DEFAULT: Room = Room { text_units_max: 4_000, caption_units_max: 1_024 };
 
 /// One account of a network, while it runs.
 pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
+    /// Returns what the network can show.
+    fn abilities(&self) -> &[Ability] {
+        &[]
+    }
+
+    /// Returns how much fits into a message.
+    fn room(&self) -> Room {
+        ROOM_DEFAULT
+    }
+
     /// Receives until `stop`, or until something is wrong that a new start may mend.
     fn receive<'a>(&'a self, link: &'a Link, stop: &'a CancellationToken) -> BoxFuture<'a, Result<(), Fault>>;
 
-    /// Sends one message.
+    /// Sends one message. Only what [`Self::abilities`] names is asked for.
     fn send<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Receipt, Refusal>>;
+
+    /// Changes a message that was sent to what `part` says.
+    fn edit<'a>(&'a self, _message_id: &'a str, _part: &'a Part) -> BoxFuture<'a, Result<(), Refusal>> {
+        never("this network cannot change a message")
+    }
+
+    /// Marks somebody's message with an emoji, or takes the mark back.
+    fn react<'a>(&'a self, _to: &'a Address, _message_id: &'a str, _emoji: Option<&'a str>) -> BoxFuture<'a, Result<(), Refusal>> {
+        never("this network has no reactions")
+    }
+
+    /// Fetches what came along with a message: at most `bytes_max` bytes, refused before more than that is read.
+    fn fetch<'a>(&'a self, _media: &'a Attached, _bytes_max: usize) -> BoxFuture<'a, Result<Vec<u8>, Refusal>> {
+        never("this network has no media")
+    }
 
     /// Shows that an answer is being written, if the network can.
     fn typing<'a>(&'a self, _to: &'a Address) -> BoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// Asks the network whether the account is well. Returns what it is called there.
-    fn probe(&self) -> BoxFuture<'_, Result<String, Fault>>;
+    /// Asks the network whether the account is well.
+    fn probe(&self) -> BoxFuture<'_, Result<Wellbeing, Fault>>;
+
+    /// Returns how accounts are linked by a code that their owner scans, on networks that do that.
+    fn login(&self) -> Option<&dyn Login> {
+        None
+    }
 
     /// Returns how formatted text is written there.
     fn render(&self, rich: &Rich) -> String;
@@ -33,6 +90,43 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
 
     /// Reads where somebody wants to send something.
     fn address(&self, target: &str, thread: Option<&str>) -> Option<Address>;
+}
+
+/// Linking an account by a code that its owner scans.
+pub(crate) trait Login: Send + Sync {
+    /// Begins, or returns the code that is being shown already. `force` gives up a link that there is.
+    fn start(&self, force: bool, timeout: Duration) -> BoxFuture<'_, Result<LoginState, Fault>>;
+
+    /// Waits until the code was scanned, has changed, or time is up.
+    fn wait(&self, timeout: Duration) -> BoxFuture<'_, Result<LoginState, Fault>>;
+
+    /// Gives the link up. Returns false when there was none.
+    fn log_out(&self) -> BoxFuture<'_, Result<bool, Fault>>;
+}
+
+/// How far a login is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LoginState {
+    pub(crate) connected: bool,
+    /// What the owner is told.
+    pub(crate) message: String,
+    /// The code to show, as a `data:` URL of a picture.
+    pub(crate) qr_data_url: Option<String>,
+}
+
+/// What a network says of an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wellbeing {
+    /// What the account is called there.
+    pub(crate) name: String,
+    /// How it receives: `polling`, `webhook`, …
+    pub(crate) mode: Option<&'static str>,
+    /// The network's own facts, as it names them.
+    pub(crate) details: serde_json::Map<String, serde_json::Value>,
+}
+
+fn never<'a, T: Send + 'a>(reason: &'static str) -> BoxFuture<'a, Result<T, Refusal>> {
+    Box::pin(std::future::ready(Err(Refusal::Never(reason.to_owned()))))
 }
 
 /// Why an account stopped.

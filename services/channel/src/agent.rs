@@ -78,6 +78,10 @@ impl Agent {
             authorized: words.authorized,
             attachments: Vec::new(),
             context: words.context,
+            message_id: incoming.message_id.clone(),
+            note: incoming.kind.is_note(),
+            parts: false,
+            drafts: false,
         };
         let deadline_ms = received_at_ms.saturating_add(i64::try_from(OFFER_MAX.as_millis()).unwrap_or(i64::MAX));
         let mut pending = Pending { agent: self.clone(), request, answers: None, over: None, deadline_ms };

@@ -222,7 +222,7 @@ impl Dispatch {
 pub(crate) fn parts<'a>(adapter: &dyn Adapter, profile: &Profile, to: &Address, texts: impl Iterator<Item = &'a str>) -> Vec<Part> {
     texts
         .flat_map(|text| text::chunks::split(text::parse(text), profile.text_chars_max()))
-        .map(|rich| Part { to: to.clone(), text: adapter.render(&rich), plain: text::plain(&rich), reply_to: None, silent: false })
+        .map(|rich| Part::text(to.clone(), adapter.render(&rich), text::plain(&rich)))
         .collect()
 }
 

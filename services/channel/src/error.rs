@@ -93,6 +93,9 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The folder of files cannot be made.
+    #[error("could not create the folder of media")]
+    Media(#[source] io::Error),
     /// The database does not do what it was asked.
     #[error("could not use the channel database")]
     Database(#[from] rusqlite::Error),
@@ -125,6 +128,7 @@ impl WireError for Error {
             | Self::TooManyAccounts { .. }
             | Self::Newer { .. }
             | Self::Create { .. }
+            | Self::Media(_)
             | Self::Database(_)
             | Self::Service(_) => WireCode::Fault,
         }

@@ -26,10 +26,13 @@ use verso_proto::channel::v1::{
 };
 
 use crate::accounts::{Accounts, Channel, Fare};
+use crate::agent::Agent;
 use crate::error::Error;
 use crate::logins::Logins;
+use crate::media::Shelf;
 use crate::settings;
 use crate::store::Store;
+use crate::units::Shared;
 
 /// How long a message that was dealt with is remembered, so that it is not taken twice, in milliseconds.
 const ENDED_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
@@ -49,7 +52,10 @@ pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     if uncertain > 0 {
         warn!(messages = uncertain, "messages were being sent when the service died; nobody can tell whether they were taken");
     }
-    let accounts = Arc::new(Accounts::start(configured, &store, context, tasks));
+    let shelf = Shelf::open(context.folder()?.join("media")).await.map_err(Error::Media)?;
+    let agent = Agent::new(context.peer("agent"), context.clock.clone());
+    let shared = Shared { store: store.clone(), shelf, agent, context: context.clone() };
+    let accounts = Arc::new(Accounts::start(configured, &shared, tasks));
     let logins = Logins::new(context.state_dir.join("credentials"));
     let service = Service { accounts, store, logins, clock: context.clock.clone(), shutdown: tasks.shutdown().clone() };
     let messaging = MessagingServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -157,5 +163,6 @@ fn account(fare: &Fare) -> Account {
         last_outbound_at_ms: pulse.and_then(|pulse| pulse.outbound_at_ms()),
         last_probe_at_ms: None,
         probe: None,
+        mode: None,
     }
 }

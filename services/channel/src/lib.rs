@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+#[allow(dead_code, reason = "the networks that come next use all of it")]
 mod adapter;
 mod agent;
 mod courier;
@@ -11,6 +12,10 @@ mod grpc;
 mod irc;
 mod link;
 mod logins;
+mod make;
+#[allow(dead_code, reason = "the networks that come next use all of it")]
+mod media;
+#[allow(dead_code, reason = "the networks that come next use all of it")]
 mod message;
 mod network;
 mod pairing;

@@ -1,4 +1,6 @@
 //! What comes from a chat network, and what goes there, in terms that all networks share.
+//!
+//! Both are kept on the disk as JSON: a field that is added later has a default, so that what an earlier version kept can still be read.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,21 @@ pub(crate) enum EventKind {
     Message,
     /// Somebody pressed a button.
     Button,
+    /// Somebody changed what he had written. The agent is told with the next message.
+    Edit,
+    /// Somebody marked a message with an emoji. The agent is told with the next message.
+    Reaction,
+    /// Somebody chose an answer of a poll. The agent is told with the next message.
+    Vote,
+    /// Somebody came or went, or the chat was changed. The agent is told with the next message.
+    Service,
+}
+
+impl EventKind {
+    /// Whether it is something that happened rather than something that was said: nobody is asked to answer it.
+    pub(crate) fn is_note(self) -> bool {
+        !matches!(self, Self::Message | Self::Button)
+    }
 }
 
 /// A message from a network.
@@ -46,6 +63,15 @@ pub(crate) struct Incoming {
     pub(crate) mentioned: bool,
     /// In milliseconds since 1970.
     pub(crate) at_ms: i64,
+    /// What came along with it. It is fetched once the message was let in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) media: Vec<Attached>,
+    /// Messages that their sender sent as one, such as the pictures of an album, share this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) album: Option<String>,
+    /// The last piece of a text that its sender's program has cut may be followed by the next one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) may_go_on: bool,
 }
 
 impl Incoming {
@@ -58,6 +84,47 @@ impl Incoming {
     pub(crate) fn address(&self) -> Address {
         Address { peer: self.peer.clone(), thread: self.thread.clone() }
     }
+}
+
+/// What a file is, as far as networks tell one from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MediaKind {
+    Image,
+    /// A picture that moves.
+    Animation,
+    Video,
+    Audio,
+    /// Something that was spoken.
+    Voice,
+    Document,
+    Sticker,
+}
+
+impl MediaKind {
+    /// Returns the word by which an agent is told of it.
+    pub(crate) fn placeholder(self) -> &'static str {
+        match self {
+            Self::Image => "<media:image>",
+            Self::Animation | Self::Video => "<media:video>",
+            Self::Audio | Self::Voice => "<media:audio>",
+            Self::Document => "<media:document>",
+            Self::Sticker => "<media:sticker>",
+        }
+    }
+}
+
+/// What came along with a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attached {
+    pub(crate) kind: MediaKind,
+    /// What the adapter fetches it by.
+    pub(crate) reference: String,
+    /// As the network says; what the bytes are is looked at when they are there.
+    pub(crate) mime_type: Option<String>,
+    pub(crate) file_name: Option<String>,
+    /// As the network says, in bytes.
+    pub(crate) bytes: Option<u64>,
 }
 
 /// A chat, as a network names it.
@@ -89,6 +156,57 @@ pub(crate) struct Part {
     pub(crate) reply_to: Option<String>,
     /// Without a sound.
     pub(crate) silent: bool,
+    /// What goes along; `text` stands below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) media: Option<Enclosed>,
+    /// Rows of buttons below it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) buttons: Vec<Vec<Button>>,
+    /// A question instead of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) poll: Option<Question>,
+    /// The message that showed the beginning of this one while it was being written: it becomes this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replaces: Option<String>,
+}
+
+impl Part {
+    /// Makes a message of text.
+    pub(crate) fn text(to: Address, text: String, plain: String) -> Self {
+        Self { to, text, plain, reply_to: None, silent: false, media: None, buttons: Vec::new(), poll: None, replaces: None }
+    }
+}
+
+/// A file that goes out. Its bytes are in the service's own folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Enclosed {
+    /// The file's name in the folder of what goes out: see `crate::media`.
+    pub(crate) file: String,
+    pub(crate) kind: MediaKind,
+    pub(crate) mime_type: String,
+    /// What the receiver sees.
+    pub(crate) file_name: String,
+}
+
+/// A button below a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Button {
+    pub(crate) label: String,
+    /// What pressing it says, as if its presser had written it.
+    pub(crate) says: String,
+}
+
+/// A question with answers to choose from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Question {
+    pub(crate) question: String,
+    pub(crate) options: Vec<String>,
+    /// How many may be chosen.
+    pub(crate) selections_max: u32,
+    /// How long it is open, in seconds; for ever if the network lets it.
+    pub(crate) open_seconds: Option<u32>,
+    /// Whether nobody sees who chose what.
+    pub(crate) anonymous: bool,
 }
 
 /// What a network calls a message that it has taken.
@@ -96,4 +214,6 @@ pub(crate) struct Part {
 pub(crate) struct Receipt {
     pub(crate) message_id: String,
     pub(crate) chat_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) poll_id: Option<String>,
 }

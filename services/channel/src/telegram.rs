@@ -15,8 +15,9 @@ use serde_json::json;
 use verso_kit::CancellationToken;
 use verso_kit::config::Secret;
 
-use crate::adapter::{Adapter, Fault, Refusal};
+use crate::adapter::{Adapter, Fault, Refusal, Wellbeing};
 use crate::link::Link;
+use crate::media::Shelf;
 use crate::message::{Address, Part, Receipt};
 use crate::profile::Profile;
 use crate::text::{self, Rich};
@@ -48,13 +49,14 @@ pub(crate) struct Bot {
     me: OnceLock<Me>,
     link_preview: bool,
     mentions: Vec<String>,
+    shelf: Shelf,
 }
 
 impl Bot {
-    pub(crate) fn new(token: Secret<String>, profile: &Profile) -> Result<Self, Fault> {
+    pub(crate) fn new(token: Secret<String>, profile: &Profile, shelf: Shelf) -> Result<Self, Fault> {
         let api = Api::new(token, profile.api_root.as_deref())?;
         let mentions = profile.mention_patterns.clone().unwrap_or_default().iter().map(|word| word.to_lowercase()).collect();
-        Ok(Self { api, me: OnceLock::new(), link_preview: profile.link_preview.unwrap_or(true), mentions })
+        Ok(Self { api, me: OnceLock::new(), link_preview: profile.link_preview.unwrap_or(true), mentions, shelf })
     }
 
     async fn poll(&self, link: &Link, stop: &CancellationToken) -> Result<(), Fault> {
@@ -144,7 +146,7 @@ impl Bot {
             sent => sent,
         };
         let sent: Sent = sent.map_err(Failure::into_refusal)?;
-        Ok(Receipt { message_id: sent.message_id.to_string(), chat_id: part.to.peer.clone() })
+        Ok(Receipt { message_id: sent.message_id.to_string(), chat_id: part.to.peer.clone(), poll_id: None })
     }
 }
 
@@ -170,10 +172,10 @@ impl Adapter for Bot {
         .boxed()
     }
 
-    fn probe(&self) -> BoxFuture<'_, Result<String, Fault>> {
+    fn probe(&self) -> BoxFuture<'_, Result<Wellbeing, Fault>> {
         async {
             let me: Me = self.api.call("getMe", &json!({})).await.map_err(Failure::into_fault)?;
-            Ok(me.username.unwrap_or_else(|| me.id.to_string()))
+            Ok(Wellbeing { name: me.username.unwrap_or_else(|| me.id.to_string()), ..Wellbeing::default() })
         }
         .boxed()
     }

@@ -14,15 +14,16 @@ use verso_kit::config::File;
 use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 
-use crate::adapter::{Adapter, Fault};
+use crate::adapter::Adapter;
 use crate::agent::Agent;
 use crate::courier::Courier;
 use crate::dispatch::Dispatch;
 use crate::link::{Link, Pulse};
+use crate::make::Make;
+use crate::media::Shelf;
 use crate::network::Network;
 use crate::profile::Profile;
 use crate::store::{AccountKey, Store};
-use crate::{irc, telegram};
 
 /// The pause before an account is started again; each further one is longer …
 const RESTART_FIRST: Duration = Duration::from_secs(2);
@@ -50,10 +51,21 @@ pub(crate) struct Unit {
     /// Told when something of the outbox was settled.
     pub(crate) settled: Arc<Notify>,
     state: Mutex<State>,
+    make: Box<dyn Make>,
     store: Store,
+    shelf: Shelf,
     agent: Agent,
     context: Context,
     zone: TimeZone,
+}
+
+/// What all accounts share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) shelf: Shelf,
+    pub(crate) agent: Agent,
+    pub(crate) context: Context,
 }
 
 /// How an account fares.
@@ -70,7 +82,8 @@ pub(crate) struct State {
 }
 
 impl Unit {
-    pub(crate) fn new(key: AccountKey, network: Network, store: Store, agent: Agent, context: &Context) -> Self {
+    pub(crate) fn new(key: AccountKey, network: Network, make: Box<dyn Make>, shared: Shared) -> Self {
+        let Shared { store, shelf, agent, context } = shared;
         Self {
             key,
             network,
@@ -78,16 +91,13 @@ impl Unit {
             posted: Arc::default(),
             settled: Arc::default(),
             state: Mutex::default(),
+            make,
             store,
+            shelf,
             agent,
-            context: context.clone(),
+            context,
             zone: TimeZone::system(),
         }
-    }
-
-    /// Whether this build speaks to a network.
-    pub(crate) fn speaks(network: Network) -> bool {
-        matches!(network, Network::Telegram | Network::Irc)
     }
 
     /// Returns how it fares.
@@ -140,7 +150,7 @@ impl Unit {
     async fn once(&self, stop: &CancellationToken) -> Result<(), String> {
         let file = self.file().await;
         let profile = Arc::new(Profile::read(&file, &self.key).map_err(|fault| fault.to_string())?);
-        let adapter = self.adapter(&profile).await.map_err(|fault| fault.to_string())?;
+        let adapter = self.make.make(Arc::clone(&profile)).await.map_err(|fault| fault.to_string())?;
         let (tasks, ended) = (Tasks::new(stop.child_token()), stop.child_token());
         self.pulse.beat(self.context.clock.now_ms());
         self.change(|state| {
@@ -198,19 +208,6 @@ impl Unit {
         match read {
             Ok(Ok(file)) if file.exists() => Arc::new(file),
             _ => Arc::clone(&self.context.config),
-        }
-    }
-
-    async fn adapter(&self, profile: &Arc<Profile>) -> Result<Arc<dyn Adapter>, Fault> {
-        match self.network {
-            Network::Telegram => {
-                let (of_token, env, account) = (Arc::clone(profile), self.context.env.clone(), self.key.account.clone());
-                let token = tokio::task::spawn_blocking(move || of_token.telegram_token(&env, &account)).await.ok().flatten();
-                let token = token.ok_or_else(|| Fault::Account("there is no bot token".to_owned()))?;
-                Ok(Arc::new(telegram::Bot::new(token, profile)?))
-            }
-            Network::Irc => Ok(Arc::new(irc::Session::new(profile)?)),
-            _ => Err(Fault::Account("this build does not speak to this network".to_owned())),
         }
     }
 

@@ -13,6 +13,8 @@ pub mod service;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;
+#[cfg(feature = "web")]
+pub mod web;
 
 /// Ends a service when it is triggered: every loop and wait listens to it.
 pub use tokio_util::sync::CancellationToken;

@@ -21,6 +21,9 @@ fn incoming(chat: ChatKind, peer: &str, sender: &str, mentioned: bool) -> Incomi
         message_id: None,
         mentioned,
         at_ms: 0,
+        media: Vec::new(),
+        album: None,
+        may_go_on: false,
     }
 }
 

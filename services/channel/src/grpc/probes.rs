@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 use verso_kit::clock::Clock;
 use verso_proto::channel::v1::{ChannelsStatusResponse, Probe};
+use verso_proto::wire::v1::Json;
 
 use crate::accounts::{Channel, Fare};
 
@@ -27,10 +28,18 @@ async fn probe(fare: &Fare, limit: Duration) -> Option<Probe> {
     let adapter = fare.state.adapter.as_ref()?;
     let begun = Instant::now();
     let answer = timeout(limit, adapter.probe()).await;
-    let (name, error) = match answer {
-        Ok(Ok(name)) => (Some(name), None),
+    let (said, error) = match answer {
+        Ok(Ok(said)) => (Some(said), None),
         Ok(Err(fault)) => (None, Some(fault.to_string())),
         Err(_) => (None, Some(format!("no answer within {} ms", limit.as_millis()))),
     };
-    Some(Probe { ok: error.is_none(), error, elapsed_ms: i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX), name })
+    let detail = |name: &str| said.as_ref().and_then(|said| said.details.get(name)).map(|value| Json { text: value.to_string() });
+    Some(Probe {
+        ok: error.is_none(),
+        elapsed_ms: i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX),
+        name: said.as_ref().map(|said| said.name.clone()),
+        bot: detail("bot"),
+        webhook: detail("webhook"),
+        error,
+    })
 }

@@ -17,7 +17,7 @@ use verso_kit::CancellationToken;
 use verso_kit::config::Secret;
 
 use super::connection::Connection;
-use crate::adapter::{Adapter, Fault, Refusal};
+use crate::adapter::{Adapter, Fault, Refusal, Wellbeing};
 use crate::link::Link;
 use crate::message::{Address, ChatKind, EventKind, Incoming, Part, Receipt};
 use crate::profile::Profile;
@@ -255,7 +255,7 @@ impl Session {
         let message = Outgoing { target: part.to.peer.clone(), lines: lines(&part.text), done };
         outgoing.send(message).await.map_err(|_| later())?;
         match written.await {
-            Ok(Ok(())) => Ok(Receipt { message_id: uuid::Uuid::new_v4().to_string(), chat_id: part.to.peer.clone() }),
+            Ok(Ok(())) => Ok(Receipt { message_id: uuid::Uuid::new_v4().to_string(), chat_id: part.to.peer.clone(), poll_id: None }),
             // Some lines may be out already.
             Ok(Err(reason)) => Err(Refusal::Unknown(reason)),
             Err(_) => Err(Refusal::Unknown("the connection ended".to_owned())),
@@ -272,9 +272,13 @@ impl Adapter for Session {
         self.deliver(part).boxed()
     }
 
-    fn probe(&self) -> BoxFuture<'_, Result<String, Fault>> {
+    fn probe(&self) -> BoxFuture<'_, Result<Wellbeing, Fault>> {
         let connected = self.outgoing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
-        let answer = if connected { Ok(self.nick.clone()) } else { Err(Fault::Network("the account is not connected".to_owned())) };
+        let answer = if connected {
+            Ok(Wellbeing { name: self.nick.clone(), ..Wellbeing::default() })
+        } else {
+            Err(Fault::Network("the account is not connected".to_owned()))
+        };
         Box::pin(std::future::ready(answer))
     }
 
@@ -340,6 +344,9 @@ fn incoming(message: &Message, target: &str, text: &str, nick: &str, now_ms: i64
         message_id: None,
         mentioned: !group || mentions(text, nick),
         at_ms: now_ms,
+        media: Vec::new(),
+        album: None,
+        may_go_on: false,
     })
 }
 

@@ -147,6 +147,9 @@ impl Message {
             message_id: Some(self.message_id.to_string()),
             mentioned: false,
             at_ms: self.date.saturating_mul(1_000),
+            media: Vec::new(),
+            album: None,
+            may_go_on: false,
         })
     }
 

@@ -57,6 +57,9 @@ mod tests {
             message_id: None,
             mentioned: true,
             at_ms: 1_769_947_200_000,
+            media: Vec::new(),
+            album: None,
+            may_go_on: false,
         };
         assert_eq!(wrap("Telegram", &incoming, &TimeZone::UTC), "[Telegram Ann id:1 2026-02-01T12:00Z] hi");
         incoming.chat = ChatKind::Group;

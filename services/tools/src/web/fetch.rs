@@ -9,8 +9,8 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use verso_kit::web::{check_url, resolve};
 
-use super::guard::{check_url, resolve};
 use super::shelf::Shelf;
 use crate::tool::{Answer, Refused, Scene, Spec, Tool, arguments};
 

@@ -1,4 +1,4 @@
-//! Which addresses an agent may connect to: those of the public internet. Names are looked up here, and the connection goes to what was
+//! Which addresses may be connected to on behalf of others: those of the public internet. Names are looked up here, and the connection goes to what was
 //! looked at, not to what the name means a moment later.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -62,7 +62,7 @@ pub fn check_address(address: IpAddr) -> Result<(), Blocked> {
 }
 
 /// Looks a URL's host up. One address that is not public refuses all of them.
-pub(super) async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Blocked> {
+pub async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Blocked> {
     let (host, port) = (url.host_str().ok_or(Blocked::Unreadable)?, url.port_or_known_default().ok_or(Blocked::Unreadable)?);
     if let Some(address) = literal(host) {
         return Ok(vec![SocketAddr::new(address, port)]);
