@@ -3,12 +3,14 @@
 #![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
 
 pub mod bot_api;
+pub mod browser;
 pub mod gateway;
 pub mod irc_server;
 pub mod peers;
 pub mod process;
 pub mod provider;
 
+pub use browser::Browser;
 pub use gateway::Gateway;
 pub use provider::Provider;
 

@@ -4,6 +4,7 @@ mod attacks;
 mod auth_modes;
 mod authorization;
 mod bad_input;
+mod canvas_pages;
 mod chat_networks;
 mod cli;
 mod config;
