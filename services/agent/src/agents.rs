@@ -212,7 +212,7 @@ pub(crate) async fn complete(runs: &Runs, request: CompleteRequest) -> Result<An
     let roster = &runs.parts.roster;
     let named = roster.named(METHOD, Some(&request.agent_id))?;
     let (agent, key) = roster.session(METHOD, named.as_ref(), Some(&request.session_key))?;
-    let images = attachments::read(request.attachments)?;
+    let images = attachments::read_http(request.attachments)?;
     if request.message.trim().is_empty() && images.is_empty() {
         return Err(Error::NothingToSend);
     }
@@ -248,6 +248,7 @@ fn sampling(sampling: WireSampling) -> Sampling {
         seed: sampling.seed,
         max_tokens: sampling.max_tokens.and_then(|tokens| u64::try_from(tokens).ok()).filter(|tokens| *tokens > 0),
         stop: sampling.stop,
+        response_format: sampling.response_format.and_then(|json| serde_json::from_str(&json.text).ok()),
     }
 }
 

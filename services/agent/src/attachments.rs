@@ -16,15 +16,27 @@ const IMAGE_BYTES_MAX: usize = 5_000_000;
 /// What a picture is taken for that does not say.
 const MIME_TYPE_DEFAULT: &str = "image/png";
 
+/// The largest picture of an HTTP caller, in bytes.
+const HTTP_IMAGE_BYTES_MAX: usize = 10 << 20;
+
 /// Reads the pictures of a request.
 pub(crate) fn read(attachments: Vec<Attachment>) -> Result<Vec<Image>, Error> {
+    read_up_to(attachments, IMAGE_BYTES_MAX)
+}
+
+/// Reads the pictures of an HTTP caller, which may be larger.
+pub(crate) fn read_http(attachments: Vec<Attachment>) -> Result<Vec<Image>, Error> {
+    read_up_to(attachments, HTTP_IMAGE_BYTES_MAX)
+}
+
+fn read_up_to(attachments: Vec<Attachment>, bytes_max: usize) -> Result<Vec<Image>, Error> {
     if attachments.len() > IMAGES_MAX {
         return Err(Error::Attachment { name: "list".to_owned(), reason: format!("more than {IMAGES_MAX} attachments") });
     }
-    attachments.into_iter().enumerate().map(|(place, attachment)| image(place, attachment)).collect()
+    attachments.into_iter().enumerate().map(|(place, attachment)| image(place, attachment, bytes_max)).collect()
 }
 
-fn image(place: usize, attachment: Attachment) -> Result<Image, Error> {
+fn image(place: usize, attachment: Attachment, bytes_max: usize) -> Result<Image, Error> {
     let name = attachment.file_name.unwrap_or_else(|| format!("attachment-{}", place + 1));
     let refuse = |reason: String| Err(Error::Attachment { name: name.clone(), reason });
     let content = attachment.content.unwrap_or_default();
@@ -38,12 +50,12 @@ fn image(place: usize, attachment: Attachment) -> Result<Image, Error> {
         return refuse(format!("only images are supported, not {mime_type}"));
     }
     // Refused before it is decoded: four characters hold three bytes.
-    if data.len() / 4 * 3 > IMAGE_BYTES_MAX + 3 {
-        return refuse(format!("larger than {IMAGE_BYTES_MAX} bytes"));
+    if data.len() / 4 * 3 > bytes_max + 3 {
+        return refuse(format!("larger than {bytes_max} bytes"));
     }
     match STANDARD.decode(data.trim()) {
         Ok(bytes) if bytes.is_empty() => refuse("empty".to_owned()),
-        Ok(bytes) if bytes.len() > IMAGE_BYTES_MAX => refuse(format!("larger than {IMAGE_BYTES_MAX} bytes")),
+        Ok(bytes) if bytes.len() > bytes_max => refuse(format!("larger than {bytes_max} bytes")),
         Ok(_) => Ok(Image { mime_type, data: data.trim().to_owned() }),
         Err(_) => refuse("invalid base64 content".to_owned()),
     }

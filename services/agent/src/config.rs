@@ -9,7 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use verso_kit::config::{self, File, Secret};
 
 use crate::routing::{Binding, DirectScope};
-use crate::{cron, heartbeat};
+use crate::{cron, embeddings, heartbeat};
 
 /// How many runs may be active at once, unless `agents.defaults.maxConcurrent` says otherwise.
 const CONCURRENT_RUNS_DEFAULT: usize = 4;
@@ -85,6 +85,8 @@ pub(crate) struct Defaults {
     pub(crate) models: BTreeMap<String, Allowed>,
     /// How agents wake by themselves.
     pub(crate) heartbeat: heartbeat::settings::Section,
+    /// Who computes embeddings.
+    pub(crate) memory_search: embeddings::Choice,
 }
 
 impl Defaults {

@@ -79,6 +79,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is behind an address cannot be had.
+    #[error(transparent)]
+    Media(verso_tools::web::MediaError),
     /// The run belongs to another session.
     #[error("runId does not match sessionKey")]
     RunOfAnotherSession,
@@ -149,6 +152,7 @@ impl WireError for Error {
             | Self::NothingToSend
             | Self::NotABoolean { .. }
             | Self::Attachment { .. }
+            | Self::Media(_)
             | Self::RunOfAnotherSession
             | Self::SendDenied
             | Self::SessionNotFound => WireCode::InvalidRequest,

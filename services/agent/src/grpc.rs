@@ -2,6 +2,7 @@
 
 mod automation;
 mod cron;
+mod http;
 mod inbound;
 mod newer;
 mod reports;
@@ -49,6 +50,7 @@ impl Service {
         let reports = Arc::new(reports::Adapter { runs: self.runs.clone() });
         Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit))
             .add_service(skills::server(&self.runs))
+            .add_service(http::server(&self.runs))
             .add_service(newer::server(&self.runs))
             .add_service(ModelAccessServer::from_arc(Arc::clone(&reports)))
             .add_service(UsageReportsServer::from_arc(Arc::clone(&reports)))

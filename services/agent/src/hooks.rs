@@ -1,13 +1,20 @@
 //! What webhooks may cause: a turn in a session of their own, without anybody's authority.
 
-use verso_proto::agent::v1::{HookAgentRequest, HookAgentResponse};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use verso_kit::peer::Caller;
+use verso_proto::agent::v1::{HookAgentRequest, HookAgentResponse, HookCompletion, HookDelivery};
+use verso_proto::channel::v1::SendRequest;
 
 use crate::error::Error;
 use crate::heartbeat::Heartbeats;
 use crate::keys::AgentId;
 use crate::messages;
 use crate::reply;
-use crate::runs::{Request, Run, Runs, Submission, Submitted};
+use crate::runs::{Ended, Request, Run, Runs, Submission, Submitted};
 use crate::store::SessionHints;
 use crate::system_events;
 
@@ -33,32 +40,106 @@ pub(crate) async fn agent(heartbeats: &Heartbeats, request: HookAgentRequest) ->
     let (run_id, session_key) = (request.idempotency_key, key.to_string());
     let hints = SessionHints { display_name: Some(name.clone()), channel: Some("hook".to_owned()), ..SessionHints::default() };
     let submission = Submission { run_id: run_id.clone(), key, agent: agent.clone(), hints, request: turn };
-    if let Submitted::New(run) = runs.submit(submission).await? {
-        let (heartbeats, now) = (heartbeats.clone(), request.wake_mode != "next-heartbeat");
-        runs.spawn("webhook", async move { report(&heartbeats, &run, &agent, Report { name, now }).await });
-    }
-    Ok(HookAgentResponse { run_id, session_key })
+    let wait = request.wait_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+    let completing = match runs.submit(submission).await? {
+        Submitted::New(run) => {
+            let report = Report { name, now: request.wake_mode != "next-heartbeat", delivery: request.delivery };
+            let (tell, told) = oneshot::channel();
+            let heartbeats = heartbeats.clone();
+            // Goes on although its caller may have gone.
+            runs.spawn("webhook", async move {
+                if let Some(completion) = conclude(&heartbeats, &run, &agent, report).await {
+                    drop(tell.send(completion));
+                }
+            });
+            async { told.await.ok() }.boxed()
+        }
+        Submitted::InFlight(run) => async move { run.ended().await.ok().map(|ended| completion(&ended)) }.boxed(),
+        Submitted::Ended(ended) => async move { Some(completion(&ended)) }.boxed(),
+    };
+    let completion = match wait {
+        Some(wait) => timeout(wait, completing).await.unwrap_or(None),
+        None => None,
+    };
+    Ok(HookAgentResponse { run_id, session_key, completion })
 }
 
+/// What becomes of a turn's end.
 struct Report {
     name: String,
+    /// Whether the main session wakes for it.
     now: bool,
+    delivery: Option<HookDelivery>,
 }
 
-/// Lets the main session know how it went.
-async fn report(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: Report) {
-    let Ok(ended) = run.ended().await else { return };
-    let runs: &Runs = &heartbeats.runs;
+/// Returns how a turn has ended, for whoever waits for that.
+fn completion(ended: &Ended) -> HookCompletion {
+    let said = said(ended);
+    let visible = reply::visible(&said);
+    let disposition = if !visible.trim().is_empty() {
+        "visible"
+    } else if said.trim().is_empty() {
+        "empty"
+    } else {
+        "silent"
+    };
+    HookCompletion {
+        status: if ended.error().is_some() { "error" } else { "ok" }.to_owned(),
+        reply_disposition: disposition.to_owned(),
+        error: ended.error().map(str::to_owned),
+        ..HookCompletion::default()
+    }
+}
+
+fn said(ended: &Ended) -> String {
     let texts = ended.response.result.iter().flat_map(|result| &result.payloads).map(|payload| payload.text.as_str());
-    let (mark, said) = match ended.error() {
-        Some(error) => (" (error)", error.to_owned()),
-        None => ("", texts.collect::<Vec<_>>().join(" ")),
+    texts.collect::<Vec<_>>().join("\n\n")
+}
+
+/// Carries the answer to where it is wanted, and lets the main session know how it went.
+async fn conclude(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: Report) -> Option<HookCompletion> {
+    let ended = run.ended().await.ok()?;
+    let mut completion = completion(&ended);
+    let words = reply::visible(&said(&ended));
+    if let Some(delivery) = report.delivery.as_ref().filter(|_| completion.error.is_none() && !words.trim().is_empty()) {
+        let delivered = deliver(&heartbeats.runs, run, delivery, words.clone()).await;
+        completion.delivery_attempted = Some(true);
+        completion.delivered = Some(delivered.is_ok());
+        if let Err(reason) = delivered {
+            tracing::warn!(run = run.id, channel = delivery.channel, reason, "what a webhook's turn has said was not delivered");
+            completion.status = "error".to_owned();
+            completion.delivery_error = Some("delivery-failed".to_owned());
+            completion.error = Some(format!("delivery failed: {reason}"));
+        }
+    }
+    tell_main(heartbeats, run, agent, &report, &completion, &words).await;
+    Some(completion)
+}
+
+async fn deliver(runs: &Runs, run: &Run, delivery: &HookDelivery, message: String) -> Result<(), String> {
+    let request = SendRequest {
+        to: delivery.to.clone(),
+        message,
+        channel: Some(delivery.channel.clone()),
+        account_id: delivery.account_id.clone(),
+        // A repeat of the run is no second message.
+        idempotency_key: format!("{}:reply", run.id),
+        ..SendRequest::default()
+    };
+    runs.parts.channel.call(request, &Caller::default()).await.map(drop).map_err(|status| status.message().to_owned())
+}
+
+async fn tell_main(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: &Report, completion: &HookCompletion, words: &str) {
+    let (mark, said) = match &completion.error {
+        Some(error) => (" (error)", error.as_str()),
+        None => ("", words),
     };
     if said.trim().is_empty() {
         return;
     }
+    let runs: &Runs = &heartbeats.runs;
     let key = runs.parts.roster.naming.main(agent);
-    let line = format!("Hook {}{mark}: {}", report.name, messages::shorten(&said, SUMMARY_CHARS_MAX));
+    let line = format!("Hook {}{mark}: {}", report.name, messages::shorten(said, SUMMARY_CHARS_MAX));
     match system_events::queue(&runs.parts, &key, &line, None).await {
         Ok(true) if report.now => heartbeats.want(agent),
         Ok(_) => {}

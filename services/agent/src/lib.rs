@@ -5,10 +5,12 @@
 
 mod agents;
 mod attachments;
+mod avatars;
 mod chat;
 mod commands;
 mod config;
 mod cron;
+mod embeddings;
 mod error;
 mod grpc;
 mod heartbeat;

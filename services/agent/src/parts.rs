@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use verso_kit::clock::Clock;
 use verso_kit::events::Hub;
+use verso_kit::peer::Peer;
 use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 use verso_proto::agent::v1::Event;
@@ -13,7 +14,6 @@ use verso_tools::skills::Shelf;
 
 use crate::commands::Commands;
 use crate::config::Config;
-use crate::cron;
 use crate::error::Error;
 use crate::heartbeat::Plan;
 use crate::keys::SessionKey;
@@ -27,6 +27,7 @@ use crate::store::{self, Fence, Store};
 use crate::tools::Toolbox;
 use crate::tts::Speech;
 use crate::usage::Reports;
+use crate::{cron, embeddings};
 
 /// The database's file in the service's folder.
 const DATABASE: &str = "agent.sqlite";
@@ -50,6 +51,9 @@ pub(crate) struct Parts {
     pub(crate) keyring: Keyring,
     pub(crate) clients: Clients,
     pub(crate) speech: Speech,
+    pub(crate) embeddings: embeddings::Choice,
+    /// Carries what a webhook's turn has said to people.
+    pub(crate) channel: Peer,
     pub(crate) reports: Reports,
     pub(crate) roster: Roster,
     /// How each agent wakes by itself.
@@ -88,6 +92,8 @@ impl Parts {
             clients: Clients::default(),
             reports: Reports::default(),
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
+            embeddings: defaults.memory_search.clone(),
+            channel: context.peer("channel"),
             heartbeats: roster.heartbeats(&config),
             roster,
             commands: Commands::new(config.session.reset_triggers.clone()),

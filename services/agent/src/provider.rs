@@ -67,6 +67,40 @@ pub(crate) struct Sampling {
     pub(crate) max_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) stop: Vec<String>,
+    /// The form of the answer, as the OpenAI API writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_format: Option<Value>,
+}
+
+impl Sampling {
+    /// Returns the form of the answer, unless it is plain text.
+    fn format(&self) -> Option<Format<'_>> {
+        let format = self.response_format.as_ref()?;
+        match format.get("type").and_then(Value::as_str)? {
+            "json_schema" => Some(Format::Schema(format.get("json_schema").unwrap_or(&Value::Null))),
+            "json_object" => Some(Format::Json),
+            _ => None,
+        }
+    }
+}
+
+/// A form of an answer that is not plain text.
+#[derive(Debug, Clone, Copy)]
+enum Format<'a> {
+    /// A JSON object.
+    Json,
+    /// JSON of a shape: `name`, `schema` and `strict`.
+    Schema(&'a Value),
+}
+
+/// Refuses what a dialect has no word for. An answer that ignores what was asked of it would look like one that heeds it.
+fn refuse_unspoken(dialect: &str, asked: &[(&str, bool)]) -> Result<(), Failure> {
+    match asked.iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => {
+            Err(Failure::new(Kind::Refused, format!("the model's provider ({dialect}) cannot be told {what}; leave it out")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Which of its tools a model must call.

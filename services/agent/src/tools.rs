@@ -2,6 +2,7 @@
 
 mod approvals;
 mod config;
+mod invoke;
 mod nodes;
 mod sandboxes;
 mod sessions;
@@ -32,6 +33,7 @@ use crate::roster::Profile;
 use crate::runs::Runs;
 use approvals::Approvals;
 use config::Config;
+pub(crate) use invoke::invoke;
 
 /// The folder, in the service's own, that holds notes of running programs.
 const PROCESSES: &str = "processes";

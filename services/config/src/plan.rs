@@ -128,7 +128,7 @@ const RULES: [(&str, Effect); 54] = [
     ("audio", AGENT),
     ("cron", AGENT),
     ("approvals", Effect::On(&[("agent", Action::Restart), ("node", Action::Restart)])),
-    ("hooks", Effect::On(&[("agent", Action::Restart), ("edge", Action::Hot)])),
+    ("hooks", EDGE_HOT),
     ("ui", EDGE_HOT),
     ("logging", Effect::All(Action::Restart)),
 ];
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!((hot.doing(Action::Hot), hot.doing(Action::Restart).len()), (vec!["edge"], 0));
         assert_eq!(hot.ignored, ["agents.list", "gateway.port"]);
         assert_eq!(plan(&paths, ReloadMode::Restart).doing(Action::Restart), ["agent", "edge"]);
-        assert_eq!(plan(&["hooks.token", "gateway.services.edge.address"], ReloadMode::Hybrid).doing(Action::Restart), ["agent", "edge"]);
+        assert_eq!(plan(&["hooks.token", "gateway.services.edge.address"], ReloadMode::Hybrid).doing(Action::Restart), ["edge"]);
     }
 
     #[test]

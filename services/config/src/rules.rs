@@ -18,9 +18,8 @@ const OPEN_POLICY: [(&str, &str); 9] = [
 ];
 
 /// Keys that only the original can carry out.
-const NOT_HONOURED: [(&str, &str); 6] = [
+const NOT_HONOURED: [(&str, &str); 5] = [
     ("/hooks/internal/handlers", "handlers are scripts, which this gateway cannot run"),
-    ("/hooks/transformsDir", "transforms are scripts, which this gateway cannot run"),
     ("/plugins/load/paths", "plugins of these folders are scripts, which this gateway cannot run"),
     ("/skills/install/nodeManager", "this gateway installs no packages of Node"),
     ("/audio/transcription", "tools.media.audio has replaced it"),
@@ -134,8 +133,9 @@ pub(crate) fn warnings(root: &Value) -> Vec<Problem> {
         .map(|(pointer, why)| Problem::new(pointer[1..].replace('/', "."), *why))
         .collect();
     for (index, mapping) in root.pointer("/hooks/mappings").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        if mapping.get("transform").is_some() {
-            found.push(Problem::new(format!("hooks.mappings[{index}].transform"), "transforms are scripts, which this gateway cannot run"));
+        if mapping.pointer("/transform/module").is_some() {
+            let why = "modules are scripts, which this gateway cannot run; name a program in transform.command";
+            found.push(Problem::new(format!("hooks.mappings[{index}].transform.module"), why));
         }
     }
     found
@@ -181,6 +181,6 @@ mod tests {
     fn what_cannot_be_honoured_is_a_warning_and_no_problem() {
         let file = json!({"hooks": {"mappings": [{"id": "x", "transform": {"module": "a.js"}}]}});
         assert!(crate::check(&file).is_empty());
-        assert_eq!(crate::warnings(&file)[0].path, "hooks.mappings[0].transform");
+        assert_eq!(crate::warnings(&file)[0].path, "hooks.mappings[0].transform.module");
     }
 }

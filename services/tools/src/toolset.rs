@@ -83,17 +83,25 @@ impl Toolset {
 
     /// Calls a tool. `arguments` are as the model wrote them.
     pub async fn call(&self, name: &str, arguments: &str, scene: &Scene) -> Answer {
-        let Some(tool) = self.find(name) else { return Answer::refusal(format!("there is no tool named {name}")) };
+        self.attempt(name, arguments, scene).await.unwrap_or_else(|refused| Answer::refusal(refused.to_string()))
+    }
+
+    /// The same, for callers who make a difference between the ways in which a call can fail.
+    pub async fn attempt(&self, name: &str, arguments: &str, scene: &Scene) -> Result<Answer, Refused> {
+        let tool = self.find(name).ok_or_else(|| Refused::Arguments(format!("there is no tool named {name}")))?;
         let parsed = if arguments.trim().is_empty() { Ok(Value::Object(serde_json::Map::new())) } else { serde_json::from_str(arguments) };
-        let value = match parsed {
-            Ok(value) => value,
-            Err(error) => return Answer::refusal(format!("the arguments are not JSON: {error}")),
-        };
+        let value = parsed.map_err(|error| Refused::Arguments(format!("the arguments are not JSON: {error}")))?;
         let answer = tokio::select! {
             answer = tool.call(scene, value) => answer,
             () = scene.cancelled.cancelled() => Err(Refused::Failed("the run ended".to_owned())),
         };
-        answer.map_or_else(|refused| Answer::refusal(refused.to_string()), capped)
+        answer.map(capped)
+    }
+
+    /// Whether a tool takes an argument of that name.
+    pub fn takes(&self, name: &str, argument: &str) -> bool {
+        let spec = self.tools.iter().find(|(spec, _)| spec.name == name).map(|(spec, _)| spec);
+        spec.is_some_and(|spec| spec.parameters["properties"].get(argument).is_some())
     }
 
     fn find(&self, name: &str) -> Option<&Arc<dyn Tool>> {

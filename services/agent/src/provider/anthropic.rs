@@ -4,7 +4,7 @@ mod answer;
 mod ask;
 
 use super::exchange::Outgoing;
-use super::{Call, Failure};
+use super::{Call, Failure, refuse_unspoken};
 use crate::models::Server;
 pub(super) use answer::Parser;
 
@@ -16,6 +16,16 @@ const LOGIN_BETA: &str = "oauth-2025-04-20";
 
 /// Renders a call.
 pub(super) fn request(server: &Server, call: &Call<'_>) -> Result<Outgoing, Failure> {
+    let sampling = call.sampling;
+    let given = |number: Option<f64>| number.is_some_and(|number| number != 0.0);
+    refuse_unspoken(
+        "anthropic-messages",
+        &[
+            ("response_format", sampling.format().is_some()),
+            ("frequency_penalty", given(sampling.frequency_penalty)),
+            ("presence_penalty", given(sampling.presence_penalty)),
+        ],
+    )?;
     // The configured address may or may not name the version.
     let base_url = server.base_url.strip_suffix("/v1").unwrap_or(&server.base_url);
     let request = Outgoing::new(server, call, format!("{base_url}/v1/messages"), &ask::body(call))?.header("anthropic-version", VERSION)?;

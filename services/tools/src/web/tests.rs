@@ -133,3 +133,63 @@ fn a_search_needs_a_key() {
     assert!(WebSearch::new(SearchConfig::default(), &env).is_some());
     assert!(WebSearch::new(SearchConfig { enabled: Some(false), ..SearchConfig::default() }, &env).is_none());
 }
+
+fn limits(bytes_max: usize) -> MediaLimits {
+    MediaLimits { bytes_max, redirects_max: 3, timeout: std::time::Duration::from_secs(5), hosts_allowed: Vec::new() }
+}
+
+#[tokio::test]
+async fn sec_31_what_is_fetched_is_cut_off_at_its_limit_and_the_body_of_an_error_is_not_read() {
+    let base = server().await;
+    let limits = limits(50_000);
+    let fetch = media::Fetch { limits: &limits, guarded: false };
+    assert!(matches!(fetch.follow(&format!("{base}/long")).await, Err(MediaError::TooLarge(50_000))));
+    assert!(matches!(fetch.follow(&format!("{base}/missing")).await, Err(MediaError::Status(404))));
+    assert!(matches!(fetch.follow(&format!("{base}/round")).await, Err(MediaError::TooManyRedirects)));
+    let media = fetch.follow(&format!("{base}/binary")).await.unwrap();
+    assert_eq!((&media.content[..], media.media_type.as_deref()), (&b"PK"[..], Some("application/zip")));
+}
+
+#[tokio::test]
+async fn sec_43_pictures_and_files_of_callers_go_through_the_same_gate() {
+    let base = server().await;
+    assert!(matches!(fetch_media(&format!("{base}/page"), &limits(10)).await, Err(MediaError::Blocked(Blocked::Address))));
+    let listed = MediaLimits { hosts_allowed: vec!["cdn.example.com".to_owned(), "*.example.net".to_owned()], ..limits(10) };
+    for url in ["http://example.com/", "http://example.net/", "http://cdn.example.com.evil.test/", "http://xexample.net/"] {
+        assert!(matches!(fetch_media(url, &listed).await, Err(MediaError::NotListed(_))), "{url}");
+    }
+}
+
+/// Answers `/start` with a redirect to another host, and says what headers `/end` was asked with.
+#[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+#[tokio::test]
+async fn sec_41_nothing_that_identifies_us_follows_a_redirect_to_somebody_else() {
+    // The first to come installs what TLS needs.
+    server().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    let (heard, mut headers) = tokio::sync::mpsc::unbounded_channel();
+    let target = base.replace("localhost", "127.0.0.1");
+    let routes = Router::new()
+        .route(
+            "/start",
+            get(move || async move {
+                let headers = [(header::LOCATION, format!("{target}/end")), (header::SET_COOKIE, "session=1".to_owned())];
+                (axum::http::StatusCode::FOUND, headers)
+            }),
+        )
+        .route(
+            "/end",
+            get(move |headers: axum::http::HeaderMap| async move {
+                heard.send(headers).unwrap();
+                "ok"
+            }),
+        );
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let limits = limits(100);
+    media::Fetch { limits: &limits, guarded: false }.follow(&format!("{base}/start")).await.unwrap();
+    let headers = headers.recv().await.unwrap();
+    for name in [header::AUTHORIZATION, header::COOKIE, header::REFERER, header::PROXY_AUTHORIZATION] {
+        assert!(!headers.contains_key(&name), "{name} followed the redirect: {headers:?}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
+use verso_proto::Json;
 use verso_proto::agent::v1::Sampling;
 
 use super::super::errors::Refusal;
@@ -113,6 +114,7 @@ fn sampling(fields: &Map<String, Value>) -> Sampling {
         // The newer name counts.
         max_tokens: TOKEN_LIMITS.iter().find_map(|name| given(fields, name)).and_then(whole_number),
         stop,
+        response_format: given(fields, "response_format").map(|format| Json { text: format.to_string() }),
     }
 }
 

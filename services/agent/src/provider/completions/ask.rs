@@ -41,6 +41,8 @@ pub(super) struct Body<'a> {
     seed: Option<i64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<&'a Value>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -115,6 +117,7 @@ pub(super) fn body<'a>(server: &Server, call: &'a Call<'_>) -> Body<'a> {
         presence_penalty: sampling.presence_penalty,
         seed: sampling.seed,
         stop: &sampling.stop,
+        response_format: sampling.format().and(sampling.response_format.as_ref()),
     }
 }
 

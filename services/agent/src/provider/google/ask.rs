@@ -5,7 +5,7 @@ use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
 use crate::provider::conversation::{BEGINNING, Turn, arguments, calls, pictures, words};
-use crate::provider::{Call, ToolChoice, ToolSpec};
+use crate::provider::{Call, Format, ToolChoice, ToolSpec};
 
 /// Renders a call.
 pub(super) fn body(call: &Call<'_>) -> Value {
@@ -37,6 +37,12 @@ fn generation(call: &Call<'_>) -> Value {
     set("seed", sampling.seed.map(Value::from));
     set("maxOutputTokens", call.max_tokens().map(Value::from));
     set("stopSequences", (!sampling.stop.is_empty()).then(|| json!(sampling.stop)));
+    if let Some(format) = sampling.format() {
+        set("responseMimeType", Some(json!("application/json")));
+        if let Format::Schema(schema) = format {
+            set("responseJsonSchema", schema.get("schema").cloned());
+        }
+    }
     let budget = |level: &str| match level {
         "minimal" => 512,
         "low" => 2_048,

@@ -5,13 +5,18 @@ use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
 use crate::provider::conversation::{Turn, arguments, calls, pictures};
-use crate::provider::{Call, ToolSpec};
+use crate::provider::{Call, Format, ToolSpec};
 
 /// Renders a call.
 pub(super) fn body(call: &Call<'_>) -> Value {
     let mut body = json!({"model": call.model.id, "messages": conversation(call), "stream": true, "options": options(call)});
     if !call.tools.is_empty() {
         body["tools"] = call.tools.iter().map(tool).collect();
+    }
+    match call.sampling.format() {
+        Some(Format::Json) => body["format"] = json!("json"),
+        Some(Format::Schema(schema)) => body["format"] = schema.get("schema").cloned().unwrap_or_else(|| json!("json")),
+        None => {}
     }
     if let Some(level) = call.thinking() {
         // Only some models know levels; all that think know whether to.

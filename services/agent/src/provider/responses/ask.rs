@@ -6,7 +6,7 @@ use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
 use crate::provider::conversation::{Turn, arguments, call_id, calls, pictures, thoughts};
-use crate::provider::{Call, ToolChoice, ToolSpec};
+use crate::provider::{Call, Format, ToolChoice, ToolSpec};
 
 /// The body of a request.
 #[derive(Debug, Serialize)]
@@ -31,6 +31,8 @@ pub(super) struct Body<'a> {
     reasoning: Option<Value>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     include: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Value>,
 }
 
 /// Renders a call.
@@ -50,7 +52,19 @@ pub(super) fn body<'a>(call: &'a Call<'_>) -> Body<'a> {
         reasoning: thinking.map(|effort| json!({"effort": effort, "summary": "auto"})),
         // Without a store, the model sees its earlier thoughts only if they come back with the conversation.
         include: if thinking.is_some() { &["reasoning.encrypted_content"] } else { &[] },
+        text: call.sampling.format().map(|format| json!({"format": form(format)})),
     }
+}
+
+/// This dialect has the members of a schema beside its type.
+fn form(format: Format<'_>) -> Value {
+    let Format::Schema(schema) = format else { return json!({"type": "json_object"}) };
+    let mut form = schema.clone();
+    if !form.is_object() {
+        form = json!({});
+    }
+    form["type"] = json!("json_schema");
+    form
 }
 
 fn input(call: &Call<'_>) -> Vec<Value> {
