@@ -28,6 +28,7 @@ packages! {
     node: "verso.node.v1", "Devices that offer capabilities.";
     channel: "verso.channel.v1", "Chat networks.";
     canvas: "verso.canvas.v1", "Pages that an agent can draw on.";
+    upkeep: "verso.upkeep.v1", "What agents may see and change of the gateway itself.";
     supervisor: "verso.supervisor.v1", "The processes of one gateway.";
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 mod clients;
+mod first_token;
 mod idle;
 mod load;
 mod peers;
@@ -66,6 +67,7 @@ async fn everything_else(report: &mut Report) {
     idle::memory(&gateway, report).await;
     load::requests(&gateway, report).await;
     load::turns(&gateway, report).await;
+    first_token::added(&gateway, &provider.address, report).await;
     load::completions(&gateway, report).await;
     load::fan_out(&gateway, report).await;
     slow_reader::beside_many(&gateway, report).await;

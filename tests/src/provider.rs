@@ -1,7 +1,8 @@
 //! A model provider that speaks the OpenAI chat API and does what the newest user message tells it.
 //!
 //! `[[tokens=5 gap=20 first=100 status=429 retry=1 cut=2 hang]]` asks for five pieces of text 20 ms apart after 100 ms, for an error with
-//! `Retry-After: 1`, for a connection that breaks after two pieces, or for no answer at all.
+//! `Retry-After: 1`, for a connection that breaks after two pieces, or for no answer at all. `[[call=read args={"path":"a.md"}]]` asks for a
+//! call of a tool, and then for an answer; the arguments have no spaces.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -98,6 +99,10 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     if let Some(status) = number(&orders, "status") {
         return refuse(status, number(&orders, "retry"));
     }
+    let answered = last_role(&body).as_deref() == Some("tool");
+    if let Some(name) = orders.get("call").filter(|_| !answered) {
+        return called(name, orders.get("args").map_or("{}", String::as_str));
+    }
     let tokens = number(&orders, "tokens").unwrap_or(TOKENS);
     let (sender, receiver) = mpsc::channel(64);
     if streams {
@@ -138,6 +143,19 @@ fn stream(orders: HashMap<String, String>, tokens: u64, sender: mpsc::Sender<Res
     });
 }
 
+/// An answer that calls a tool.
+fn called(name: &str, arguments: &str) -> Response {
+    let call = json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}});
+    let piece = |delta: Value, finish: Value| json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+    let (first, last) = (piece(json!({"tool_calls": [call]}), Value::Null), piece(json!({}), json!("tool_calls")));
+    let body = format!("data: {first}\n\ndata: {last}\n\ndata: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": usage(1)}));
+    ([("content-type", "text/event-stream")], body).into_response()
+}
+
+fn last_role(body: &Value) -> Option<String> {
+    body["messages"].as_array()?.last()?["role"].as_str().map(str::to_owned)
+}
+
 fn refuse(status: u64, retry: Option<u64>) -> Response {
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::BAD_REQUEST);
     let body = json!({"error": {"message": format!("refused with {status}"), "type": "invalid_request_error"}}).to_string();
@@ -159,7 +177,10 @@ fn number(orders: &HashMap<String, String>, name: &str) -> Option<u64> {
 /// What the newest user message asks for.
 fn orders(body: &Value) -> HashMap<String, String> {
     let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let newest = messages.iter().rev().find(|message| message["role"] == "user").map(|message| message["content"].to_string());
+    let newest = messages.iter().rev().find(|message| message["role"] == "user").map(|message| {
+        // Words alone, or parts of a message.
+        message["content"].as_str().map_or_else(|| message["content"].to_string(), str::to_owned)
+    });
     let text = newest.unwrap_or_default();
     let Some((_, inside)) = text.rsplit_once("[[") else { return HashMap::new() };
     let inside = inside.split("]]").next().unwrap_or_default();

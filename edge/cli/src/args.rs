@@ -325,6 +325,9 @@ pub(crate) struct Agent {
     /// Send the reply to the session's chat network too.
     #[arg(long)]
     pub(crate) deliver: bool,
+    /// Print what would be sent to the model, and send nothing.
+    #[arg(long, conflicts_with = "deliver")]
+    pub(crate) dry_run: bool,
     /// Print the whole answer as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -30,6 +30,7 @@ mod sources;
 mod tailscale;
 mod timers;
 mod tls;
+mod upkeep;
 mod wire;
 
 use std::net::TcpListener;
@@ -63,7 +64,7 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     timers::start(&gateway);
     reload::follow(&gateway);
     info!(connections = gateway.connections.count(), "edge starting");
-    let control = verso_kit::grpc::serve(&context, Routes::default(), shutdown.clone());
+    let control = verso_kit::grpc::serve(&context, Routes::new(upkeep::server(&gateway)), shutdown.clone());
     let public = accept::serve(Arc::clone(&gateway), listeners, http::router(&gateway));
     let (control, public) = tokio::join!(control, public);
     control?;

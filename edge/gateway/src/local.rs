@@ -1,6 +1,6 @@
 //! The methods that the edge answers itself, registered by their request types.
 
-mod config;
+pub(crate) mod config;
 mod devices;
 pub(crate) mod follow;
 mod health;

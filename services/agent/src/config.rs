@@ -67,6 +67,8 @@ pub(crate) struct Defaults {
     pub(crate) workspace: Option<String>,
     /// `provider/model`, or more about it. Default: whatever is found.
     pub(crate) model: Option<ModelChoice>,
+    /// The model that sees pictures. Default: the one that answers, if it sees.
+    pub(crate) image_model: Option<ModelChoice>,
     /// Runs at once. Default: 4.
     pub(crate) max_concurrent: Option<usize>,
     /// How long a run may take, in seconds. Default: 600.
@@ -151,6 +153,11 @@ impl ModelChoice {
             Self::Full { primary, .. } => primary.as_deref(),
         };
         name.map(str::trim).filter(|name| !name.is_empty())
+    }
+
+    /// Returns it and all that stand in for it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.primary().into_iter().chain(self.fallbacks().unwrap_or_default().iter().map(String::as_str))
     }
 
     /// Returns the models that stand in for it; none if it does not say.

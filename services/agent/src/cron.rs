@@ -76,6 +76,11 @@ impl Cron {
         Ok(())
     }
 
+    /// Returns who wakes.
+    pub(crate) fn heartbeats(&self) -> &Heartbeats {
+        &self.heartbeats
+    }
+
     /// Makes a job.
     pub(crate) async fn add(&self, request: CronAddRequest) -> Result<CronJob> {
         const METHOD: &str = "cron.add";

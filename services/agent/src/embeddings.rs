@@ -34,7 +34,7 @@ pub(crate) struct Choice {
 
 impl Choice {
     /// Returns `provider/model`, if both are known.
-    fn full_name(&self) -> Option<String> {
+    pub(crate) fn full_name(&self) -> Option<String> {
         let model = self.model.as_deref().map(str::trim).filter(|model| !model.is_empty())?;
         match self.provider.as_deref().map(str::trim) {
             None | Some("" | "auto" | "local") => model.contains('/').then(|| model.to_owned()),
@@ -167,7 +167,9 @@ fn render(server: &Server, model: &Model, request: &EmbedRequest) -> Result<(Str
             let requests: Vec<Value> = request.input.iter().map(one).collect();
             Ok((format!("{base}/models/{name}:batchEmbedContents"), json!({"requests": requests})))
         }
-        Dialect::Anthropic => Err(Failure::new(Kind::Refused, format!("the provider {} computes no embeddings", model.provider))),
+        Dialect::Anthropic | Dialect::Bedrock => {
+            Err(Failure::new(Kind::Refused, format!("the provider {} computes no embeddings", model.provider)))
+        }
     }
 }
 

@@ -127,6 +127,9 @@ pub enum Error {
     /// The HTTP client for model providers could not be made.
     #[error("could not make the HTTP client for model providers")]
     HttpClient(#[source] reqwest::Error),
+    /// The file of credentials cannot be changed.
+    #[error("could not change the file of credentials")]
+    Credentials(#[source] std::io::Error),
     /// A background task panicked.
     #[error("a background task panicked")]
     Panicked,
@@ -162,7 +165,9 @@ impl WireError for Error {
             Self::Speech(error) => error.code(),
             Self::Cron(error) => error.code(),
             Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
-            Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Panicked => WireCode::Fault,
+            Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Credentials(_) | Self::Panicked => {
+                WireCode::Fault
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use verso_proto::agent::v1::agent_server::{Agent, AgentServer};
 use verso_proto::agent::v1::automation_server::AutomationServer;
 use verso_proto::agent::v1::cron_server::CronServer;
 use verso_proto::agent::v1::model_access_server::ModelAccessServer;
+use verso_proto::agent::v1::previews_server::PreviewsServer;
 use verso_proto::agent::v1::tts_server::TtsServer;
 use verso_proto::agent::v1::usage_reports_server::UsageReportsServer;
 use verso_proto::agent::v1::{
@@ -53,10 +54,11 @@ impl Service {
             .add_service(http::server(&self.runs))
             .add_service(newer::server(&self.runs))
             .add_service(ModelAccessServer::from_arc(Arc::clone(&reports)))
+            .add_service(PreviewsServer::from_arc(Arc::clone(&reports)))
             .add_service(UsageReportsServer::from_arc(Arc::clone(&reports)))
             .add_service(TtsServer::from_arc(reports))
             .add_service(AutomationServer::new(automation::Adapter { heartbeats: self.heartbeats.clone() }))
-            .add_service(CronServer::new(cron::Adapter { cron: self.cron.clone() }))
+            .add_service(CronServer::new(cron::Adapter { cron: (*self.cron).clone() }))
             .add_service(inbound::server(&self.runs))
     }
 }

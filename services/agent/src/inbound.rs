@@ -11,7 +11,7 @@ use crate::chat;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::routing::Origin;
-use crate::runs::{Caller, Ended, Request, Run, Runs, Submission, Submitted};
+use crate::runs::{Caller, Ended, Origin as From, Request, Run, Runs, Submission, Submitted};
 use crate::store::{RunState, SessionHints};
 use crate::system_events;
 
@@ -41,7 +41,9 @@ pub(crate) async fn submit(runs: &Runs, request: SubmitRequest) -> Result<Answer
         Some(context) => format!("{CONTEXT_TITLE}\n{context}\n\n{MESSAGE_TITLE}\n{}", request.body),
         None => request.body,
     };
-    let asked = Request { message, images: attachments::read(request.attachments)?, ..Request::default() };
+    let from =
+        From { channel: request.channel.trim().to_lowercase(), to: request.to, thread: request.thread_id, sender: request.sender_id };
+    let asked = Request { message, images: attachments::read(request.attachments)?, origin: Some(from), ..Request::default() };
     let place = Place { agent: agent.clone(), key: key.clone() };
     let submission = Submission { run_id: request.run_id, key, agent, hints, request: asked };
     Ok(match runs.submit(submission).await {

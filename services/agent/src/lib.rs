@@ -59,7 +59,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Service {
     runs: Runs,
     heartbeats: Heartbeats,
-    cron: Cron,
+    cron: Arc<Cron>,
     tasks: Tasks,
 }
 
@@ -73,8 +73,10 @@ impl Service {
         runs.start_pruning();
         let heartbeats = Heartbeats::new(runs.clone());
         heartbeats.start();
-        let cron = Cron::new(heartbeats.clone());
+        let cron = Arc::new(Cron::new(heartbeats.clone()));
+        parts.toolbox.lend(&cron);
         cron.start().await?;
+        tools::follow_configuration(context, &parts, &tasks);
         // Nobody waits for this: until it is over, the offline responder is the default model.
         tasks.spawn("model search", async move {
             parts.catalog.default(&parts.clients).await;

@@ -2,6 +2,8 @@
 //! the built-in offline responder.
 
 pub(crate) mod access;
+pub(crate) mod aside;
+pub(crate) mod auth;
 mod chain;
 mod keyring;
 mod known;
@@ -22,7 +24,7 @@ use crate::error::Error;
 use crate::provider::client::Clients;
 pub(crate) use keyring::{Key, Keyring};
 use known::KNOWN;
-pub(crate) use server::{Dialect, Endpoint, Server};
+pub(crate) use server::{Dialect, Endpoint, Server, Signing};
 
 /// What the offline responder is called.
 pub(crate) const OFFLINE_PROVIDER: &str = "verso";
@@ -102,6 +104,8 @@ pub(crate) struct Catalog {
     primary: Option<String>,
     /// What stands in for it.
     fallbacks: Vec<String>,
+    /// Those that are asked about pictures.
+    image: Vec<String>,
     /// The models that may be asked for, and their short names; empty: all.
     allowed: BTreeMap<String, config::Allowed>,
     /// The most context that any model is given, in tokens.
@@ -122,6 +126,7 @@ impl Catalog {
             providers: config.models.providers.clone(),
             primary: config.agents.defaults.model.as_ref().and_then(config::ModelChoice::primary).map(str::to_owned),
             fallbacks: config.agents.defaults.model.as_ref().and_then(config::ModelChoice::fallbacks).unwrap_or_default().to_vec(),
+            image: config.agents.defaults.image_model.iter().flat_map(config::ModelChoice::all).map(str::to_owned).collect(),
             allowed: config.agents.defaults.models.clone(),
             context_limit: config.agents.defaults.context_tokens,
             context_floor: config.agents.defaults.min_context_tokens.unwrap_or(CONTEXT_WINDOW_MIN),
@@ -180,7 +185,7 @@ impl Catalog {
     pub(crate) fn list(&self) -> Vec<Model> {
         let mut models: Vec<Model> = Vec::new();
         for (provider, section) in &self.providers {
-            models.extend(section.models.iter().map(|model| self.limited(from_section(provider, section, model))));
+            models.extend(section.models.iter().map(|model| self.limited(self.in_section(provider, section, model))));
         }
         let current = self.current();
         if !models.iter().any(|model| model.provider == current.provider && model.id == current.id) {
@@ -196,7 +201,7 @@ impl Catalog {
         }
         for (provider, section) in &self.providers {
             if let Some(model) = section.models.first() {
-                return Some(self.limited(from_section(provider, section, model)));
+                return Some(self.limited(self.in_section(provider, section, model)));
             }
         }
         let keyed = |known: &&known::Known| known.key(&self.env).is_some() && known.default_model(&self.env).is_some();
@@ -230,7 +235,7 @@ impl Catalog {
                 let unlisted =
                     config::Model { id: id.to_owned(), context_window: Some(CONTEXT_WINDOW_DEFAULT), ..config::Model::default() };
                 let model = section.models.iter().find(|model| model.id == id).unwrap_or(&unlisted);
-                from_section(provider, section, model)
+                self.in_section(provider, section, model)
             }
             None => match known::find(provider) {
                 Some(known) if known.key(&self.env).is_some() => known.model(&self.env, id),
@@ -239,6 +244,18 @@ impl Catalog {
             },
         };
         Some(self.limited(found))
+    }
+
+    fn in_section(&self, provider: &str, section: &config::Provider, model: &config::Model) -> Model {
+        Model {
+            name: model.name.clone().unwrap_or_else(|| model.id.clone()),
+            context_window: model.context_window.filter(|tokens| *tokens > 0).unwrap_or(CONTEXT_WINDOW_DEFAULT),
+            max_tokens: model.max_tokens.filter(|tokens| *tokens > 0),
+            reasoning: model.reasoning,
+            images: model.input.iter().any(|input| input == "image"),
+            price: model.cost,
+            ..Model::named(provider, &model.id, endpoint(provider, section, model, &self.env))
+        }
     }
 
     fn limited(&self, model: Model) -> Model {
@@ -252,19 +269,7 @@ pub(crate) fn offline() -> Model {
     Model { name: "Offline responder".to_owned(), ..Model::named(OFFLINE_PROVIDER, OFFLINE_MODEL, Endpoint::Offline) }
 }
 
-fn from_section(provider: &str, section: &config::Provider, model: &config::Model) -> Model {
-    Model {
-        name: model.name.clone().unwrap_or_else(|| model.id.clone()),
-        context_window: model.context_window.filter(|tokens| *tokens > 0).unwrap_or(CONTEXT_WINDOW_DEFAULT),
-        max_tokens: model.max_tokens.filter(|tokens| *tokens > 0),
-        reasoning: model.reasoning,
-        images: model.input.iter().any(|input| input == "image"),
-        price: model.cost,
-        ..Model::named(provider, &model.id, endpoint(provider, section, model))
-    }
-}
-
-fn endpoint(provider: &str, section: &config::Provider, model: &config::Model) -> Endpoint {
+fn endpoint(provider: &str, section: &config::Provider, model: &config::Model, env: &Env) -> Endpoint {
     // A model may speak another dialect than its provider does.
     let api = model.api.as_deref().or(section.api.as_deref());
     let dialect = match Dialect::parse(api) {
@@ -275,5 +280,7 @@ fn endpoint(provider: &str, section: &config::Provider, model: &config::Model) -
         return Endpoint::Unusable(format!("models.providers.{provider}.baseUrl is empty"));
     }
     let headers = section.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    Server { headers, ..Server::new(dialect, &section.base_url, section.api_key.clone()) }.into()
+    let server = Server { headers, ..Server::new(dialect, &section.base_url, section.api_key.clone()) };
+    let signing = if dialect == Dialect::Bedrock { Signing::of(env, server.host()) } else { None };
+    Server { signing, ..server }.into()
 }

@@ -64,6 +64,8 @@ pub(crate) struct Parts {
     pub(crate) cron_enabled: bool,
     pub(crate) clock: Clock,
     pub(crate) zone: TimeZone,
+    /// What this machine is called.
+    pub(crate) host: String,
     /// How long a run may take that does not say.
     pub(crate) run_timeout: Duration,
     pub(crate) thinking_default: String,
@@ -101,6 +103,7 @@ impl Parts {
             cron: config.cron.clone(),
             clock: context.clock.clone(),
             zone,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             run_timeout: Duration::from_secs(defaults.run_timeout_seconds()),
             thinking_default: defaults.thinking_default.clone().unwrap_or_else(|| THINKING_DEFAULT.to_owned()),
             verbose_default: defaults.verbose_default.clone().unwrap_or_else(|| VERBOSE_DEFAULT.to_owned()),

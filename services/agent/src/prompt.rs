@@ -87,7 +87,8 @@ fn fitting(conversation: &[ChatMessage], budget: u64) -> &[ChatMessage] {
     &shown[first_said..]
 }
 
-fn cost(message: &ChatMessage) -> u64 {
+/// Estimates how many tokens a message is.
+pub(crate) fn cost(message: &ChatMessage) -> u64 {
     let block = |block: &ContentBlock| match block.r#type.as_str() {
         "image" => IMAGE_TOKENS,
         "toolCall" => tokens(block.arguments.as_ref().map_or("", |arguments| &arguments.text)) + MESSAGE_TOKENS,

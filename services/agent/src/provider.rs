@@ -2,6 +2,7 @@
 //! renders its own request from it and reads its own answer.
 
 mod anthropic;
+mod bedrock;
 pub(crate) mod client;
 mod completions;
 mod conversation;
@@ -22,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use verso_kit::config::Secret;
 use verso_kit::trace::TraceContext;
-use verso_proto::agent::v1::{ChatMessage, Usage};
+use verso_proto::Json;
+use verso_proto::agent::v1::{ChatMessage, PreviewRequest, Usage};
 
 use crate::models::{Dialect, Endpoint, Model, Server};
 pub(crate) use conversation::whole_rounds;
@@ -239,12 +241,31 @@ pub(crate) async fn call(clients: &client::Clients, call: &Call<'_>) -> Result<A
                 Dialect::Anthropic => Box::<anthropic::Parser>::default(),
                 Dialect::Google => Box::<google::Parser>::default(),
                 Dialect::Ollama => Box::<ollama::Parser>::default(),
+                Dialect::Bedrock => Box::new(bedrock::Parser),
             };
             exchange::call(clients, request, parser, call.patient).await
         }
         Endpoint::Offline => Ok(offline::answer(call)),
         Endpoint::Unusable(reason) => Err(Failure::new(Kind::Unusable, reason.clone())),
     }
+}
+
+/// Renders a call as it would be sent, without its secrets; none if nothing would be.
+pub(crate) fn shown(call: &Call<'_>) -> Result<Option<PreviewRequest>, Failure> {
+    let Endpoint::Server(server) = &call.model.endpoint else { return Ok(None) };
+    let request = render(server, call)?;
+    // Some addresses carry a name and password, or a key behind the question mark.
+    let address = request.url().split('?').next().unwrap_or_default();
+    let url = match (address.split_once("://"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
+        _ => address.to_owned(),
+    };
+    Ok(Some(PreviewRequest {
+        method: "POST".to_owned(),
+        url,
+        headers: request.header_names().map(str::to_owned).collect(),
+        body: Some(Json { text: String::from_utf8_lossy(request.body()).into_owned() }),
+    }))
 }
 
 fn render(server: &Server, call: &Call<'_>) -> Result<exchange::Outgoing, Failure> {
@@ -254,5 +275,6 @@ fn render(server: &Server, call: &Call<'_>) -> Result<exchange::Outgoing, Failur
         Dialect::Anthropic => anthropic::request(server, call),
         Dialect::Google => google::request(server, call),
         Dialect::Ollama => ollama::request(server, call),
+        Dialect::Bedrock => bedrock::request(server, call),
     }
 }

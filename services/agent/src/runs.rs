@@ -3,6 +3,7 @@
 mod ask;
 mod drive;
 mod emitter;
+mod preview;
 mod recovery;
 mod run;
 mod throttle;
@@ -23,7 +24,8 @@ use crate::keys::{AgentId, SessionKey};
 use crate::parts::Parts;
 use crate::store::SessionHints;
 pub(crate) use emitter::{Emitter, Source, StopReason, emit_reply};
-pub(crate) use run::{Ended, Facts, HeartbeatTurn, Phase, Request, Run, success_response};
+pub(crate) use preview::preview;
+pub(crate) use run::{Ended, Facts, HeartbeatTurn, Origin, Phase, Request, Run, success_response};
 
 /// How long an ended run is remembered for those who wait for it, in milliseconds.
 const WAITABLE_MS: i64 = 10 * 60 * 1_000;

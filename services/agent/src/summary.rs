@@ -1,8 +1,8 @@
 //! The agents' part of `health` and `status`.
 
 use verso_proto::agent::v1::{
-    AgentHealth, HealthSummaryResponse, HeartbeatHealth, RecentSession, SessionsHealth, StatusAgent, StatusDefaults, StatusHeartbeat,
-    StatusHeartbeatAgent, StatusRow, StatusSessions, StatusSummaryResponse,
+    AgentHealth, HealthSummaryResponse, HeartbeatHealth, McpServer, RecentSession, SessionsHealth, StatusAgent, StatusDefaults,
+    StatusHeartbeat, StatusHeartbeatAgent, StatusRow, StatusSessions, StatusSummaryResponse,
 };
 
 use crate::error::Error;
@@ -92,7 +92,19 @@ pub(crate) async fn status(runs: &Runs) -> Result<StatusSummaryResponse, Error> 
             by_agent,
         }),
         queued_system_events: parts.store.queued_events(&naming.main(&naming.default_agent)).await?,
+        mcp: mcp(runs),
     })
+}
+
+fn mcp(runs: &Runs) -> Vec<McpServer> {
+    let server = |status: verso_tools::mcp::Status| McpServer {
+        name: status.name,
+        state: status.state.to_owned(),
+        tools: i64::try_from(status.tools).unwrap_or(i64::MAX),
+        restarts: status.restarts.into(),
+        error: status.error,
+    };
+    runs.parts.toolbox.servers().into_iter().map(server).collect()
 }
 
 fn plan<'a>(runs: &'a Runs, agent: &AgentId) -> Option<&'a Plan> {

@@ -2,41 +2,55 @@
 
 mod approvals;
 mod config;
+mod cron;
+mod gateway;
+mod image;
 mod invoke;
+mod message;
 mod nodes;
 mod sandboxes;
 mod sessions;
 mod spawn;
 mod status;
+mod vectors;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use verso_kit::config::Env;
 use verso_kit::peer::Peer;
-use verso_kit::service::Context;
+use verso_kit::service::{Context, reload_requests};
 use verso_kit::tasks::Tasks;
 use verso_tools::exec::{Exec, Jobs, Process};
 use verso_tools::files::{ApplyPatch, Edit, Read, Write};
-use verso_tools::memory::{MemoryGet, MemorySearch};
+use verso_tools::mcp::Servers;
+use verso_tools::memory::{Embed, MemoryGet, MemorySearch};
 use verso_tools::policy::Situation;
 use verso_tools::skills::{Shelf, Skill};
 use verso_tools::tool::Tool;
 use verso_tools::toolset::Toolset;
 use verso_tools::web::{WebFetch, WebSearch};
 
+use crate::cron::Cron;
 use crate::error::Error;
 use crate::keys::SessionKey;
 use crate::models::Model;
+use crate::parts::Parts;
 use crate::provider::ToolSpec;
 use crate::roster::Profile;
-use crate::runs::Runs;
+use crate::runs::{Origin, Runs};
 use approvals::Approvals;
 use config::Config;
 pub(crate) use invoke::invoke;
 
 /// The folder, in the service's own, that holds notes of running programs.
 const PROCESSES: &str = "processes";
+
+/// The folder, in the service's own, that programs of MCP servers begin in.
+const MCP: &str = "mcp";
+
+/// The folder, in the service's own, that holds vectors of what is in memories.
+const MEMORY: &str = "memory";
 
 /// Names that a caller's own tools cannot have. With any other name of ours, the caller's tool is the one that is offered.
 pub(crate) const RESERVED: [&str; 4] = ["session_status", "exec", "process", "message"];
@@ -49,7 +63,19 @@ pub(crate) struct Toolbox {
     jobs: Jobs,
     approvals: Arc<Approvals>,
     node: Peer,
+    channel: Peer,
+    edge: Peer,
+    supervisor: Peer,
+    /// Lent, not given: whoever keeps the jobs also keeps this.
+    cron: OnceLock<Weak<Cron>>,
+    mcp: Servers,
     strength: tokio::sync::OnceCell<verso_tools::sandbox::Strength>,
+    /// Found once, when they are first wanted.
+    bubblewrap: tokio::sync::OnceCell<Option<PathBuf>>,
+    docker: tokio::sync::OnceCell<Option<PathBuf>>,
+    state_dir: PathBuf,
+    /// Where vectors of what is in memories are kept.
+    memory: PathBuf,
     /// Tools that are the same for every turn.
     shared: Vec<Arc<dyn Tool>>,
 }
@@ -63,6 +89,8 @@ pub(crate) struct Turn<'a> {
     /// Those that may answer, the preferred first; never empty.
     pub(crate) models: &'a [Arc<Model>],
     pub(crate) skills: &'a [Skill],
+    /// Where the message comes from, if it is from a chat network.
+    pub(crate) origin: Option<&'a Origin>,
 }
 
 /// What a turn is equipped with.
@@ -84,11 +112,31 @@ impl Toolbox {
             jobs: Jobs::open(tasks.clone(), context.folder()?.join(PROCESSES), config.tools.exec.cleanup_ms),
             approvals: Arc::new(Approvals::new(node.clone())),
             shared: shared(&config, &context.env),
+            memory: memory_folder(context)?,
             env: context.env.clone(),
+            channel: context.peer("channel"),
+            edge: context.peer("edge"),
+            supervisor: context.peer("supervisor"),
+            cron: OnceLock::new(),
+            mcp: Servers::open(context.config.section("mcp.servers")?, tasks.clone(), context.env.clone(), mcp_folder(context)?),
             config,
             node,
             strength: tokio::sync::OnceCell::new(),
+            bubblewrap: tokio::sync::OnceCell::new(),
+            docker: tokio::sync::OnceCell::new(),
+            state_dir: context.state_dir.clone(),
         })
+    }
+
+    /// Lends the jobs to the tool for them.
+    pub(crate) fn lend(&self, cron: &Arc<Cron>) {
+        // Set once, when the service opens.
+        drop(self.cron.set(Arc::downgrade(cron)));
+    }
+
+    /// Says how the MCP servers are doing.
+    pub(crate) fn servers(&self) -> Vec<verso_tools::mcp::Status> {
+        self.mcp.status()
     }
 
     /// Equips a turn.
@@ -115,9 +163,13 @@ impl Toolbox {
             config: self.config.exec(turn.profile.id.as_str()),
             env: self.env.clone(),
             sandbox: confinement.sandbox,
+            wrapper: confinement.wrapper,
+            unusable: confinement.unusable,
             warning: confinement.warning,
         }));
         tools.extend(sessions::tools(turn, &self.config, sandboxed));
+        tools.extend(self.reaching_out(turn));
+        tools.extend(self.mcp.tools().await);
         tools.extend(self.shared.iter().cloned());
         let mut set = Toolset::new(tools, &self.situation(turn, &turn.models[0], sandboxed));
         // Whoever stands in for a model is held to its own rules, too.
@@ -132,6 +184,39 @@ impl Toolbox {
         Equipment { specs: specs.collect(), set, variables: skill_shelf.variables(turn.skills).into_iter().collect() }
     }
 
+    /// Returns the tools that reach beyond the conversation: to chats, to jobs, to the gateway, to models that see.
+    fn reaching_out(&self, turn: &Turn<'_>) -> Vec<Arc<dyn Tool>> {
+        let mut tools: Vec<Arc<dyn Tool>> = vec![Arc::new(gateway::Gateway {
+            edge: self.edge.clone(),
+            supervisor: self.supervisor.clone(),
+            runs: turn.runs.clone(),
+            restarts: self.config.restarts,
+        })];
+        if let Some(cron) = self.cron.get() {
+            tools.push(Arc::new(cron::CronTool { cron: cron.clone(), reach: sessions::Reach::of(turn, &self.config, false) }));
+        }
+        if !self.config.channels.is_empty() {
+            let from =
+                |origin: &Origin| message::Chat { channel: origin.channel.clone(), to: origin.to.clone(), thread: origin.thread.clone() };
+            tools.push(Arc::new(message::Message {
+                channel: self.channel.clone(),
+                rules: self.config.tools.message.clone(),
+                here: turn.origin.map(from).or_else(|| message::Chat::of(turn.key.as_str())),
+                known: self.config.channels.clone(),
+            }));
+        }
+        if self.config.memory.enabled != Some(false) {
+            let embed = vectors::Embedder::of(turn.runs, turn.profile.id.as_str()).map(|embedder| Arc::new(embedder) as Arc<dyn Embed>);
+            tools.push(Arc::new(MemorySearch { embed, folder: self.memory.clone(), query: self.config.memory.query.clone() }));
+            tools.push(Arc::new(MemoryGet));
+        }
+        let seeing = turn.runs.parts.catalog.seeing(&turn.models[0]);
+        if !seeing.is_empty() {
+            tools.push(Arc::new(image::Image { runs: turn.runs.clone(), models: seeing }));
+        }
+        tools
+    }
+
     fn situation<'a>(&self, turn: &Turn<'_>, model: &'a Model, sandboxed: bool) -> Situation<'a> {
         let agent = self.config.agent(turn.profile.id.as_str());
         Situation {
@@ -139,7 +224,7 @@ impl Toolbox {
             model: &model.id,
             global: self.config.tools.rules.clone(),
             agent: agent.map(|agent| agent.tools.rules.clone()).unwrap_or_default(),
-            group: self.config.group_rules(turn.key),
+            group: self.config.group_rules(turn.key, turn.origin.map(|origin| origin.sender.as_str())),
             sandbox: sandboxed.then(|| self.config.tools.sandbox.tools.clone()),
             subagent: turn.key.is_subagent().then(|| self.config.tools.subagents.tools.clone()),
         }
@@ -154,8 +239,37 @@ impl Toolbox {
     }
 }
 
+/// Takes over the MCP servers of a changed configuration, for as long as the service runs. Everything else needs its restart.
+pub(crate) fn follow_configuration(context: &Context, parts: &Arc<Parts>, tasks: &Tasks) {
+    let (context, parts, shutdown) = (context.clone(), Arc::downgrade(parts), tasks.shutdown().clone());
+    tasks.spawn("configuration", async move {
+        let mut asked = reload_requests();
+        while let Some(Ok(())) = shutdown.run_until_cancelled(asked.changed()).await {
+            let Some(parts) = parts.upgrade() else { return };
+            match context.reread_config().and_then(|file| file.section("mcp.servers")) {
+                Ok(section) => parts.toolbox.mcp.apply(section),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "changed MCP servers cannot be read; the old ones stay");
+                }
+            }
+        }
+    });
+}
+
+fn mcp_folder(context: &Context) -> Result<PathBuf, Error> {
+    let path = context.folder()?.join(MCP);
+    verso_kit::files::create_private_dir(&path).map_err(|source| verso_kit::service::Error::Folder { path: path.clone(), source })?;
+    Ok(path)
+}
+
+fn memory_folder(context: &Context) -> Result<PathBuf, Error> {
+    let path = context.folder()?.join(MEMORY);
+    verso_kit::files::create_private_dir(&path).map_err(|source| verso_kit::service::Error::Folder { path: path.clone(), source })?;
+    Ok(path)
+}
+
 fn shared(config: &Config, env: &Env) -> Vec<Arc<dyn Tool>> {
-    let mut tools: Vec<Arc<dyn Tool>> = vec![Arc::new(MemorySearch), Arc::new(MemoryGet)];
+    let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
     if config.tools.web.fetch.enabled != Some(false) {
         tools.push(Arc::new(WebFetch::new(config.tools.web.fetch.clone())));
     }

@@ -76,7 +76,7 @@ const NODE: Effect = Effect::On(&[("node", Action::Restart)]);
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts.
-const RULES: [(&str, Effect); 54] = [
+const RULES: [(&str, Effect); 55] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -122,6 +122,7 @@ const RULES: [(&str, Effect); 54] = [
     ("models", AGENT),
     ("auth", AGENT),
     ("skills", AGENT),
+    ("mcp", Effect::On(&[("agent", Action::Hot)])),
     ("memory", AGENT),
     ("talk", AGENT),
     ("media", AGENT),

@@ -16,6 +16,7 @@ pub mod safety;
 pub use command::{ApplyPatch, Config, Exec};
 pub use job::{Job, Order};
 pub use jobs::Jobs;
+pub use ledger::{Noted, Notes};
 pub use process::Process;
 
 #[cfg(test)]

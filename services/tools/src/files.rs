@@ -6,7 +6,7 @@ mod tools;
 
 pub use patch::{ApplyPatch, Patch};
 pub use place::{Place, Problem};
-pub use tools::{Edit, Read, Write};
+pub use tools::{Edit, Read, Write, picture_type};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 pub mod exec;
 pub mod files;
+pub mod mcp;
 pub mod memory;
 pub mod policy;
 pub mod sandbox;

@@ -1,12 +1,20 @@
 //! What an agent has written down: `MEMORY.md` and `memory/*.md` of its own workspace, searched by words. The index is made for each
-//! search from the files as they are, so it is never behind them, and holds nothing of anybody else.
+//! search from the files as they are, so it is never behind them, and holds nothing of anybody else. Where somebody computes vectors, what
+//! means the same in other words is found too.
 
-use std::path::Path;
+mod vectors;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use rusqlite::{Connection, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub use vectors::Embed;
+use vectors::{Hash, Vectors};
 
 use crate::files::Place;
 use crate::tool::{Answer, Refused, Scene, Spec, Tool, arguments, blocking};
@@ -24,6 +32,9 @@ const PIECE_LINES: usize = 20;
 const RESULTS: usize = 6;
 const RESULTS_MAX: usize = 30;
 
+/// Pieces that are looked at for their words.
+const CANDIDATES_MAX: usize = 120;
+
 /// Words of a question that count.
 const WORDS_MAX: usize = 24;
 
@@ -37,15 +48,62 @@ const TOP: [&str; 2] = ["MEMORY.md", "memory.md"];
 /// The folder of the others.
 const FOLDER: &str = "memory";
 
+/// How much likeness in meaning and likeness in words count, unless configured.
+const VECTOR_WEIGHT: f64 = 0.7;
+const TEXT_WEIGHT: f64 = 0.3;
+
+/// The least that a result is worth, unless configured.
+const SCORE_MIN: f64 = 0.35;
+
+/// The section `memorySearch.query`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Query {
+    /// Default: 6.
+    pub max_results: Option<usize>,
+    /// From 0 to 1. Counts where there are vectors. Default: 0.35.
+    pub min_score: Option<f64>,
+    /// How meaning and words are put together.
+    pub hybrid: Hybrid,
+}
+
+/// The section `memorySearch.query.hybrid`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Hybrid {
+    /// Default: true.
+    pub enabled: Option<bool>,
+    /// Default: 0.7.
+    pub vector_weight: Option<f64>,
+    /// Default: 0.3.
+    pub text_weight: Option<f64>,
+}
+
 /// The tool `memory_search`.
-#[derive(Debug)]
-pub struct MemorySearch;
+#[derive(Debug, Default)]
+pub struct MemorySearch {
+    /// Who computes vectors.
+    pub embed: Option<Arc<dyn Embed>>,
+    /// Where they are kept: a file for each agent.
+    pub folder: PathBuf,
+    /// What counts.
+    pub query: Query,
+}
+
+/// Some lines of a file.
+#[derive(Debug, Clone)]
+struct Piece {
+    path: String,
+    first: usize,
+    last: usize,
+    text: String,
+}
 
 /// The tool `memory_get`.
 #[derive(Debug)]
 pub struct MemoryGet;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SearchArguments {
     query: String,
@@ -62,7 +120,12 @@ struct GetArguments {
 impl Tool for MemorySearch {
     fn spec(&self) -> Spec {
         let properties = json!({"query": {"type": "string"}, "maxResults": {"type": "number"}});
-        Spec::new("memory_search", "Searches MEMORY.md and memory/*.md for words.", properties, &["query"])
+        let about = if self.embed.is_some() {
+            "Searches MEMORY.md and memory/*.md by meaning and words."
+        } else {
+            "Searches MEMORY.md and memory/*.md for words."
+        };
+        Spec::new("memory_search", about, properties, &["query"])
     }
 
     fn parallel(&self) -> bool {
@@ -72,12 +135,20 @@ impl Tool for MemorySearch {
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {
         async move {
             let wanted: SearchArguments = arguments(value)?;
-            let place = Place::new(&scene.workspace);
-            blocking(move || {
-                let found = search(&place, &wanted).map_err(|error| Refused::failed("the memory cannot be searched", error))?;
-                Ok(Answer::json(json!({"results": found})))
+            let wanted = SearchArguments { max_results: wanted.max_results.or(self.query.max_results), ..wanted };
+            let (place, question) = (Place::new(&scene.workspace), wanted.clone());
+            let (pieces, by_words) = blocking(move || {
+                let pieces = pieces(&place);
+                let found = by_words(&pieces, &question.query).map_err(|error| Refused::failed("the memory cannot be searched", error))?;
+                Ok((pieces, found))
             })
-            .await
+            .await?;
+            let Some(embed) = &self.embed else { return Ok(shown(&pieces, by_words, &wanted, None)) };
+            match self.by_meaning(embed.as_ref(), &pieces, &wanted.query, &scene.agent).await {
+                Ok(likenesses) => Ok(shown(&pieces, self.together(likenesses, &by_words), &wanted, None)),
+                // Words are better than nothing.
+                Err(refused) => Ok(shown(&pieces, by_words, &wanted, Some(refused.to_string()))),
+            }
         }
         .boxed()
     }
@@ -117,32 +188,104 @@ fn get(place: &Place, wanted: &GetArguments) -> Result<Answer, Refused> {
     Ok(Answer::json(json!({"path": path, "text": shown.join("\n")})))
 }
 
-fn search(place: &Place, wanted: &SearchArguments) -> rusqlite::Result<Vec<Value>> {
-    let index = Connection::open_in_memory()?;
-    index.execute_batch("CREATE VIRTUAL TABLE piece USING fts5(text, path UNINDEXED, first UNINDEXED, last UNINDEXED, tokenize = 'unicode61 remove_diacritics 2')")?;
-    {
-        let mut insert = index.prepare("INSERT INTO piece (text, path, first, last) VALUES (?1, ?2, ?3, ?4)")?;
-        for path in files(place) {
-            let Ok(bytes) = place.read(&path, FILE_BYTES_MAX) else { continue };
-            let text = String::from_utf8_lossy(&bytes);
-            let lines: Vec<&str> = text.lines().collect();
-            for (place_in_file, piece) in lines.chunks(PIECE_LINES).enumerate() {
-                let first = place_in_file * PIECE_LINES + 1;
-                insert.execute(params![piece.join("\n"), path, number(first), number(first + piece.len() - 1)])?;
+impl MemorySearch {
+    /// Returns how like the question every piece is.
+    async fn by_meaning(&self, embed: &dyn Embed, pieces: &[Piece], query: &str, agent: &str) -> Result<Vec<f64>, Refused> {
+        let hashes: Vec<Hash> = pieces.iter().map(|piece| vectors::hash(&piece.text)).collect();
+        let present: BTreeSet<Hash> = hashes.iter().copied().collect();
+        let failed = |error: rusqlite::Error| Refused::failed("vectors cannot be kept", error);
+        let (path, model, wanted) = (self.folder.join(format!("{agent}.sqlite")), embed.model().to_owned(), present.clone());
+        let mut known = blocking(move || Vectors::open(&path).and_then(|file| file.known(&model, &wanted)).map_err(failed)).await?;
+        let mut missing: BTreeMap<Hash, &str> = BTreeMap::new();
+        for (piece, hash) in pieces.iter().zip(&hashes).filter(|(_, hash)| !known.contains_key(*hash)) {
+            if missing.len() < vectors::COMPUTED_MAX {
+                missing.insert(*hash, &piece.text);
             }
         }
+        let mut computed = Vec::with_capacity(missing.len());
+        let missing: Vec<(Hash, String)> = missing.into_iter().map(|(hash, text)| (hash, text.to_owned())).collect();
+        for batch in missing.chunks(vectors::BATCH) {
+            let texts: Vec<String> = batch.iter().map(|(_, text)| text.clone()).collect();
+            let found = embed.embed(texts).await?;
+            if found.len() != batch.len() {
+                return Err(Refused::Failed("the model of embeddings answers with another number of vectors".to_owned()));
+            }
+            computed.extend(batch.iter().map(|(hash, _)| *hash).zip(found));
+        }
+        let question = embed.embed(vec![query.to_owned()]).await?.into_iter().next().unwrap_or_default();
+        known.extend(computed.iter().cloned());
+        if !computed.is_empty() {
+            let (path, model) = (self.folder.join(format!("{agent}.sqlite")), embed.model().to_owned());
+            blocking(move || Vectors::open(&path).and_then(|mut file| file.keep(&model, &computed, &present)).map_err(failed)).await?;
+        }
+        Ok(hashes.iter().map(|hash| known.get(hash).map_or(0.0, |vector| vectors::likeness(vector, &question))).collect())
     }
-    let question = question(&wanted.query);
+
+    /// Puts meaning and words together, and leaves out what is worth little.
+    fn together(&self, likenesses: Vec<f64>, by_words: &[(usize, f64)]) -> Vec<(usize, f64)> {
+        let Hybrid { enabled, vector_weight, text_weight } = self.query.hybrid.clone();
+        let (vector_weight, text_weight) = match enabled {
+            Some(false) => (1.0, 0.0),
+            _ => (vector_weight.unwrap_or(VECTOR_WEIGHT), text_weight.unwrap_or(TEXT_WEIGHT)),
+        };
+        let best = by_words.iter().map(|(_, score)| *score).fold(f64::MIN_POSITIVE, f64::max);
+        let words: BTreeMap<usize, f64> = by_words.iter().map(|(place, score)| (*place, score / best)).collect();
+        let score =
+            |(place, likeness): (usize, f64)| (place, vector_weight * likeness + text_weight * words.get(&place).copied().unwrap_or(0.0));
+        let least = self.query.min_score.unwrap_or(SCORE_MIN);
+        let mut all: Vec<(usize, f64)> = likenesses.into_iter().enumerate().map(score).filter(|(_, score)| *score >= least).collect();
+        all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        all
+    }
+}
+
+/// Returns what was found, the best first.
+fn shown(pieces: &[Piece], found: Vec<(usize, f64)>, wanted: &SearchArguments, note: Option<String>) -> Answer {
+    let count = wanted.max_results.unwrap_or(RESULTS).clamp(1, RESULTS_MAX);
+    let row = |(place, score): (usize, f64)| {
+        let piece = pieces.get(place)?;
+        Some(json!({"path": piece.path, "startLine": piece.first, "endLine": piece.last, "score": score, "snippet": piece.text}))
+    };
+    let results: Vec<Value> = found.into_iter().take(count).filter_map(row).collect();
+    match note {
+        Some(note) => Answer::json(json!({"results": results, "note": format!("by words alone: {note}")})),
+        None => Answer::json(json!({"results": results})),
+    }
+}
+
+/// Reads the memory, some lines at a time.
+fn pieces(place: &Place) -> Vec<Piece> {
+    let mut all = Vec::new();
+    for path in files(place) {
+        let Ok(bytes) = place.read(&path, FILE_BYTES_MAX) else { continue };
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        all.extend(lines.chunks(PIECE_LINES).enumerate().map(|(number, piece)| {
+            let first = number * PIECE_LINES + 1;
+            Piece { path: path.clone(), first, last: first + piece.len() - 1, text: piece.join("\n") }
+        }));
+    }
+    all
+}
+
+/// Returns the places of the pieces that hold a word of the question, the best first.
+fn by_words(pieces: &[Piece], query: &str) -> rusqlite::Result<Vec<(usize, f64)>> {
+    let index = Connection::open_in_memory()?;
+    index.execute_batch("CREATE VIRTUAL TABLE piece USING fts5(text, tokenize = 'unicode61 remove_diacritics 2')")?;
+    {
+        let mut insert = index.prepare("INSERT INTO piece (rowid, text) VALUES (?1, ?2)")?;
+        for (place, piece) in pieces.iter().enumerate() {
+            insert.execute(params![number(place), piece.text])?;
+        }
+    }
+    let question = question(query);
     if question.is_empty() {
         return Ok(Vec::new());
     }
-    let count = wanted.max_results.unwrap_or(RESULTS).clamp(1, RESULTS_MAX);
-    let mut select =
-        index.prepare("SELECT path, first, last, text, bm25(piece) FROM piece WHERE piece MATCH ?1 ORDER BY bm25(piece) LIMIT ?2")?;
-    let rows = select.query_map(params![question, number(count)], |row| {
-        let (path, first, last): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let (text, rank): (String, f64) = (row.get(3)?, row.get(4)?);
-        Ok(json!({"path": path, "startLine": first, "endLine": last, "score": -rank, "snippet": text}))
+    let mut select = index.prepare("SELECT rowid, bm25(piece) FROM piece WHERE piece MATCH ?1 ORDER BY bm25(piece) LIMIT ?2")?;
+    let rows = select.query_map(params![question, number(CANDIDATES_MAX)], |row| {
+        let (place, rank): (i64, f64) = (row.get(0)?, row.get(1)?);
+        Ok((usize::try_from(place).unwrap_or(usize::MAX), -rank))
     })?;
     rows.collect()
 }
@@ -178,12 +321,69 @@ mod tests {
     use super::*;
 
     fn found(place: &Place, query: &str) -> Vec<String> {
-        let wanted = SearchArguments { query: query.to_owned(), max_results: None };
-        search(place, &wanted)
-            .unwrap()
-            .iter()
-            .map(|result| format!("{}:{}", result["path"].as_str().unwrap(), result["startLine"]))
-            .collect()
+        let pieces = pieces(place);
+        by_words(&pieces, query).unwrap().into_iter().map(|(place, _)| format!("{}:{}", pieces[place].path, pieces[place].first)).collect()
+    }
+
+    fn scene(workspace: &Path) -> Scene {
+        Scene {
+            agent: "main".to_owned(),
+            session: "s".to_owned(),
+            run: "r".to_owned(),
+            call: "c".to_owned(),
+            workspace: workspace.to_owned(),
+            variables: Vec::new(),
+            cancelled: verso_kit::CancellationToken::new(),
+            progress: crate::tool::Progress::silent(),
+        }
+    }
+
+    /// Counts letters: texts of the same letters mean the same.
+    #[derive(Debug, Default)]
+    struct Letters {
+        asked: std::sync::Mutex<Vec<usize>>,
+        broken: bool,
+    }
+
+    impl Embed for Letters {
+        fn model(&self) -> &'static str {
+            "letters"
+        }
+
+        fn embed(&self, texts: Vec<String>) -> BoxFuture<'_, Result<Vec<Vec<f32>>, Refused>> {
+            self.asked.lock().unwrap().push(texts.len());
+            let vector = |text: String| {
+                let mut counts = vec![0_f32; 26];
+                text.bytes().filter(u8::is_ascii_lowercase).for_each(|letter| counts[usize::from(letter - b'a')] += 1.0);
+                counts
+            };
+            let answer =
+                if self.broken { Err(Refused::Failed("no credit".to_owned())) } else { Ok(texts.into_iter().map(vector).collect()) };
+            async move { answer }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_means_the_same_is_found_and_computed_once() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("memory")).unwrap();
+        std::fs::write(home.path().join("MEMORY.md"), "listen\n").unwrap();
+        std::fs::write(home.path().join("memory/a.md"), "quux quux\n").unwrap();
+        let letters = Arc::new(Letters::default());
+        let tool = MemorySearch { embed: Some(letters.clone()), folder: home.path().to_owned(), query: Query::default() };
+        let scene = scene(home.path());
+        let search = async |query: &str| tool.call(&scene, json!({"query": query})).await.unwrap().details["results"].clone();
+        let found = search("silent").await;
+        assert_eq!((found[0]["path"].as_str(), found.as_array().unwrap().len()), (Some("MEMORY.md"), 1), "{found}");
+        assert_eq!(*letters.asked.lock().unwrap(), [2, 1], "both pieces, then the question");
+        search("tinsel").await;
+        assert_eq!(*letters.asked.lock().unwrap(), [2, 1, 1], "the pieces are known");
+        std::fs::write(home.path().join("MEMORY.md"), "enlist now\n").unwrap();
+        search("inlets").await;
+        assert_eq!(letters.asked.lock().unwrap()[3..], [1, 1], "only what has changed");
+        let broken = MemorySearch { embed: Some(Arc::new(Letters { broken: true, ..Letters::default() })), ..tool };
+        let answer = broken.call(&scene, json!({"query": "enlist"})).await.unwrap().details;
+        assert!(answer["note"] == "by words alone: no credit" && answer["results"][0]["path"] == "MEMORY.md", "{answer}");
     }
 
     fn get_text(place: &Place, path: &str) -> Result<Answer, Refused> {

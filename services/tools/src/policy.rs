@@ -269,7 +269,7 @@ fn canonical(name: &str) -> String {
 }
 
 /// Whether a name fits a pattern in which `*` stands for anything.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

@@ -4,8 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub mod container;
 #[cfg(target_os = "linux")]
 mod linux;
+pub mod wrapper;
 
 /// Where programs and their data are that every program may read.
 const SYSTEM_FOLDERS: [&str; 12] =
@@ -97,6 +99,8 @@ async fn on_own_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> +
     result.await.map_err(|_| io::Error::other("the sandbox's thread died"))?
 }
 
+#[cfg(test)]
+mod other_tests;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;

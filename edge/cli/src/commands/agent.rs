@@ -13,10 +13,15 @@ use crate::client::{Connection, Mode, print_transport_error};
 use crate::failure::Failure;
 use crate::output;
 
+mod preview;
+
 /// What the gateway may take beyond the run's own limit: to accept it, and to tell its end.
 const GRACE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(session: &Session, arguments: &Agent) -> anyhow::Result<()> {
+    if arguments.dry_run {
+        return preview::run(session, arguments).await;
+    }
     let answer = ask(session, arguments).await.inspect_err(|error| drop(print_transport_error(error, arguments.json)));
     let (payload, mut reply) = answer?;
     let response: RunResponse = serde_json::from_value(payload.clone())?;

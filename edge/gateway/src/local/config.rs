@@ -1,6 +1,7 @@
 //! `config.*`: the file, read without its secrets and written on top of what the writer has seen.
 
 mod answer;
+pub(crate) mod by_agents;
 mod hashes;
 pub(super) mod overlay;
 
@@ -11,11 +12,12 @@ use verso_proto::edge::v1::{
     ConfigApplyRequest, ConfigApplyResponse, ConfigGetRequest, ConfigGetResponse, ConfigPatchRequest, ConfigPatchResponse,
     ConfigSchemaLookupRequest, ConfigSchemaRequest, ConfigSetRequest, ConfigSetResponse,
 };
-use verso_protocol::ErrorShape;
+use verso_protocol::{ErrorShape, Version};
 
 use super::Local;
 use crate::dispatch::Asking;
 use crate::error::fault;
+use crate::gateway::Gateway;
 use answer::{Change, resolved_leniently};
 use hashes::Hashes;
 
@@ -57,7 +59,7 @@ pub(super) fn register(local: &mut Local) {
 }
 
 /// Files are read and written where waiting for them holds up nobody.
-pub(super) async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, ErrorShape> + Send + 'static) -> Result<T, ErrorShape> {
+pub(crate) async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, ErrorShape> + Send + 'static) -> Result<T, ErrorShape> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(fault(&error)))
 }
 
@@ -71,11 +73,15 @@ struct Desk {
 
 impl Desk {
     fn of(asking: &Asking) -> Result<Self, ErrorShape> {
-        let context = &asking.gateway.context;
-        let store = Store::new(&asking.gateway.config_path(), &context.env);
+        Self::open(&asking.gateway, asking.outlet.peer.version)
+    }
+
+    fn open(gateway: &Gateway, version: Version) -> Result<Self, ErrorShape> {
+        let context = &gateway.context;
+        let store = Store::new(&gateway.config_path(), &context.env);
         let seen = store.snapshot();
         let redactor = Redactor::of([&seen.parsed, seen.file.value(), &resolved_leniently(&seen.file)]);
-        let hashes = Hashes::of(&context.state_dir, asking.outlet.peer.version).map_err(|error| fault(&error))?;
+        let hashes = Hashes::of(&context.state_dir, version).map_err(|error| fault(&error))?;
         Ok(Self { store, seen, hashes, redactor })
     }
 

@@ -23,6 +23,7 @@ pub(super) fn register(local: &mut Local) {
             queued_system_events: agent.queued_system_events,
             sessions: agent.sessions,
             runtime_version: Some(crate::VERSION.to_owned()),
+            mcp: agent.mcp,
         })
     });
     local.on::<LastHeartbeatRequest, _, _>(|asking, _| async move {

@@ -3,17 +3,20 @@
 use tonic::Request;
 use verso_kit::grpc::{Reply, reply};
 use verso_proto::agent::v1::model_access_server::ModelAccess;
+use verso_proto::agent::v1::previews_server::Previews;
 use verso_proto::agent::v1::tts_server::Tts;
 use verso_proto::agent::v1::usage_reports_server::UsageReports;
 use verso_proto::agent::v1::{
-    ModelsAuthStatusRequest, ModelsAuthStatusResponse, ModelsProbeRequest, ModelsProbeResponse, TtsConvertRequest, TtsConvertResponse,
-    TtsDisableRequest, TtsEnableRequest, TtsProvidersRequest, TtsProvidersResponse, TtsSetProviderRequest, TtsSetProviderResponse,
-    TtsStatusRequest, TtsStatusResponse, TtsSwitchResponse, UsageCostRequest, UsageCostResponse, UsageStatusRequest, UsageStatusResponse,
+    AgentPreviewRequest, AgentPreviewResponse, ModelsAuthLogoutRequest, ModelsAuthLogoutResponse, ModelsAuthOrderSetRequest,
+    ModelsAuthOrderSetResponse, ModelsAuthSetApiKeyRequest, ModelsAuthSetApiKeyResponse, ModelsAuthStatusRequest, ModelsAuthStatusResponse,
+    ModelsProbeRequest, ModelsProbeResponse, TtsConvertRequest, TtsConvertResponse, TtsDisableRequest, TtsEnableRequest,
+    TtsProvidersRequest, TtsProvidersResponse, TtsSetProviderRequest, TtsSetProviderResponse, TtsStatusRequest, TtsStatusResponse,
+    TtsSwitchResponse, UsageCostRequest, UsageCostResponse, UsageStatusRequest, UsageStatusResponse,
 };
 
 use super::refusal;
 use crate::error::Error;
-use crate::models::access;
+use crate::models::{access, auth};
 use crate::runs::Runs;
 use crate::usage;
 
@@ -30,6 +33,25 @@ impl ModelAccess for Adapter {
 
     async fn models_probe(&self, request: Request<ModelsProbeRequest>) -> Reply<ModelsProbeResponse> {
         reply(access::probe(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn models_auth_set_api_key(&self, request: Request<ModelsAuthSetApiKeyRequest>) -> Reply<ModelsAuthSetApiKeyResponse> {
+        reply(auth::set_api_key(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+
+    async fn models_auth_logout(&self, request: Request<ModelsAuthLogoutRequest>) -> Reply<ModelsAuthLogoutResponse> {
+        reply(auth::logout(&self.runs, request.get_ref()).await.map_err(refusal)?)
+    }
+
+    async fn models_auth_order_set(&self, request: Request<ModelsAuthOrderSetRequest>) -> Reply<ModelsAuthOrderSetResponse> {
+        reply(auth::set_order(&self.runs, request.into_inner()).await.map_err(refusal)?)
+    }
+}
+
+#[tonic::async_trait]
+impl Previews for Adapter {
+    async fn agent_preview(&self, request: Request<AgentPreviewRequest>) -> Reply<AgentPreviewResponse> {
+        reply(crate::runs::preview(&self.runs, request.into_inner()).await.map_err(refusal)?)
     }
 }
 

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout};
-use verso_kit::trace;
 use verso_proto::agent::v1::{
     Model as WireModel, ModelsAuthStatusRequest, ModelsAuthStatusResponse, ModelsListRequest, ModelsListResponse, ModelsProbeRequest,
     ModelsProbeResponse, ProbeResult, ProfileAuth, ProviderAuth, ThinkingLevel,
 };
 
-use super::{Catalog, Endpoint, Key, Model, known};
+use super::{Catalog, Endpoint, Key, Model, aside, known};
 use crate::error::Error;
 use crate::keys::AgentId;
 use crate::messages;
-use crate::provider::{self, Call, Failure, Prompt, Sampling, ToolChoice};
+use crate::provider::{Failure, Prompt, Sampling};
 use crate::runs::Runs;
 use crate::sessions::levels;
 
@@ -70,7 +69,9 @@ async fn available(runs: &Runs, agent: &AgentId, model: &Model) -> bool {
     match &model.endpoint {
         Endpoint::Offline => true,
         Endpoint::Unusable(_) => false,
-        Endpoint::Server(server) => server.local() || keys(runs, agent, model).await.iter().any(|key| key.credential.is_some()),
+        Endpoint::Server(server) => {
+            server.local() || server.signing.is_some() || keys(runs, agent, model).await.iter().any(|key| key.credential.is_some())
+        }
     }
 }
 
@@ -82,7 +83,7 @@ async fn keys(runs: &Runs, agent: &AgentId, model: &Model) -> Vec<Key> {
     runs.parts.keyring.keys(agent, "", &model.provider, configured).await
 }
 
-fn agent(runs: &Runs, method: &'static str, agent: Option<&str>) -> Result<AgentId, Error> {
+pub(super) fn agent(runs: &Runs, method: &'static str, agent: Option<&str>) -> Result<AgentId, Error> {
     let roster = &runs.parts.roster;
     Ok(roster.named(method, agent)?.unwrap_or_else(|| roster.naming.default_agent.clone()))
 }
@@ -159,7 +160,7 @@ async fn probe_one(runs: &Runs, agent: &AgentId, model: &Model, limit: Duration,
     let began = Instant::now();
     let outcome = timeout(limit, word(runs, model, key.as_ref(), tokens)).await;
     let (status, error) = match outcome {
-        Ok(Ok(())) => ("ok", None),
+        Ok(Ok(_)) => ("ok", None),
         Ok(Err(failure)) => (failure.kind.reason(), Some(failure.to_string())),
         Err(_) => ("timeout", Some(format!("the provider did not answer within {} ms", limit.as_millis()))),
     };
@@ -174,23 +175,8 @@ async fn probe_one(runs: &Runs, agent: &AgentId, model: &Model, limit: Duration,
     }
 }
 
-async fn word(runs: &Runs, model: &Model, key: Option<&Key>, tokens: u64) -> Result<(), Failure> {
+async fn word(runs: &Runs, model: &Model, key: Option<&Key>, tokens: u64) -> Result<String, Failure> {
     let prompt = Prompt { system: String::new(), messages: vec![messages::user("Reply with the word OK.", &[], 0)] };
-    let call = Call {
-        model,
-        credential: key.and_then(|key| key.credential.as_ref()),
-        prompt: &prompt,
-        tools: &[],
-        tool_choice: &ToolChoice::Auto,
-        sampling: &Sampling { max_tokens: Some(tokens), ..Sampling::default() },
-        thinking: levels::OFF,
-        patient: false,
-        trace: trace::current(),
-        status: "",
-    };
-    let mut answer = provider::call(&runs.parts.clients, &call).await?;
-    while let Some(delta) = answer.next().await {
-        delta?;
-    }
-    Ok(())
+    let sampling = Sampling { max_tokens: Some(tokens), ..Sampling::default() };
+    aside::once(runs, model, key.and_then(|key| key.credential.as_ref()), &prompt, &sampling).await
 }

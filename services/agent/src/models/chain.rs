@@ -23,6 +23,14 @@ impl Catalog {
         Ok(chain)
     }
 
+    /// Returns the models that are asked about pictures: those of `imageModel`, else the turn's own if it sees.
+    pub(crate) fn seeing(&self, own: &Arc<Model>) -> Vec<Arc<Model>> {
+        if self.image.is_empty() {
+            return own.images.then(|| Arc::clone(own)).into_iter().collect();
+        }
+        self.image.iter().map(|name| Arc::new(self.configured(name))).collect()
+    }
+
     /// Returns why a model is not worth asking.
     pub(crate) fn unfit(&self, model: &Model) -> Option<Failure> {
         let Endpoint::Server(server) = &model.endpoint else { return None };
@@ -50,6 +58,12 @@ impl Catalog {
         }
         tags.extend(self.allowed.get(&name).and_then(|allowed| allowed.alias.as_ref()).map(|alias| format!("alias:{alias}")));
         tags
+    }
+
+    /// Returns the short names of models, and what they stand for.
+    pub(crate) fn aliases(&self) -> Vec<(&str, &str)> {
+        let named = self.allowed.iter().filter_map(|(full, allowed)| Some((allowed.alias.as_deref()?.trim(), full.as_str())));
+        named.filter(|(alias, _)| !alias.is_empty()).collect()
     }
 
     /// Whether a model may be asked for by name.

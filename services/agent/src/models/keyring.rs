@@ -5,14 +5,16 @@ mod file;
 mod tests;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use verso_kit::clock::Clock;
+use verso_kit::config::Secret;
 
 use crate::keys::AgentId;
 use crate::provider::{Credential, Kind};
-use file::{Book, Profile};
+use file::{Book, Change, Profile};
 
 /// How long what a file says is believed before it is looked at again, in milliseconds.
 const RECHECK_MS: i64 = 2_000;
@@ -187,6 +189,45 @@ impl Keyring {
         if key.stored {
             self.write_down(agent, key).await;
         }
+    }
+
+    /// Keeps an API key under `id`.
+    pub(crate) async fn keep(&self, agent: &AgentId, id: String, provider: String, key: Secret<String>) -> io::Result<()> {
+        self.state().fates.remove(&id);
+        self.change(agent, Change::Key { id, provider, key }).await
+    }
+
+    /// Forgets an agent's own credentials: those of a provider, or the one of that id. Returns which.
+    pub(crate) async fn forget(&self, agent: &AgentId, provider: Option<&str>, id: Option<&str>) -> io::Result<Vec<String>> {
+        self.refresh(agent, self.clock.now_ms()).await;
+        let ids: Vec<String> = {
+            let state = self.state();
+            let profiles = state.books.get(agent).map(|book| book.profiles.as_slice()).unwrap_or_default();
+            let meant = |profile: &&Profile| match (provider, id) {
+                (_, Some(id)) => profile.id == id,
+                (Some(provider), None) => profile.provider.eq_ignore_ascii_case(provider),
+                (None, None) => false,
+            };
+            profiles.iter().filter(meant).map(|profile| profile.id.clone()).collect()
+        };
+        if !ids.is_empty() {
+            self.change(agent, Change::Forget { ids: ids.clone() }).await?;
+        }
+        Ok(ids)
+    }
+
+    /// Says in which order a provider's credentials are tried.
+    pub(crate) async fn set_order(&self, agent: &AgentId, provider: String, ids: Vec<String>) -> io::Result<()> {
+        self.change(agent, Change::Order { provider, ids }).await
+    }
+
+    async fn change(&self, agent: &AgentId, change: Change) -> io::Result<()> {
+        let _one_at_a_time = self.writing.lock().await;
+        let path = self.path(agent);
+        tokio::task::spawn_blocking(move || file::change(&path, &change)).await.map_err(io::Error::other)??;
+        // Whoever looks next reads it anew.
+        self.state().books.remove(agent);
+        Ok(())
     }
 
     async fn refresh(&self, agent: &AgentId, now_ms: i64) {

@@ -36,7 +36,7 @@ const fn compatible(provider: &'static str, name: &'static str, base_url: &'stat
 }
 
 /// Those with a default model come first, in the order in which they are preferred.
-pub(super) const KNOWN: [Known; 10] = [
+pub(super) const KNOWN: [Known; 22] = [
     Known {
         provider: "anthropic",
         name: "Anthropic",
@@ -75,6 +75,21 @@ pub(super) const KNOWN: [Known; 10] = [
     compatible("xai", "xAI", "https://api.x.ai/v1", &["XAI_API_KEY"]),
     compatible("deepseek", "DeepSeek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"]),
     compatible("together", "Together AI", "https://api.together.xyz/v1", &["TOGETHER_API_KEY"]),
+    compatible("fireworks", "Fireworks AI", "https://api.fireworks.ai/inference/v1", &["FIREWORKS_API_KEY"]),
+    compatible("cohere", "Cohere", "https://api.cohere.ai/compatibility/v1", &["COHERE_API_KEY", "CO_API_KEY"]),
+    compatible("zai", "Z.AI", "https://api.z.ai/api/paas/v4", &["ZAI_API_KEY", "Z_AI_API_KEY"]),
+    compatible("moonshot", "Moonshot AI", "https://api.moonshot.ai/v1", &["MOONSHOT_API_KEY"]),
+    compatible("perplexity", "Perplexity", "https://api.perplexity.ai", &["PERPLEXITY_API_KEY"]),
+    compatible("nvidia", "NVIDIA", "https://integrate.api.nvidia.com/v1", &["NVIDIA_API_KEY"]),
+    compatible("huggingface", "Hugging Face", "https://router.huggingface.co/v1", &["HUGGINGFACE_API_KEY", "HF_TOKEN"]),
+    compatible("sambanova", "SambaNova", "https://api.sambanova.ai/v1", &["SAMBANOVA_API_KEY"]),
+    compatible("hyperbolic", "Hyperbolic", "https://api.hyperbolic.xyz/v1", &["HYPERBOLIC_API_KEY"]),
+    compatible("vercel-ai-gateway", "Vercel AI Gateway", "https://ai-gateway.vercel.sh/v1", &["AI_GATEWAY_API_KEY"]),
+    Known { dialect: Dialect::Anthropic, ..compatible("minimax", "MiniMax", "https://api.minimax.io/anthropic", &["MINIMAX_API_KEY"]) },
+    Known {
+        dialect: Dialect::Anthropic,
+        ..compatible("synthetic", "Synthetic", "https://api.synthetic.new/anthropic", &["SYNTHETIC_API_KEY"])
+    },
     compatible("cerebras", "Cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use verso_kit::config::Secret;
+use verso_kit::config::{Env, Secret};
 
 use crate::provider::Credential;
 
@@ -14,11 +14,12 @@ pub(crate) enum Dialect {
     Anthropic,
     Google,
     Ollama,
+    Bedrock,
 }
 
 impl Dialect {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Completions, Self::Responses, Self::Anthropic, Self::Google, Self::Ollama];
+    pub(crate) const ALL: [Self; 6] = [Self::Completions, Self::Responses, Self::Anthropic, Self::Google, Self::Ollama, Self::Bedrock];
 
     /// Returns its name in configurations and transcripts.
     pub(crate) fn as_str(self) -> &'static str {
@@ -28,6 +29,7 @@ impl Dialect {
             Self::Anthropic => "anthropic-messages",
             Self::Google => "google-generative-ai",
             Self::Ollama => "ollama",
+            Self::Bedrock => "bedrock-converse-stream",
         }
     }
 
@@ -62,6 +64,31 @@ pub(crate) struct Server {
     pub(crate) credential: Option<Credential>,
     /// Further headers of every request.
     pub(crate) headers: Vec<(String, Secret<String>)>,
+    /// The keys of an account that signs, where there is no credential to show.
+    pub(crate) signing: Option<Signing>,
+}
+
+/// The keys of an AWS account.
+#[derive(Debug, Clone)]
+pub(crate) struct Signing {
+    pub(crate) access_key: String,
+    pub(crate) secret: Secret<String>,
+    pub(crate) session: Option<Secret<String>>,
+    pub(crate) region: String,
+}
+
+impl Signing {
+    /// Reads the keys out of the environment. The region is the server's, where its name tells.
+    pub(crate) fn of(env: &Env, host: Option<&str>) -> Option<Self> {
+        let told = host.and_then(|host| host.strip_prefix("bedrock-runtime.")).and_then(|rest| rest.split('.').next());
+        let region = told.or_else(|| env.get("AWS_REGION")).or_else(|| env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1");
+        Some(Self {
+            access_key: env.get("AWS_ACCESS_KEY_ID")?.to_owned(),
+            secret: Secret::new(env.get("AWS_SECRET_ACCESS_KEY")?.to_owned()),
+            session: env.get("AWS_SESSION_TOKEN").map(|token| Secret::new(token.to_owned())),
+            region: region.to_owned(),
+        })
+    }
 }
 
 impl Server {
@@ -69,7 +96,7 @@ impl Server {
     pub(crate) fn new(dialect: Dialect, base_url: &str, key: Option<Secret<String>>) -> Self {
         let base_url = base_url.trim().trim_end_matches('/').to_owned();
         let key = key.filter(|key| !key.expose().trim().is_empty());
-        Self { dialect, base_url, credential: key.map(Credential::key), headers: Vec::new() }
+        Self { dialect, base_url, credential: key.map(Credential::key), headers: Vec::new(), signing: None }
     }
 
     /// Returns the host of its address. The whole of it, never a part: what only begins like a known host is another one.

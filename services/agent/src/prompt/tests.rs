@@ -29,6 +29,10 @@ fn surroundings(mode: Mode) -> Surroundings<'static> {
         tools: vec![("read", "Reads.")],
         skills: Some("<skills/>".to_owned()),
         files: &[],
+        aliases: vec![("fast", "p/small")],
+        sandboxed: false,
+        host: "a-host",
+        default_model: "p/large".to_owned(),
         channel: Some("telegram"),
         thinking: None,
     }
@@ -49,7 +53,15 @@ fn answered(text: &str) -> ChatMessage {
 #[test]
 fn tells_who_where_and_when() {
     let Prompt { system, messages } = prompt(&[asked("hi")], &models::offline(), Some("  EXTRA  "));
-    for part in ["You are Assistant", "Workspace: /ws", "Date: Sunday 2026-11-22 (UTC)", "\nEXTRA\n"] {
+    for part in [
+        "You are Assistant",
+        "Workspace: /ws",
+        "Time zone: UTC",
+        "- fast: p/small",
+        "host=a-host | os=",
+        "default_model=p/large",
+        "\nEXTRA\n",
+    ] {
         assert!(system.contains(part), "{part}");
     }
     assert_eq!((messages[0].role.as_str(), words(&messages[0]).as_str()), ("user", "[Sun 2026-11-22 10:22 UTC] hi"));

@@ -100,6 +100,7 @@ impl Workspaces {
             folder: workspace.to_owned(),
             variables: environment::inherited(&self.env, &[]),
             sandbox: None,
+            cleanup: None,
         };
         let limits = Limits { timeout: Some(GIT_TIMEOUT), output_bytes_max: 4 << 10 };
         if let Err(error) = child::run(plan, limits, &CancellationToken::new()).await {

@@ -14,6 +14,9 @@ const CALL_ID_BYTES_MAX: usize = 64;
 /// Stands for a question where a conversation begins with an answer.
 pub(super) const BEGINNING: &str = "(the beginning of the conversation is not shown)";
 
+/// Stands before pictures that tools have answered with, where a dialect has no place for them in the answer.
+pub(super) const SHOWN: &str = "(the pictures that the tools above answered with)";
+
 /// One side's part of a conversation, until the other has its say.
 #[derive(Debug)]
 pub(super) enum Turn<'a> {
@@ -89,6 +92,22 @@ pub(super) fn arguments(call: &ContentBlock) -> &str {
 pub(super) fn pictures(message: &ChatMessage) -> impl Iterator<Item = (&str, &str)> {
     let pictures = message.content.iter().filter(|block| block.r#type == "image");
     pictures.filter_map(|block| Some((block.mime_type.as_deref().unwrap_or("image/png"), block.data.as_deref()?)))
+}
+
+/// Returns the pictures of a tool's answer, if the model sees any.
+pub(super) fn seen<'a>(result: &'a ChatMessage, model: &Model) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let sees = model.images;
+    pictures(result).filter(move |_| sees)
+}
+
+/// Returns the words of a tool's answer; in the place of pictures that the model cannot see, what was there.
+pub(super) fn result_words(result: &ChatMessage, model: &Model) -> String {
+    let (text, hidden) = (messages::text_of(result), if model.images { 0 } else { pictures(result).count() });
+    match (text.is_empty(), hidden) {
+        (_, 0) => text,
+        (true, _) => format!("[{hidden} picture(s), which this model cannot see]"),
+        (false, _) => format!("{text}\n[{hidden} picture(s), which this model cannot see]"),
+    }
 }
 
 /// Returns the words of a message; never nothing, which some providers refuse.

@@ -51,7 +51,7 @@ impl Outgoing {
         let body = body.map_err(|error| Failure::new(Kind::Unusable, format!("the request is not JSON: {error}")))?;
         let mut request = Self { url, headers: HeaderMap::new(), body: body.into() };
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        request.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+        request.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json, application/vnd.amazon.eventstream"));
         request.set(trace::HEADER, &call.trace.child().to_string())?;
         for (name, value) in &server.headers {
             request.set(name, value.expose())?;
@@ -70,15 +70,24 @@ impl Outgoing {
     }
 
     /// Adds a header, unless the configuration has it already.
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Result<Self, Failure> {
+    pub(super) fn header(mut self, name: &str, value: &str) -> Result<Self, Failure> {
         if !self.headers.contains_key(name) {
             self.set(name, value)?;
         }
         Ok(self)
     }
 
+    /// Returns the address.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the names of the headers; their values may be secrets.
+    pub(super) fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.keys().map(HeaderName::as_str)
+    }
+
     /// Returns the body.
-    #[cfg(test)]
     pub(super) fn body(&self) -> &[u8] {
         &self.body
     }

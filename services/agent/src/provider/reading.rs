@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use bytes::{Bytes, BytesMut};
 use eventsource_stream::{EventStream, EventStreamError, Eventsource as _};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -9,7 +10,7 @@ use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use tokio::time::timeout;
 
-use super::{Answer, Delta, Failure, Kind};
+use super::{Answer, Delta, Failure, Kind, bedrock};
 
 /// How long a provider may be silent within its answer.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
@@ -58,6 +59,8 @@ pub(super) async fn read(response: Response, mut parser: Box<dyn Parse>, documen
     let bytes = limited(response);
     let source = if kind.starts_with("application/x-ndjson") {
         Source::Lines { bytes, buffer: BytesMut::new() }
+    } else if kind.starts_with("application/vnd.amazon.eventstream") {
+        Source::Frames { bytes, buffer: BytesMut::new(), decoder: MessageFrameDecoder::new() }
     } else {
         Source::Events(bytes.eventsource())
     };
@@ -87,6 +90,7 @@ fn limited(response: Response) -> BoxStream<'static, Result<Bytes, Failure>> {
 enum Source {
     Events(EventStream<BoxStream<'static, Result<Bytes, Failure>>>),
     Lines { bytes: BoxStream<'static, Result<Bytes, Failure>>, buffer: BytesMut },
+    Frames { bytes: BoxStream<'static, Result<Bytes, Failure>>, buffer: BytesMut, decoder: MessageFrameDecoder },
 }
 
 impl Source {
@@ -98,6 +102,18 @@ impl Source {
                 Some(Err(EventStreamError::Transport(failure))) => Err(broken(failure)),
                 Some(Err(error)) => Err(Failure::new(Kind::Malformed, format!("the provider's answer is not an event stream: {error}"))),
                 None => Ok(None),
+            },
+            Self::Frames { bytes, buffer, decoder } => loop {
+                match decoder.decode_frame(&mut *buffer) {
+                    Ok(DecodedFrame::Complete(message)) => return bedrock::frame(&message).map(Some),
+                    Ok(_) => {}
+                    Err(error) => return Err(Failure::new(Kind::Malformed, format!("the provider's answer has a broken frame: {error}"))),
+                }
+                match bytes.next().await {
+                    Some(Ok(more)) => buffer.extend_from_slice(&more),
+                    Some(Err(failure)) => return Err(broken(failure)),
+                    None => return Ok(None),
+                }
             },
             Self::Lines { bytes, buffer } => loop {
                 if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {

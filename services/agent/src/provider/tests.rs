@@ -1,5 +1,7 @@
 //! Requests and answers of every dialect, in recorded shapes.
 
+mod bedrock;
+
 use serde_json::{Value, json};
 use verso_proto::Json;
 use verso_proto::agent::v1::ContentBlock;

@@ -39,11 +39,25 @@ pub(crate) struct Request {
     pub(crate) tool_choice: ToolChoice,
     /// Set when nobody asked: the agent has woken by itself.
     pub(crate) heartbeat: Option<HeartbeatTurn>,
+    /// Where the message comes from, if it is from a chat network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
     /// Whether the sender has the owner's authority. What a heartbeat, a job or a webhook causes never has.
     pub(crate) sender_is_owner: bool,
     /// The connection that asks, and how it calls the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) party: Option<Party>,
+}
+
+/// A chat on a network, and who wrote there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) channel: String,
+    /// Where answers go, in the network's own words.
+    pub(crate) to: String,
+    pub(crate) thread: Option<String>,
+    /// The network's own id of the sender.
+    pub(crate) sender: String,
 }
 
 /// What is particular to a turn that nobody asked for.

@@ -10,12 +10,13 @@ use verso_proto::agent::v1::{ChatMessage, ContentBlock, PendingToolCall, Usage};
 use super::Runs;
 use super::ask::{Asking, Round, Unanswered};
 use super::run::{Request, Run};
+use crate::keys::SessionKey;
 use crate::messages::{self, Author};
 use crate::models::Model;
+use crate::parts::Parts;
 use crate::prompt::workspace::ContextFile;
 use crate::prompt::{self, Ingredients, Mode, Surroundings};
 use crate::provider::{Finish, ToolFragment, ToolSpec};
-use crate::roster::Profile;
 use crate::store::{self, Head, PageRequest};
 use crate::tools::{Equipment, Turn};
 
@@ -53,6 +54,17 @@ pub(super) enum Error {
     Refused(crate::error::Error),
 }
 
+impl Error {
+    /// The same for those who wait for no turn.
+    pub(super) fn refused(self) -> crate::error::Error {
+        match self {
+            Self::Refused(error) => error,
+            Self::Store(error) => error.into(),
+            Self::Provider(_) | Self::TooManyRounds => crate::error::Error::TurnFailed(self.to_string()),
+        }
+    }
+}
+
 /// Carries the turn out.
 pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, head: &Head) -> Result<Reply, Error> {
     let parts = &runs.parts;
@@ -62,17 +74,11 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
     let conversation = conversation(runs, run, request, head, &chain[0]).await?;
     let session_level = head.session.thinking_level.as_deref();
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default).to_owned();
-    let Scenery { files, skills, equipment } = scenery(runs, run, &profile, &chain).await?;
+    let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin: request.origin.as_ref() };
+    let Scenery { files, skills, equipment } = scenery(scene).await?;
     let own = |spec: &&ToolSpec| request.tools.iter().any(|tool| tool.name == spec.name);
     let offered: Vec<ToolSpec> = equipment.specs.iter().filter(|spec| !own(spec)).chain(&request.tools).cloned().collect();
-    let around = Surroundings {
-        mode: if run.key.is_subagent() { Mode::Minimal } else { Mode::Full },
-        tools: offered.iter().map(|spec| (spec.name.as_str(), spec.description.as_str())).collect(),
-        skills,
-        files: &files,
-        channel: run.key.channel(),
-        thinking: Some(&thinking),
-    };
+    let around = surroundings(parts, &run.key, &offered, (&files, skills), &thinking);
     let (now_ms, extra, around) = (parts.clock.now_ms(), request.extra_system_prompt.as_deref(), &around);
     let show = |model: &Model, conversation: &[ChatMessage]| {
         prompt::build(&Ingredients { profile: &profile, model, zone: &parts.zone, now_ms, around, extra, conversation })
@@ -105,18 +111,40 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
 }
 
 /// What is around a turn.
-struct Scenery {
-    files: Vec<ContextFile>,
+pub(super) struct Scenery {
+    pub(super) files: Vec<ContextFile>,
     /// The list of skills, as a model reads it.
-    skills: Option<String>,
-    equipment: Equipment,
+    pub(super) skills: Option<String>,
+    pub(super) equipment: Equipment,
 }
 
-async fn scenery(runs: &Runs, run: &Run, profile: &Profile, models: &[Arc<Model>]) -> Result<Scenery, Error> {
-    let parts = &runs.parts;
-    let files = parts.workspaces.files(&profile.workspace, run.key.is_subagent()).await;
-    let skills = crate::skills::load(parts, &profile.workspace).await.map_err(|error| Error::Refused(error.into()))?;
-    let turn = Turn { runs, key: &run.key, profile, models, skills: &skills };
+/// Returns what a prompt says of it.
+pub(super) fn surroundings<'a>(
+    parts: &'a Parts,
+    key: &'a SessionKey,
+    offered: &'a [ToolSpec],
+    (files, skills): (&'a [ContextFile], Option<String>),
+    thinking: &'a str,
+) -> Surroundings<'a> {
+    Surroundings {
+        mode: if key.is_subagent() { Mode::Minimal } else { Mode::Full },
+        tools: offered.iter().map(|spec| (spec.name.as_str(), spec.description.as_str())).collect(),
+        skills,
+        files,
+        aliases: parts.catalog.aliases(),
+        sandboxed: parts.toolbox.sandboxes(parts, key),
+        host: &parts.host,
+        default_model: parts.catalog.current().full_name(),
+        channel: key.channel(),
+        thinking: Some(thinking),
+    }
+}
+
+pub(super) async fn scenery(turn: Turn<'_>) -> Result<Scenery, Error> {
+    let (parts, workspace) = (&turn.runs.parts, &turn.profile.workspace);
+    let files = parts.workspaces.files(workspace, turn.key.is_subagent()).await;
+    let skills = crate::skills::load(parts, workspace).await.map_err(|error| Error::Refused(error.into()))?;
+    let turn = Turn { skills: &skills, ..turn };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
     // Without the tool to read them they would be no use.
     let skills = verso_tools::skills::prompt(&skills).filter(|_| equipment.set.has("read"));

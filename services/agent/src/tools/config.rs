@@ -7,6 +7,7 @@ use serde_json::Value;
 use verso_kit::config::{self, File};
 use verso_tools::exec;
 use verso_tools::policy::Rules;
+use verso_tools::sandbox::container;
 use verso_tools::web::{FetchConfig, SearchConfig};
 
 use crate::keys::{AgentId, SessionKey};
@@ -18,6 +19,12 @@ pub(super) struct Config {
     agents: Agents,
     /// By channel, then by group.
     groups: BTreeMap<String, BTreeMap<String, Group>>,
+    /// `agents.defaults.memorySearch`.
+    pub(super) memory: Memory,
+    /// Whether an agent may restart services.
+    pub(super) restarts: bool,
+    /// The networks that are configured.
+    pub(super) channels: Vec<String>,
 }
 
 /// The section `tools`.
@@ -31,6 +38,54 @@ pub(super) struct Tools {
     pub(super) subagents: Inner,
     pub(super) agent_to_agent: AgentToAgent,
     pub(super) web: Web,
+    pub(super) message: CrossContext,
+}
+
+/// The section `tools.message`: who may be written to beside whoever is in the conversation.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct CrossContext {
+    allow_cross_context_send: bool,
+    cross_context: Crossing,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Crossing {
+    allow_within_provider: Option<bool>,
+    allow_across_providers: bool,
+    marker: Marker,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Marker {
+    enabled: Option<bool>,
+    prefix: Option<String>,
+    suffix: Option<String>,
+}
+
+impl CrossContext {
+    /// Whether other chats of the same network may be written to.
+    pub(super) fn within(&self) -> bool {
+        self.cross_context.allow_within_provider != Some(false)
+    }
+
+    /// Whether chats of other networks may be.
+    pub(super) fn across(&self) -> bool {
+        self.allow_cross_context_send || self.cross_context.allow_across_providers
+    }
+
+    /// Says where a message comes from, to people who are not in that conversation.
+    pub(super) fn marked(&self, text: &str, channel: &str) -> String {
+        let Marker { enabled, prefix, suffix } = &self.cross_context.marker;
+        if *enabled == Some(false) {
+            return text.to_owned();
+        }
+        let named = |text: &str| text.replace("{channel}", channel);
+        let prefix = prefix.as_deref().map_or_else(|| format!("[from {channel}] "), named);
+        format!("{prefix}{text}{}", suffix.as_deref().map(named).unwrap_or_default())
+    }
 }
 
 /// The section `tools.web`.
@@ -39,6 +94,14 @@ pub(super) struct Tools {
 pub(super) struct Web {
     pub(super) fetch: FetchConfig,
     pub(super) search: SearchConfig,
+}
+
+/// The section `memorySearch`, beside who computes vectors.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Memory {
+    pub(super) enabled: Option<bool>,
+    pub(super) query: verso_tools::memory::Query,
 }
 
 /// A section that holds rules under `tools`.
@@ -87,21 +150,26 @@ pub(super) struct Sandbox {
     pub(super) mode: Option<String>,
     /// `none`, `ro` or `rw`.
     pub(super) workspace_access: Option<String>,
-    pub(super) docker: Docker,
-}
-
-/// What of `sandbox.docker` counts without Docker, too.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Docker {
-    /// `none`, or any other network. Default: `none`.
-    pub(super) network: Option<String>,
+    /// `auto`, `docker`, `bubblewrap` or `kernel`. Default: `auto`.
+    pub(super) backend: Option<String>,
+    /// An agent's own takes the place of that for all, as a whole.
+    pub(super) docker: Option<container::Config>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
+#[serde(rename_all = "camelCase")]
 struct Group {
     tools: Option<Rules>,
+    /// By the sender's own id on the network; `*` for everybody else.
+    tools_by_sender: BTreeMap<String, Rules>,
+}
+
+/// The section `commands`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Commands {
+    restart: Option<bool>,
 }
 
 impl Config {
@@ -110,7 +178,11 @@ impl Config {
         let channels: BTreeMap<String, Value> = file.section("channels")?;
         let groups =
             |section: Value| section.get("groups").and_then(|groups| serde_json::from_value(groups.clone()).ok()).unwrap_or_default();
+        let commands: Commands = file.section("commands")?;
         Ok(Self {
+            memory: file.section("agents.defaults.memorySearch")?,
+            restarts: commands.restart != Some(false),
+            channels: channels.keys().filter(|name| *name != "defaults").map(|name| name.to_lowercase()).collect(),
             tools: file.section("tools")?,
             agents: file.section("agents")?,
             groups: channels.into_iter().map(|(channel, section)| (channel.to_lowercase(), groups(section))).collect(),
@@ -129,7 +201,8 @@ impl Config {
         Sandbox {
             mode: own.mode.or_else(|| all.mode.clone()),
             workspace_access: own.workspace_access.or_else(|| all.workspace_access.clone()),
-            docker: Docker { network: own.docker.network.or_else(|| all.docker.network.clone()) },
+            backend: own.backend.or_else(|| all.backend.clone()),
+            docker: own.docker.or_else(|| all.docker.clone()),
         }
     }
 
@@ -161,8 +234,9 @@ impl Config {
         agent == other || (self.tools.agent_to_agent.enabled && listed(agent) && listed(other))
     }
 
-    /// Returns the rules of the group that a session belongs to. Which group that is, its own key says.
-    pub(super) fn group_rules(&self, key: &SessionKey) -> Vec<Rules> {
+    /// Returns the rules of the group that a session belongs to, and those for the sender. Which group that is, the session's own key
+    /// says; who the sender is, the network.
+    pub(super) fn group_rules(&self, key: &SessionKey, sender: Option<&str>) -> Vec<Rules> {
         let Some((_, rest)) = crate::keys::parse(key.as_str()) else { return Vec::new() };
         let mut parts = rest.splitn(3, ':');
         let (Some(channel), Some("group" | "channel"), Some(id)) = (parts.next(), parts.next(), parts.next()) else { return Vec::new() };
@@ -170,7 +244,11 @@ impl Config {
         // A thread is part of its group.
         let id = id.split(":thread:").next().unwrap_or(id);
         let own = groups.iter().find(|(name, _)| name.eq_ignore_ascii_case(id)).map(|(_, group)| group);
-        own.or_else(|| groups.get("*")).and_then(|group| group.tools.clone()).into_iter().collect()
+        let Some(group) = own.or_else(|| groups.get("*")) else { return Vec::new() };
+        let senders = &group.tools_by_sender;
+        // What somebody calls himself counts for nothing: only whole ids are compared.
+        let senders_own = sender.and_then(|sender| senders.get(sender)).or_else(|| senders.get("*"));
+        senders_own.or(group.tools.as_ref()).cloned().into_iter().collect()
     }
 }
 
@@ -204,13 +282,26 @@ mod tests {
         let config = config(
             json!({"channels": {"telegram": {"groups": {"-100": {"tools": {"deny": ["exec"]}}, "*": {"tools": {"allow": ["read"]}}}}}}),
         );
-        let rules = |key: &str| config.group_rules(&SessionKey::stored(key));
+        let rules = |key: &str| config.group_rules(&SessionKey::stored(key), None);
         assert_eq!(rules("agent:main:telegram:group:-100")[0].deny, Some(vec!["exec".to_owned()]));
         assert_eq!(rules("agent:main:telegram:group:-100:thread:7")[0].deny, Some(vec!["exec".to_owned()]));
         assert_eq!(rules("agent:main:telegram:group:-1")[0].allow, Some(vec!["read".to_owned()]));
         for key in ["agent:main:main", "agent:main:discord:group:-100", "agent:main:telegram:dm:-100"] {
             assert!(rules(key).is_empty(), "{key}");
         }
+    }
+
+    #[test]
+    fn sec_67_a_senders_rules_come_before_the_groups_and_only_for_his_whole_id() {
+        let by_sender = json!({"42": {"deny": []}, "*": {"allow": ["session_status"]}});
+        let group = json!({"tools": {"deny": ["exec"]}, "toolsBySender": by_sender});
+        let config = config(json!({"channels": {"telegram": {"groups": {"-100": group, "-200": {"tools": {"deny": ["read"]}}}}}}));
+        let rules = |group: &str, sender| config.group_rules(&SessionKey::stored(&format!("agent:main:telegram:group:{group}")), sender);
+        assert_eq!(rules("-100", Some("42"))[0].deny, Some(vec![]));
+        for sender in [None, Some("4"), Some("421"), Some("Forty Two")] {
+            assert_eq!(rules("-100", sender)[0].allow, Some(vec!["session_status".to_owned()]), "{sender:?}");
+        }
+        assert_eq!(rules("-200", Some("42"))[0].deny, Some(vec!["read".to_owned()]));
     }
 
     #[test]

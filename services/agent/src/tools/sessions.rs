@@ -43,7 +43,7 @@ pub(super) struct Reach {
 
 /// Returns the tools for sessions.
 pub(super) fn tools(turn: &Turn<'_>, config: &Config, sandboxed: bool) -> Vec<Arc<dyn Tool>> {
-    let reach = Reach { runs: turn.runs.clone(), config: config.clone(), only_spawned: sandboxed };
+    let reach = Reach::of(turn, config, sandboxed);
     let mut tools: Vec<Arc<dyn Tool>> =
         vec![Arc::new(List(reach.clone())), Arc::new(History(reach.clone())), Arc::new(Send(reach.clone()))];
     if !turn.key.is_subagent() {
@@ -53,6 +53,11 @@ pub(super) fn tools(turn: &Turn<'_>, config: &Config, sandboxed: bool) -> Vec<Ar
 }
 
 impl Reach {
+    /// Says where a turn may look.
+    pub(super) fn of(turn: &Turn<'_>, config: &Config, only_spawned: bool) -> Self {
+        Self { runs: turn.runs.clone(), config: config.clone(), only_spawned }
+    }
+
     /// Returns a session that the scene's own may see.
     async fn session(&self, scene: &Scene, key: &str) -> Result<SessionKey, Refused> {
         let naming = &self.runs.parts.roster.naming;

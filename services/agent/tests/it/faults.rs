@@ -79,6 +79,7 @@ async fn each_dialect_shows_its_key_in_its_own_way() {
         (Dialect::Anthropic, "x-api-key", "key-of-one"),
         (Dialect::Google, "x-goog-api-key", "key-of-one"),
         (Dialect::Ollama, "authorization", "Bearer key-of-one"),
+        (Dialect::Bedrock, "authorization", "Bearer key-of-one"),
     ] {
         let mut setup = setup(dialect).await;
         let (_, ()) = tokio::join!(setup.agent.run(turn(SESSION, "hi", "r1")), async {
@@ -218,8 +219,14 @@ async fn an_http_caller_learns_why_by_name_and_may_choose_the_sampling() {
         let mut pieces = setup.agent.client.clone().complete(request).await.unwrap().into_inner();
         let call = setup.provider.call().await;
         let sent = |names: &[&str], value: &Value| names.iter().any(|name| call.body.pointer(name) == Some(value));
-        let temperatures = ["/temperature", "/generationConfig/temperature", "/options/temperature"];
-        let limits = ["/max_tokens", "/max_output_tokens", "/generationConfig/maxOutputTokens", "/options/num_predict"];
+        let temperatures = ["/temperature", "/generationConfig/temperature", "/options/temperature", "/inferenceConfig/temperature"];
+        let limits = [
+            "/max_tokens",
+            "/max_output_tokens",
+            "/generationConfig/maxOutputTokens",
+            "/options/num_predict",
+            "/inferenceConfig/maxTokens",
+        ];
         assert!(sent(&temperatures, &json!(0.25)) && sent(&limits, &json!(7)), "{dialect:?}: {}", call.body);
         call.refuse(400, None);
         let Some(Item::End(end)) = pieces.message().await.unwrap().unwrap().item else { panic!("no end") };
@@ -262,4 +269,96 @@ async fn the_next_profile_of_a_provider_is_tried_in_the_same_turn() {
     assert_eq!((statuses, last.result.unwrap().payloads.len()), (vec!["accepted".to_owned(), "ok".to_owned()], 1));
     let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(file["usageStats"]["first:a"]["errorCount"], 1);
+}
+
+/// What each fault comes to when there is nobody else to ask: what people read, and what programs are told.
+#[tokio::test]
+async fn what_people_read_of_a_fault_says_what_to_do_in_every_dialect() {
+    for dialect in Dialect::ALL {
+        for (fault, words, kind) in FAULTS {
+            let (folder, mut provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
+            let mut alone = config(&provider, dialect);
+            alone["agents"]["defaults"]["model"] = json!("first/one");
+            let agent = Agent::open(folder.path(), alone, 1).await;
+            let answers = agent.run(turn(SESSION, "hi", "r1")).await.unwrap();
+            // Whoever only has too much to do is asked again, as often as it takes to know.
+            for _ in 0..if fault.passes() { 3 } else { 1 } {
+                fault.happen(provider.call().await).await;
+            }
+            let (statuses, last) = answers.rest().await;
+            assert_eq!(statuses, ["accepted", "error"], "{dialect:?} {fault:?}");
+            let summary = last.summary.clone().unwrap();
+            assert!(summary.contains(words), "{dialect:?} {fault:?}: {summary}");
+            let found = last.result.unwrap().meta.unwrap().error.unwrap().kind;
+            assert_eq!(found, kind, "{dialect:?} {fault:?}");
+            assert!(provider.idle(), "{dialect:?} {fault:?}: nobody is asked once more");
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Status(u16, Option<&'static str>),
+    /// A refusal in words.
+    Words(u16, &'static str),
+    Garbage,
+    /// The connection breaks before the first word.
+    Cut,
+}
+
+const FAULTS: [(Fault, &str, &str); 9] = [
+    (Fault::Status(401, None), "the provider did not accept the API key (HTTP 401)", "auth"),
+    (Fault::Status(402, None), "the account has no credit left (HTTP 402)", "billing"),
+    // Longer than anybody waits: the pause is told, not made.
+    (Fault::Status(429, Some("90")), "asks for fewer requests (HTTP 429): mock status 429; it may be tried again in 90 s", "rate_limit"),
+    (Fault::Status(429, Some("0")), "asks for fewer requests (HTTP 429)", "rate_limit"),
+    (Fault::Status(529, Some("0")), "the provider has too much to do (HTTP 529)", "overloaded"),
+    (
+        Fault::Words(400, "prompt is too long: 9 tokens > 8 maximum"),
+        "longer than the model's context window (HTTP 400)",
+        "context_overflow",
+    ),
+    (Fault::Words(400, "model not found"), "the provider does not know the model", "model_not_found"),
+    (Fault::Garbage, "the provider's answer", "server_error"),
+    (Fault::Cut, "broke", "server_error"),
+];
+
+impl Fault {
+    fn passes(self) -> bool {
+        matches!(self, Self::Status(_, Some("0")))
+    }
+
+    async fn happen(self, call: crate::provider::ModelCall) {
+        match self {
+            Self::Status(status, retry_after) => call.refuse(status, retry_after),
+            Self::Words(status, words) => call.refuse_with(status, words),
+            Self::Garbage => call.stream().garbage().await,
+            Self::Cut => call.stream().cut().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_a_tool_answers_with_is_shown_in_every_dialect() {
+    const PICTURE: &str = "iVBORw0KGgo=";
+    for dialect in Dialect::ALL {
+        for sees in [true, false] {
+            let (folder, mut provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
+            let mut config = config(&provider, dialect);
+            if sees {
+                config["models"]["providers"]["first"]["models"][0]["input"] = json!(["text", "image"]);
+            }
+            config["agents"]["defaults"]["workspace"] = json!(folder.path());
+            std::fs::write(folder.path().join("a.png"), [0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A]).unwrap();
+            let agent = Agent::open(folder.path(), config, 1).await;
+            let answers = agent.run(turn(SESSION, "look", "r1")).await.unwrap();
+            provider.call().await.stream().tool_call_with("call_1", "read", &json!({"path": "a.png"})).await;
+            let call = provider.call().await;
+            let body = call.body.to_string();
+            assert_eq!(body.contains(PICTURE), sees, "{dialect:?}: {body}");
+            assert_eq!(body.contains("which this model cannot see"), !sees, "{dialect:?}: {body}");
+            call.say("a picture").await;
+            assert_eq!(answers.rest().await.0, ["accepted", "ok"], "{dialect:?}");
+        }
+    }
 }

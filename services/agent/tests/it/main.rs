@@ -9,6 +9,7 @@ mod cron;
 mod faults;
 mod models;
 mod provider;
+mod reach;
 mod recovery;
 mod reports;
 mod sessions;

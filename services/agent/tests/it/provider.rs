@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -39,10 +41,11 @@ pub(crate) enum Dialect {
     Anthropic,
     Google,
     Ollama,
+    Bedrock,
 }
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 5] = [Self::Completions, Self::Responses, Self::Anthropic, Self::Google, Self::Ollama];
+    pub(crate) const ALL: [Self; 6] = [Self::Completions, Self::Responses, Self::Anthropic, Self::Google, Self::Ollama, Self::Bedrock];
 
     /// What configurations call it.
     pub(crate) fn api(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Dialect {
             Self::Anthropic => "anthropic-messages",
             Self::Google => "google-generative-ai",
             Self::Ollama => "ollama",
+            Self::Bedrock => "bedrock-converse-stream",
         }
     }
 
@@ -61,6 +65,7 @@ impl Dialect {
             "/v1/messages" => Self::Anthropic,
             "/api/chat" => Self::Ollama,
             path if path.ends_with(":streamGenerateContent") => Self::Google,
+            path if path.ends_with("/converse-stream") => Self::Bedrock,
             _ => Self::Completions,
         }
     }
@@ -72,40 +77,50 @@ impl Dialect {
             Self::Anthropic => json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
             Self::Google => json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}}]}),
             Self::Ollama => json!({"message": {"role": "assistant", "content": text}, "done": false}),
+            Self::Bedrock => json!({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": text}}}),
         }
     }
 
-    /// A call without arguments.
-    fn tool_call(self, id: &str, name: &str) -> Vec<Value> {
+    /// A call, its arguments in the last part.
+    fn tool_call(self, id: &str, name: &str, arguments: &Value) -> Vec<Value> {
+        let written = arguments.to_string();
         match self {
             Self::Completions => {
                 let part = |part: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]});
                 vec![
-                    part(json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": "{"}})),
-                    part(json!({"index": 0, "function": {"arguments": "}"}})),
+                    part(json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": &written[..1]}})),
+                    part(json!({"index": 0, "function": {"arguments": &written[1..]}})),
                 ]
             }
             Self::Responses => {
                 let item = json!({"type": "function_call", "id": "fc", "call_id": id, "name": name, "arguments": ""});
                 vec![
                     json!({"type": "response.output_item.added", "output_index": 1, "item": item}),
-                    json!({"type": "response.function_call_arguments.delta", "output_index": 1, "delta": "{}"}),
+                    json!({"type": "response.function_call_arguments.delta", "output_index": 1, "delta": written}),
                 ]
             }
             Self::Anthropic => {
                 let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 vec![
                     json!({"type": "content_block_start", "index": 1, "content_block": block}),
-                    json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}}),
+                    json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": written}}),
                 ]
             }
             Self::Google => {
-                let call = json!({"functionCall": {"id": id, "name": name, "args": {}}});
+                let call = json!({"functionCall": {"id": id, "name": name, "args": arguments}});
                 vec![json!({"candidates": [{"content": {"parts": [call]}}]})]
             }
             Self::Ollama => {
-                let call = json!({"function": {"name": name, "arguments": {}}});
+                let call = json!({"function": {"name": name, "arguments": arguments}});
                 vec![json!({"message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": false})]
+            }
+            Self::Bedrock => {
+                let call = json!({"toolUse": {"toolUseId": id, "name": name}});
+                vec![
+                    json!({"contentBlockStart": {"contentBlockIndex": 1, "start": call}}),
+                    json!({"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"toolUse": {"input": written}}}}),
+                    json!({"contentBlockStop": {"contentBlockIndex": 1}}),
+                ]
             }
         }
     }
@@ -134,6 +149,13 @@ impl Dialect {
                 vec![json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage})]
             }
             Self::Ollama => vec![json!({"done": true, "done_reason": "stop", "prompt_eval_count": 10, "eval_count": 5})],
+            Self::Bedrock => {
+                let usage = json!({"inputTokens": 10, "outputTokens": 5, "totalTokens": 15});
+                vec![
+                    json!({"messageStop": {"stopReason": if called { "tool_use" } else { "end_turn" }}}),
+                    json!({"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}),
+                ]
+            }
         }
     }
 }
@@ -186,7 +208,11 @@ impl ModelCall {
         let body =
             Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) }));
         let dialect = Dialect::of(&self.path);
-        let kind = if dialect == Dialect::Ollama { "application/x-ndjson" } else { "text/event-stream" };
+        let kind = match dialect {
+            Dialect::Ollama => "application/x-ndjson",
+            Dialect::Bedrock => "application/vnd.amazon.eventstream",
+            _ => "text/event-stream",
+        };
         let response = Response::builder().header("content-type", kind).body(body).unwrap();
         assert!(self.answer.send(response).is_ok(), "nobody waits for the answer");
         Answer { dialect, pieces }
@@ -225,6 +251,7 @@ impl ModelCall {
     /// Returns the model that is asked.
     pub(crate) fn model(&self) -> &str {
         let in_path = self.path.strip_prefix("/v1/models/").and_then(|rest| rest.split_once(':')).map(|(model, _)| model);
+        let in_path = in_path.or_else(|| self.path.strip_prefix("/v1/model/")?.strip_suffix("/converse-stream"));
         in_path.or(self.body["model"].as_str()).unwrap()
     }
 
@@ -242,7 +269,12 @@ impl Answer {
 
     /// Sends a tool call in parts, and ends the answer.
     pub(crate) async fn tool_call(&self, id: &str, name: &str) {
-        for part in self.dialect.tool_call(id, name) {
+        self.tool_call_with(id, name, &json!({})).await;
+    }
+
+    /// The same, with arguments.
+    pub(crate) async fn tool_call_with(&self, id: &str, name: &str, arguments: &Value) {
+        for part in self.dialect.tool_call(id, name, arguments) {
             self.chunk(&part).await;
         }
         self.end(true).await;
@@ -270,7 +302,8 @@ impl Answer {
 
     /// Sends what no dialect knows.
     pub(crate) async fn garbage(&self) {
-        self.pieces.send(Ok(Bytes::from_static(b"data: {\"choices\": [\n\n"))).await.unwrap();
+        let garbage: &[u8] = if self.dialect == Dialect::Bedrock { &[0xFF; 64] } else { b"data: {\"choices\": [\n\n" };
+        self.pieces.send(Ok(Bytes::from_static(garbage))).await.unwrap();
     }
 
     /// Waits until the caller has gone away.
@@ -283,13 +316,30 @@ impl Answer {
             self.chunk(&part).await;
         }
         // Not every dialect has this; whoever does not know it has hung up.
-        if self.dialect != Dialect::Ollama {
+        if !matches!(self.dialect, Dialect::Ollama | Dialect::Bedrock) {
             drop(self.pieces.send(Ok(Bytes::from_static(b"data: [DONE]\n\n"))).await);
         }
     }
 
     async fn chunk(&self, chunk: &Value) {
-        let line = if self.dialect == Dialect::Ollama { format!("{chunk}\n") } else { format!("data: {chunk}\n\n") };
-        self.pieces.send(Ok(Bytes::from(line))).await.unwrap();
+        let bytes = match self.dialect {
+            Dialect::Ollama => Bytes::from(format!("{chunk}\n")),
+            Dialect::Bedrock => frame(chunk),
+            _ => Bytes::from(format!("data: {chunk}\n\n")),
+        };
+        self.pieces.send(Ok(bytes)).await.unwrap();
     }
+}
+
+/// The one member of an object as a frame that is named after it.
+fn frame(chunk: &Value) -> Bytes {
+    let (name, payload) = chunk.as_object().and_then(|object| object.iter().next()).unwrap();
+    let header = |name: &'static str, value: String| Header::new(name, HeaderValue::String(value.into()));
+    let message = Message::new(payload.to_string())
+        .add_header(header(":message-type", "event".to_owned()))
+        .add_header(header(":event-type", name.clone()))
+        .add_header(header(":content-type", "application/json".to_owned()));
+    let mut bytes = Vec::new();
+    write_message_to(&message, &mut bytes).unwrap();
+    bytes.into()
 }

@@ -32,6 +32,17 @@ pub struct Plan {
     pub variables: BTreeMap<String, String>,
     /// What it may touch; none: whatever this process may.
     pub sandbox: Option<Sandbox>,
+    /// What is to be run when it has ended.
+    pub cleanup: Option<Cleanup>,
+}
+
+/// A program that puts things in order after another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Its file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
 }
 
 /// How much of its time and words a program gets.
@@ -247,6 +258,7 @@ mod tests {
             folder: "/".into(),
             variables: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             sandbox: None,
+            cleanup: None,
         }
     }
 

@@ -19,6 +19,7 @@ use super::parse::Script;
 use super::safety::{self, Ask, Rules, Security, Verdict};
 use super::{environment, filters};
 use crate::sandbox::Sandbox;
+use crate::sandbox::wrapper::Wrapper;
 use crate::tool::{Answer, Refused, Scene, Spec, Tool, arguments};
 
 /// How long a command is waited for, in milliseconds, before it goes on in the background.
@@ -87,6 +88,10 @@ pub struct Exec {
     pub env: Env,
     /// What programs may touch; none: whatever the gateway may.
     pub sandbox: Option<Sandbox>,
+    /// What programs are wrapped in instead.
+    pub wrapper: Option<Wrapper>,
+    /// Why nothing may be run at all: the sandbox that is configured would be none.
+    pub unusable: Option<String>,
     /// Why there is no sandbox although there should be one.
     pub warning: Option<String>,
 }
@@ -149,7 +154,7 @@ impl Exec {
         let brought = scene.variables.iter().filter(|(name, _)| environment::may_bring(name));
         variables.extend(brought.cloned());
         variables.extend(wanted.env.clone());
-        if self.sandbox.is_some() {
+        if self.sandbox.is_some() || self.wrapper.is_some() {
             variables.insert("TMPDIR".to_owned(), scene.workspace.display().to_string());
         }
         Ok(variables)
@@ -163,6 +168,9 @@ impl Exec {
         folder: &Path,
         variables: BTreeMap<String, String>,
     ) -> Result<Plan, Refused> {
+        if let Some(reason) = &self.unusable {
+            return Err(Refused::Forbidden(format!("exec denied: {reason}")));
+        }
         if wanted.command.len() > COMMAND_BYTES_MAX {
             return Err(Refused::Arguments(format!("the command is longer than {COMMAND_BYTES_MAX} bytes; write a script")));
         }
@@ -187,13 +195,22 @@ impl Exec {
             }
             None => (PathBuf::from("/bin/sh"), vec!["-c".to_owned(), wanted.command.clone()]),
         };
-        Ok(Plan { program, arguments: words, folder: folder.to_owned(), variables, sandbox: self.sandbox.clone() })
+        let plan = Plan { program, arguments: words, folder: folder.to_owned(), variables, sandbox: self.sandbox.clone(), cleanup: None };
+        Ok(match &self.wrapper {
+            Some(wrapper) => {
+                let brought = scene.variables.iter().filter(|(name, _)| environment::may_bring(name)).cloned().chain(wanted.env.clone());
+                let id = uuid::Uuid::new_v4().simple().to_string();
+                wrapper.wrap(plan, &wanted.command, &brought.collect(), &format!("{}-{}", scene.agent, &id[..8]))
+            }
+            None => plan,
+        })
     }
 
     async fn rules(&self, scene: &Scene) -> Result<Rules, Refused> {
         let file = self.approver.rules(&scene.agent).await?;
         let word = |word: &Option<String>| word.clone().unwrap_or_default();
-        let default = if self.sandbox.is_some() { (Security::Full, Ask::Off) } else { (Security::Allowlist, Ask::OnMiss) };
+        let default =
+            if self.sandbox.is_some() || self.wrapper.is_some() { (Security::Full, Ask::Off) } else { (Security::Allowlist, Ask::OnMiss) };
         let unknown = |key: &str, word: &str| Refused::Failed(format!("tools.exec.{key} has no value \"{word}\"; nothing is run"));
         let security = match self.config.security.as_deref() {
             Some(word) => Security::parse(word).ok_or_else(|| unknown("security", word))?,

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use verso_kit::CancellationToken;
 
-use super::child::{Ended, Group, Plan, overdue};
+use super::child::{self, Cleanup, Ended, Group, Limits, Plan, overdue};
 
 /// Bytes of output that are kept: the newest.
 const OUTPUT_BYTES_MAX: usize = 200_000;
@@ -19,6 +19,9 @@ const READ_BYTES: usize = 8 << 10;
 
 /// Pieces of input that may wait until the program reads them.
 const INPUT_QUEUE: usize = 64;
+
+/// How long it may take to put things in order after a program.
+const CLEANUP: Duration = Duration::from_secs(10);
 
 /// How long output is still read after the end.
 const DRAIN: Duration = Duration::from_millis(300);
@@ -56,6 +59,7 @@ pub(super) struct Running {
     input: Option<Input>,
     orders: mpsc::Receiver<Option<Vec<u8>>>,
     timeout: Option<Duration>,
+    cleanup: Option<(Cleanup, Plan)>,
 }
 
 /// What is to become a job.
@@ -99,7 +103,8 @@ impl Job {
             input: sender,
             stop: CancellationToken::new(),
         });
-        Ok((job, Running { group, outputs, input, orders, timeout: order.timeout }))
+        let cleanup = order.plan.cleanup.clone().map(|cleanup| (cleanup, order.plan));
+        Ok((job, Running { group, outputs, input, orders, timeout: order.timeout, cleanup }))
     }
 
     /// Returns how it ended and how long it took, if it has ended.
@@ -217,6 +222,17 @@ impl Running {
             tracing::warn!(pid = job.pid, error = &error as &dyn std::error::Error, "could not wait for a program");
             Ended::Cancelled
         });
+        if let Some((Cleanup { program, arguments }, plan)) = self.cleanup.take() {
+            let plan = Plan { program, arguments, sandbox: None, cleanup: None, ..plan };
+            let limits = Limits { timeout: Some(CLEANUP), output_bytes_max: 1 << 10 };
+            if let Err(error) = child::run(plan, limits, &CancellationToken::new()).await {
+                tracing::warn!(
+                    pid = job.pid,
+                    error = &error as &dyn std::error::Error,
+                    "what a program leaves behind could not be put in order"
+                );
+            }
+        }
         job.end.send_replace(Some((ended, job.started.elapsed())));
     }
 }

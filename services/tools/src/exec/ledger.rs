@@ -53,6 +53,38 @@ impl Ledger {
     }
 }
 
+/// Notes of programs that are not an agent's: servers of tools. Clones write the same.
+#[derive(Debug, Clone)]
+pub struct Notes(Ledger);
+
+/// A note of a running program; dropping it strikes the note out.
+#[derive(Debug)]
+pub struct Noted {
+    ledger: Ledger,
+    pid: i32,
+}
+
+impl Notes {
+    /// Opens the notes in `folder`, and ends what an earlier incarnation has left running by them.
+    pub fn open(folder: PathBuf) -> Self {
+        let ledger = Ledger::new(folder);
+        ledger.sweep();
+        Self(ledger)
+    }
+
+    /// Notes a process group that was just started.
+    pub fn note(&self, pid: i32) -> Noted {
+        self.0.note(pid);
+        Noted { ledger: self.0.clone(), pid }
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.ledger.strike(self.pid);
+    }
+}
+
 /// Ends a program if it is the one that was noted: a number may belong to somebody else by now.
 fn end(pid: i32, note: &Path) {
     let noted = std::fs::read_to_string(note).ok();

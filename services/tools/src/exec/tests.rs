@@ -69,6 +69,8 @@ impl Desk {
             config: serde_json::from_value(config).unwrap(),
             env: Env::from_pairs([("PATH", "/usr/bin:/bin"), ("SECRET_KEY", "hidden")]),
             sandbox: None,
+            wrapper: None,
+            unusable: None,
             warning: None,
         };
         Self { folder, people, exec, process: Process { jobs }, shutdown, run: CancellationToken::new() }

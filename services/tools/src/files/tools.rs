@@ -147,7 +147,7 @@ fn read(places: &[Place], wanted: &ReadArguments) -> Result<Answer, Refused> {
         }
     }
     let bytes = result?;
-    if let Some(mime_type) = picture(&bytes) {
+    if let Some(mime_type) = picture_type(&bytes) {
         if bytes.len() > IMAGE_BYTES_MAX {
             return Err(Problem::TooLarge { path: wanted.path.clone(), max: IMAGE_BYTES_MAX as u64 }.into());
         }
@@ -203,7 +203,7 @@ fn edit(place: &Place, wanted: &EditArguments) -> Result<Answer, Refused> {
 }
 
 /// Says what kind of picture a file begins like.
-fn picture(bytes: &[u8]) -> Option<&'static str> {
+pub fn picture_type(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
         [0xFF, 0xD8, 0xFF, ..] => Some("image/jpeg"),

@@ -73,7 +73,7 @@ pub async fn install(option: &InstallOption, env: &Env, timeout: Duration) -> Re
     let (program, arguments) = command(option)?;
     let path = find_program(program, env).ok_or(InstallError::NoInstaller(program))?;
     let variables = VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), env.get(name)?.to_owned()))).collect();
-    let plan = Plan { program: path, arguments, folder: PathBuf::from("/"), variables, sandbox: None };
+    let plan = Plan { program: path, arguments, folder: PathBuf::from("/"), variables, sandbox: None, cleanup: None };
     let limits = child::Limits { timeout: Some(timeout), output_bytes_max: OUTPUT_BYTES_MAX };
     let start = |source| InstallError::Start { program, source };
     let outcome = child::run(plan, limits, &CancellationToken::new()).await.map_err(start)?;

@@ -193,3 +193,24 @@ async fn sec_41_nothing_that_identifies_us_follows_a_redirect_to_somebody_else()
         assert!(!headers.contains_key(&name), "{name} followed the redirect: {headers:?}");
     }
 }
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+async fn a_search_service_of_ones_own_is_asked_and_its_answer_is_somebody_elses_words() {
+    // Done twice when tests share a process; the second time changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = |axum::extract::RawQuery(query): axum::extract::RawQuery| async move {
+        assert_eq!(query.as_deref(), Some("q=tea+pots&format=json&time_range=week"));
+        let page = |number: usize| json!({"title": format!("Page {number}"), "url": "https://x.example/", "content": "about tea"});
+        axum::response::Json(json!({"results": (0..9).map(page).collect::<Vec<_>>()}))
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/search", get(answer))).await });
+    let config = serde_json::from_value(json!({"searxng": {"baseUrl": base_url}, "maxResults": 2})).unwrap();
+    let tool = WebSearch::new(config, &verso_kit::config::Env::default()).unwrap();
+    let found = tool.call(&scene(), json!({"query": "tea pots", "freshness": "pw"})).await.unwrap().words();
+    assert!(found.starts_with("Written by others") && found.contains("Page 1") && !found.contains("Page 2"), "{found}");
+    let unknown = serde_json::from_value(json!({"provider": "nobody"})).unwrap();
+    assert!(WebSearch::new(unknown, &verso_kit::config::Env::from_pairs([("BRAVE_API_KEY", "k")])).is_none());
+}

@@ -63,6 +63,17 @@ async fn ask(session: &Session, deep: bool) -> anyhow::Result<Vec<Check>> {
         let check = Check::wrong("gateway.version", Status::Warn, format!("the gateway is {version}, this program {ours}"));
         check.mended_by(session.instance.command("gateway restart"))
     });
+    let status = connection.call("status", json!({}), PATIENCE).await?;
+    for server in status["mcp"].as_array().into_iter().flatten() {
+        let name = server["name"].as_str().unwrap_or_default();
+        checks.push(match server["error"].as_str() {
+            None => Check::ok("mcp.servers", format!("the MCP server {name} is {}", server["state"].as_str().unwrap_or_default())),
+            Some(error) => {
+                let check = Check::wrong("mcp.servers", Status::Warn, format!("the MCP server {name}: {error}"));
+                check.mended_by(format!("Look at mcp.servers.{name} in the configuration; it is tried again by itself."))
+            }
+        });
+    }
     if deep {
         let status = connection.call("channels.status", json!({"probe": true}), PATIENCE).await?;
         for account in

@@ -81,6 +81,51 @@ fn read_fate(stats: &Value) -> Fate {
     }
 }
 
+/// A change of the credentials themselves.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// An API key takes its place.
+    Key { id: String, provider: String, key: Secret<String> },
+    /// These go, with what is known of them.
+    Forget { ids: Vec<String> },
+    /// A provider's are tried in this order.
+    Order { provider: String, ids: Vec<String> },
+}
+
+/// Changes a file, or makes it. Everything that the change is not about stays as it is.
+pub(super) fn change(path: &Path, change: &Change) -> io::Result<()> {
+    let mut file: Value = match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => json!({"version": 1}),
+        Err(error) => return Err(error),
+    };
+    let all = file.as_object_mut().ok_or(io::ErrorKind::InvalidData)?;
+    let mut part = |name: &str, work: &mut dyn FnMut(&mut Map<String, Value>)| {
+        let members = all.entry(name).or_insert_with(|| json!({})).as_object_mut();
+        members.map(work).ok_or(io::ErrorKind::InvalidData)
+    };
+    match change {
+        Change::Key { id, provider, key } => {
+            part("profiles", &mut |profiles| {
+                profiles.insert(id.clone(), json!({"type": "api_key", "provider": provider, "key": key.expose()}));
+            })?;
+            // How the old one fared says nothing of the new one.
+            part("usageStats", &mut |stats| drop(stats.remove(id)))?;
+        }
+        Change::Forget { ids } => {
+            for name in ["profiles", "usageStats"] {
+                part(name, &mut |members| members.retain(|id, _| !ids.contains(id)))?;
+            }
+        }
+        Change::Order { provider, ids } if ids.is_empty() => part("order", &mut |order| drop(order.remove(provider)))?,
+        Change::Order { provider, ids } => part("order", &mut |order| drop(order.insert(provider.clone(), json!(ids))))?,
+    }
+    if let Some(folder) = path.parent() {
+        files::create_private_dir(folder)?;
+    }
+    files::write_atomic(path, format!("{file:#}\n").as_bytes(), 0o600)
+}
+
 /// Writes down how a credential fares. Everything else in the file stays as it is.
 pub(super) fn note(path: &Path, id: &str, fate: &Fate) -> io::Result<()> {
     let mut file: Value = serde_json::from_slice(&std::fs::read(path)?)?;

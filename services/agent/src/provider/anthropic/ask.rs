@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
-use crate::provider::conversation::{BEGINNING, Turn, arguments, call_id, calls, pictures, thoughts, words};
+use crate::provider::conversation::{BEGINNING, Turn, arguments, call_id, calls, pictures, result_words, seen, thoughts, words};
 use crate::provider::{Call, ToolChoice, ToolSpec};
 
 /// The longest answer when nobody says, in tokens: the dialect requires a number.
@@ -89,7 +89,7 @@ fn conversation(call: &Call<'_>) -> Vec<Value> {
         let (role, content) = match turn {
             Turn::User(message) => ("user", question(message)),
             Turn::Assistant(message) => ("assistant", answer(message, call)),
-            Turn::Results(results) => ("user", results.iter().map(result).collect()),
+            Turn::Results(results) => ("user", results.iter().map(|answered| result(answered, call)).collect()),
         };
         // One side says everything in one message.
         match messages.last_mut() {
@@ -105,9 +105,7 @@ fn conversation(call: &Call<'_>) -> Vec<Value> {
 }
 
 fn question(message: &ChatMessage) -> Vec<Value> {
-    let mut blocks: Vec<Value> = pictures(message)
-        .map(|(kind, data)| json!({"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}))
-        .collect();
+    let mut blocks: Vec<Value> = pictures(message).map(picture).collect();
     let text = messages::text_of(message);
     if !text.trim().is_empty() || blocks.is_empty() {
         blocks.push(json!({"type": "text", "text": words(message)}));
@@ -140,11 +138,23 @@ fn answer(message: &ChatMessage, call: &Call<'_>) -> Vec<Value> {
     blocks
 }
 
-fn result(message: &ChatMessage) -> Value {
+fn picture((kind, data): (&str, &str)) -> Value {
+    json!({"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}})
+}
+
+fn result(message: &ChatMessage, call: &Call<'_>) -> Value {
+    let words = result_words(message, call.model);
+    let pictures: Vec<Value> = seen(message, call.model).map(picture).collect();
+    let content = if pictures.is_empty() {
+        json!(if words.is_empty() { "(nothing)" } else { &words })
+    } else {
+        let words = (!words.trim().is_empty()).then(|| json!({"type": "text", "text": words}));
+        words.into_iter().chain(pictures).collect()
+    };
     json!({
         "type": "tool_result",
         "tool_use_id": call_id(message.tool_call_id.as_deref().unwrap_or_default()),
-        "content": words(message),
+        "content": content,
         "is_error": message.is_error.unwrap_or(false),
     })
 }

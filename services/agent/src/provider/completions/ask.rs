@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::messages;
 use crate::models::Server;
-use crate::provider::conversation::{Turn, arguments, call_id, calls, pictures};
+use crate::provider::conversation::{SHOWN, Turn, arguments, call_id, calls, pictures, result_words, seen};
 use crate::provider::{Call, ToolChoice, ToolSpec};
 use verso_proto::agent::v1::ChatMessage;
 
@@ -130,10 +130,19 @@ fn conversation(call: &Call<'_>) -> Vec<Message> {
         match turn {
             Turn::User(message) => messages.push(question(message)),
             Turn::Assistant(message) => messages.push(answer(message)),
-            Turn::Results(results) => messages.extend(results.iter().map(|result| Message {
-                tool_call_id: result.tool_call_id.as_deref().map(call_id),
-                ..Message::text("tool", messages::text_of(result))
-            })),
+            Turn::Results(results) => {
+                messages.extend(results.iter().map(|result| Message {
+                    tool_call_id: result.tool_call_id.as_deref().map(call_id),
+                    ..Message::text("tool", result_words(result, call.model))
+                }));
+                // The dialect has words alone in a tool's answer; its pictures come right after.
+                let pictures: Vec<Value> = results.iter().flat_map(|result| seen(result, call.model)).map(picture).collect();
+                if !pictures.is_empty() {
+                    let words = json!({"type": "text", "text": SHOWN});
+                    let parts = std::iter::once(words).chain(pictures).collect();
+                    messages.push(Message { role: "user", content: Some(Content::Parts(parts)), ..Message::default() });
+                }
+            }
         }
     }
     messages
@@ -145,9 +154,12 @@ fn question(message: &ChatMessage) -> Message {
     if pictures.peek().is_none() {
         return Message::text("user", text);
     }
-    let url = |(kind, data): (&str, &str)| json!({"type": "image_url", "image_url": {"url": format!("data:{kind};base64,{data}")}});
     let words = (!text.is_empty()).then(|| json!({"type": "text", "text": text}));
-    Message { role: "user", content: Some(Content::Parts(words.into_iter().chain(pictures.map(url)).collect())), ..Message::default() }
+    Message { role: "user", content: Some(Content::Parts(words.into_iter().chain(pictures.map(picture)).collect())), ..Message::default() }
+}
+
+fn picture((kind, data): (&str, &str)) -> Value {
+    json!({"type": "image_url", "image_url": {"url": format!("data:{kind};base64,{data}")}})
 }
 
 fn answer(message: &ChatMessage) -> Message {

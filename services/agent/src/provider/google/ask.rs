@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
-use crate::provider::conversation::{BEGINNING, Turn, arguments, calls, pictures, words};
+use crate::provider::conversation::{BEGINNING, Turn, arguments, calls, pictures, result_words, seen, words};
 use crate::provider::{Call, Format, ToolChoice, ToolSpec};
 
 /// Renders a call.
@@ -63,7 +63,7 @@ fn conversation(call: &Call<'_>) -> Vec<Value> {
         let (role, parts) = match turn {
             Turn::User(message) => ("user", question(message)),
             Turn::Assistant(message) => ("model", answer(message)),
-            Turn::Results(results) => ("user", results.iter().map(result).collect()),
+            Turn::Results(results) => ("user", results.iter().flat_map(|answered| result(answered, call)).collect()),
         };
         match contents.last_mut() {
             Some(last) if last["role"] == role => {
@@ -78,7 +78,7 @@ fn conversation(call: &Call<'_>) -> Vec<Value> {
 }
 
 fn question(message: &ChatMessage) -> Vec<Value> {
-    let pictures = pictures(message).map(|(kind, data)| json!({"inlineData": {"mimeType": kind, "data": data}}));
+    let pictures = pictures(message).map(picture);
     std::iter::once(json!({"text": words(message)})).chain(pictures).collect()
 }
 
@@ -98,9 +98,14 @@ fn answer(message: &ChatMessage) -> Vec<Value> {
     said.into_iter().chain(calls).collect()
 }
 
-fn result(message: &ChatMessage) -> Value {
+fn picture((kind, data): (&str, &str)) -> Value {
+    json!({"inlineData": {"mimeType": kind, "data": data}})
+}
+
+fn result(message: &ChatMessage, call: &Call<'_>) -> Vec<Value> {
     let member = if message.is_error == Some(true) { "error" } else { "output" };
-    json!({"functionResponse": {"name": message.tool_name, "response": {member: messages::text_of(message)}}})
+    let response = json!({"functionResponse": {"name": message.tool_name, "response": {member: result_words(message, call.model)}}});
+    std::iter::once(response).chain(seen(message, call.model).map(picture)).collect()
 }
 
 fn tool(tool: &ToolSpec) -> Value {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
-use crate::provider::conversation::{Turn, arguments, calls, pictures};
+use crate::provider::conversation::{Turn, arguments, calls, pictures, result_words, seen};
 use crate::provider::{Call, Format, ToolSpec};
 
 /// Renders a call.
@@ -54,9 +54,14 @@ fn conversation(call: &Call<'_>) -> Vec<Value> {
         match turn {
             Turn::User(message) => all.push(question(message)),
             Turn::Assistant(message) => all.push(answer(message)),
-            Turn::Results(results) => all.extend(
-                results.iter().map(|result| json!({"role": "tool", "content": messages::text_of(result), "tool_name": result.tool_name})),
-            ),
+            Turn::Results(results) => all.extend(results.iter().map(|result| {
+                let mut message = json!({"role": "tool", "content": result_words(result, call.model), "tool_name": result.tool_name});
+                let images: Vec<&str> = seen(result, call.model).map(|(_, data)| data).collect();
+                if !images.is_empty() {
+                    message["images"] = json!(images);
+                }
+                message
+            })),
         }
     }
     all

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use verso_proto::agent::v1::ChatMessage;
 
 use crate::messages;
-use crate::provider::conversation::{Turn, arguments, call_id, calls, pictures, thoughts};
+use crate::provider::conversation::{SHOWN, Turn, arguments, call_id, calls, pictures, result_words, seen, thoughts};
 use crate::provider::{Call, Format, ToolChoice, ToolSpec};
 
 /// The body of a request.
@@ -73,10 +73,18 @@ fn input(call: &Call<'_>) -> Vec<Value> {
         match turn {
             Turn::User(message) => items.push(question(message)),
             Turn::Assistant(message) => answer(message, call, &mut items),
-            Turn::Results(results) => items.extend(results.iter().map(|result| {
-                let id = call_id(result.tool_call_id.as_deref().unwrap_or_default());
-                json!({"type": "function_call_output", "call_id": id, "output": messages::text_of(result)})
-            })),
+            Turn::Results(results) => {
+                items.extend(results.iter().map(|result| {
+                    let id = call_id(result.tool_call_id.as_deref().unwrap_or_default());
+                    json!({"type": "function_call_output", "call_id": id, "output": result_words(result, call.model)})
+                }));
+                let pictures: Vec<Value> = results.iter().flat_map(|result| seen(result, call.model)).map(picture).collect();
+                if !pictures.is_empty() {
+                    let words = json!({"type": "input_text", "text": SHOWN});
+                    let content: Vec<Value> = std::iter::once(words).chain(pictures).collect();
+                    items.push(json!({"type": "message", "role": "user", "content": content}));
+                }
+            }
         }
     }
     items
@@ -85,9 +93,12 @@ fn input(call: &Call<'_>) -> Vec<Value> {
 fn question(message: &ChatMessage) -> Value {
     let text = messages::text_of(message);
     let words = (!text.is_empty()).then(|| json!({"type": "input_text", "text": text}));
-    let pictures = pictures(message)
-        .map(|(kind, data)| json!({"type": "input_image", "detail": "auto", "image_url": format!("data:{kind};base64,{data}")}));
+    let pictures = pictures(message).map(picture);
     json!({"type": "message", "role": "user", "content": words.into_iter().chain(pictures).collect::<Vec<_>>()})
+}
+
+fn picture((kind, data): (&str, &str)) -> Value {
+    json!({"type": "input_image", "detail": "auto", "image_url": format!("data:{kind};base64,{data}")})
 }
 
 fn answer(message: &ChatMessage, call: &Call<'_>, items: &mut Vec<Value>) {

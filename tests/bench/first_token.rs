@@ -1,0 +1,96 @@
+//! What the gateway adds to a provider's first token, beside asking the provider directly in the same run.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use verso_tests::Gateway;
+
+use crate::clients::Socket;
+use crate::report::Report;
+use crate::usage::{quantile, us};
+
+/// Conversations at once.
+const SESSIONS: usize = 32;
+
+/// Turns of each conversation in a round, and rounds: both ways take turns, so that a busy moment of the machine meets both.
+const TURNS: usize = 4;
+const ROUNDS: usize = 5;
+
+/// What the provider is told: twenty pieces, 20 ms apart. The sessions keep the machine busy, not full.
+const ORDERS: &str = "go [[tokens=20 gap=20]]";
+
+/// Measures both ways.
+pub(crate) async fn added(gateway: &Gateway, provider: &str, report: &mut Report) {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let client = reqwest::Client::builder().tls_certs_only([]).tcp_nodelay(true).build().expect("a client");
+    let (mut direct_us, mut through_us) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        direct_us.extend(side_by_side(|_| direct(client.clone(), format!("http://{provider}/v1/chat/completions"))).await);
+        through_us.extend(side_by_side(|session| through(gateway.url(), format!("ttft-{round}-{session}"))).await);
+    }
+    let quantiles = |times: &mut Vec<f64>| [0.5, 0.99].map(|share| quantile(times, share) / 1000.0);
+    let ([direct_p50, direct_p99], [through_p50, through_p99]) = (quantiles(&mut direct_us), quantiles(&mut through_us));
+    report.note(&format!("first token from the provider, {SESSIONS} at once, p50"), "ms", direct_p50);
+    report.note(&format!("first token from the provider, {SESSIONS} at once, p99"), "ms", direct_p99);
+    report.note(&format!("first token through the gateway, {SESSIONS} sessions, p99"), "ms", through_p99);
+    report.at_most(&format!("added to the first token, {SESSIONS} sessions, p50"), "ms", through_p50 - direct_p50, 2.0);
+}
+
+#[allow(clippy::disallowed_methods, reason = "the benchmark's own tasks")]
+async fn side_by_side<F: Future<Output = Vec<f64>> + Send + 'static>(one: impl Fn(usize) -> F) -> Vec<f64> {
+    let mut tasks = JoinSet::new();
+    for session in 0..SESSIONS {
+        let work = one(session);
+        tasks.spawn(async move {
+            // Nobody begins all conversations in the same instant.
+            tokio::time::sleep(Duration::from_millis(session as u64 * 13)).await;
+            work.await
+        });
+    }
+    tasks.join_all().await.concat()
+}
+
+/// Asks the provider itself, and returns how long the first piece took each time, in microseconds.
+async fn direct(client: reqwest::Client, url: String) -> Vec<f64> {
+    let mut times_us = Vec::with_capacity(TURNS);
+    let body = json!({"model": "model-1", "stream": true, "messages": [{"role": "user", "content": ORDERS}]}).to_string();
+    for _ in 0..TURNS {
+        let begun = Instant::now();
+        let request = client.post(&url).bearer_auth("made-up-key").header("content-type", "application/json").body(body.clone());
+        let mut pieces = request.send().await.expect("an answer").bytes_stream();
+        pieces.next().await.expect("a piece").expect("no error");
+        times_us.push(us(begun.elapsed()));
+        while let Some(piece) = pieces.next().await {
+            drop(piece.expect("no error"));
+        }
+    }
+    times_us
+}
+
+/// Asks through the gateway, and returns the same.
+async fn through(url: String, session: String) -> Vec<f64> {
+    let mut socket = Socket::connect(&url).await.expect("a connection");
+    let mut times_us = Vec::with_capacity(TURNS);
+    for number in 0..TURNS {
+        let id = format!("{session}-{number}");
+        let params = json!({"message": ORDERS, "sessionKey": format!("agent:main:bench-{session}"), "idempotencyKey": id});
+        let begun = Instant::now();
+        socket.send(&json!({"type": "req", "id": id, "method": "agent", "params": params}).to_string()).await.expect("a sent request");
+        let (mut first, of_run, end) = (None, format!("\"{id}\""), format!("{{\"type\":\"res\",\"id\":\"{id}\""));
+        let mut answers = 0;
+        while answers < 2 {
+            let text = socket.text().await.expect("an open socket");
+            let said =
+                text.starts_with("{\"type\":\"event\",\"event\":\"agent\"") && text.contains("\"assistant\"") && text.contains(&of_run);
+            if said && first.is_none() {
+                first = Some(begun.elapsed());
+            }
+            answers += usize::from(text.starts_with(&end));
+        }
+        times_us.push(us(first.expect("a first piece")));
+    }
+    times_us
+}
