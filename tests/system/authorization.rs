@@ -24,6 +24,7 @@ fn holds(granted: &str, needed: Scope) -> bool {
         Scope::Write => ["operator.write", "operator.admin"].contains(&granted),
         Scope::Approvals => ["operator.approvals", "operator.admin"].contains(&granted),
         Scope::Pairing => ["operator.pairing", "operator.admin"].contains(&granted),
+        Scope::Rescue => ["operator.rescue", "operator.admin"].contains(&granted),
         Scope::Admin | Scope::Unspecified => granted == "operator.admin",
     }
 }
@@ -35,6 +36,7 @@ fn wire_name(scope: Scope) -> &'static str {
         Scope::Write => "operator.write",
         Scope::Approvals => "operator.approvals",
         Scope::Pairing => "operator.pairing",
+        Scope::Rescue => "operator.rescue",
         Scope::Admin | Scope::Unspecified => "operator.admin",
     }
 }

@@ -10,25 +10,40 @@ use verso_tests::{Gateway, Provider};
 const GOLDEN: &str = "system/golden";
 
 /// Commands whose JSON scripts rely on, and the names of their shapes.
-const STABLE: [(&str, &[&str]); 18] = [
+const STABLE: [(&str, &[&str]); 33] = [
     ("agents", &["agents", "list", "--json"]),
     ("approvals", &["approvals", "get", "--json"]),
     ("channels", &["channels", "list", "--json"]),
+    ("config-get", &["config", "get", "gateway", "--json"]),
+    ("config-generations", &["config", "generations", "--json"]),
+    ("config-path", &["config", "path", "--json"]),
+    ("config-set", &["config", "set", "gateway.reload.debounceMs", "250", "--json"]),
+    ("config-validate", &["config", "validate", "--json"]),
+    ("cron", &["cron", "list", "--json"]),
+    ("cron-status", &["cron", "status", "--json"]),
     ("channels-status", &["channels", "status", "--json"]),
     ("devices", &["devices", "list", "--json"]),
+    ("doctor", &["doctor", "--json"]),
     ("gateway-call", &["gateway", "call", "last-heartbeat", "--json"]),
+    ("gateway-probe", &["gateway", "probe", "--json"]),
     ("gateway-status", &["gateway", "status", "--json"]),
     ("health", &["health", "--json"]),
     ("models", &["models", "list", "--json"]),
     ("models-status", &["models", "status", "--json"]),
     ("nodes", &["nodes", "list", "--json"]),
     ("nodes-status", &["nodes", "--json", "status"]),
+    ("pairing", &["pairing", "list", "--json"]),
     ("presence", &["system", "presence", "--json"]),
     ("protocol-method", &["protocol", "schema", "--method", "node.rename"]),
+    ("security-audit", &["security", "audit", "--json"]),
     ("services", &["services", "list", "--json"]),
+    ("services-logs", &["services", "logs", "edge", "--json"]),
     ("sessions", &["sessions", "--json"]),
+    ("setup", &["setup", "--json"]),
     ("sessions-preview", &["sessions", "preview", "agent:main:main", "--json"]),
+    ("skills", &["skills", "list", "--json"]),
     ("status", &["status", "--json"]),
+    ("usage-cost", &["gateway", "usage-cost", "--json"]),
 ];
 
 /// Runs the command of this gateway off the test's thread.
@@ -113,6 +128,12 @@ async fn commands_print_words_for_people_and_name_what_they_did() {
         (&["approvals", "get"], "main: /bin/true"),
         (&["approvals", "allowlist", "remove", "/bin/true"], "/bin/true must ask again for main."),
         (&["doctor"], "Doctor complete."),
+        (&["status", "--all"], "Diagnosis"),
+        (&["status", "--deep"], "Health"),
+        (&["security", "audit"], "Security audit: "),
+        (&["services", "logs", "edge"], "[edge]"),
+        (&["pairing", "list"], "Waiting (0)"),
+        (&["config", "patch", "{logging: {level: 'debug'}}"], "Patched the file."),
         (&["gateway", "probe"], "reachable ("),
         (&["gateway", "install", "--print"], "Environment=\"VERSO_SERVICE_MARKER=verso\""),
         (&["gateway", "stop"], "Gateway service is not installed."),
@@ -125,6 +146,11 @@ async fn commands_print_words_for_people_and_name_what_they_did() {
     }
     let unit = run(&gateway, &["gateway", "install", "--print"]).await;
     assert!(!stdout(&unit).contains(verso_tests::gateway::TOKEN), "a definition holds no secret");
+    let pasted = run(&gateway, &["status", "--all"]).await;
+    assert!(!stdout(&pasted).contains(verso_tests::gateway::TOKEN), "a report is to be pasted");
+    let later = run(&gateway, &["memory", "status"]).await;
+    let words = String::from_utf8_lossy(&later.stderr).into_owned();
+    assert_eq!((later.status.code(), words.as_str()), (Some(1), "error: 'memory' is not implemented in verso yet\n"));
     let failed = run(&gateway, &["gateway", "start", "--json"]).await;
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     assert!(stdout(&failed).contains("\"ok\": false"), "{failed:?}");

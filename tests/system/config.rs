@@ -107,31 +107,126 @@ async fn sec_60_what_is_read_holds_no_secret_and_can_be_written_back() {
     assert_eq!(schema["uiHints"]["gateway.auth.token"]["sensitive"], true);
 }
 
-/// For every kind of key: who is restarted, and that nobody else is. The client's socket stays open throughout.
+/// For every prefix of the reload table: who is restarted, and that nobody else is. The client's socket stays open throughout.
 #[tokio::test]
-async fn a_change_restarts_those_whose_keys_it_is_and_nobody_else() {
+async fn a_change_restarts_those_that_cannot_take_it_over_and_nobody_else() {
     let gateway = Gateway::start_with(json!({"gateway": {"reload": {"debounceMs": 20}}})).await;
     let client = gateway.client().await;
-    let table: [(&str, Value, &[&str]); 12] = [
-        ("/agents/defaults/timeoutSeconds", json!(77), &["agent"]),
-        ("/models/mode", json!("merge"), &["agent"]),
-        ("/cron/enabled", json!(false), &["agent"]),
-        ("/session/scope", json!("per-sender"), &["agent"]),
-        ("/tools/exec/ask", json!("always"), &["agent", "node"]),
-        ("/channels/irc/enabled", json!(false), &["channel"]),
-        ("/messages/removeAckAfterReply", json!(true), &["agent", "channel"]),
-        ("/gateway/nodes/denyCommands", json!(["x"]), &["node"]),
-        ("/canvasHost/liveReload", json!(false), &["canvas"]),
+    let all = ["agent", "canvas", "channel", "edge", "node", "presence"];
+    let table: [(&str, Value, &[&str]); 33] = [
+        ("/agents/defaults/timeoutSeconds", json!(77), &[]),
+        ("/agents/defaults/heartbeat/every", json!("45m"), &[]),
+        ("/agents/list", json!([{"id": "main"}]), &[]),
+        ("/models/mode", json!("merge"), &[]),
+        ("/auth/cooldowns/failureWindowHours", json!(3), &[]),
+        ("/bindings", json!([{"agentId": "main", "match": {"channel": "irc"}}]), &[]),
+        ("/broadcast/strategy", json!("parallel"), &[]),
+        ("/cron/enabled", json!(false), &[]),
+        ("/session/scope", json!("per-sender"), &[]),
+        ("/session/sendPolicy/default", json!("allow"), &[]),
+        ("/skills/load/watch", json!(false), &[]),
+        ("/tools/exec/ask", json!("always"), &[]),
+        ("/tools/web/fetch/enabled", json!(false), &[]),
+        ("/talk/interruptOnSpeech", json!(false), &[]),
+        ("/media/preserveFilenames", json!(true), &[]),
+        ("/approvals/exec/enabled", json!(false), &[]),
+        ("/commands/text", json!(true), &[]),
+        ("/commands/restart", json!(true), &[]),
+        ("/channels/irc/enabled", json!(false), &[]),
+        ("/web/enabled", json!(true), &[]),
+        ("/messages/removeAckAfterReply", json!(true), &[]),
+        ("/hooks/path", json!("/other"), &[]),
+        ("/ui/assistant/name", json!("V"), &[]),
+        ("/logging/level", json!("debug"), &[]),
+        ("/gateway/nodes/denyCommands", json!(["x"]), &[]),
         ("/gateway/controlUi/allowedOrigins", json!(["https://a.example"]), &[]),
-        ("/gateway/services/presence/restart/limit", json!(9), &["presence"]),
+        ("/gateway/trustedProxies", json!(["10.0.0.1"]), &[]),
+        ("/gateway/remote/transport", json!("ssh"), &[]),
         ("/meta/lastTouchedVersion", json!("1"), &[]),
+        ("/discovery/mdns/mode", json!("off"), &[]),
+        ("/canvasHost/liveReload", json!(false), &["canvas"]),
+        ("/gateway/services/presence/restart/limit", json!(9), &["presence"]),
+        // The edge is replaced, which sends its clients to the next one: last.
+        ("/env/vars/INVENTED", json!("x"), &all),
     ];
     for (pointer, value, expected) in table {
         let before = pids(&gateway).await;
         write(&gateway, |config| put(config, pointer, &value));
         assert_eq!(restarted(&gateway, &before).await, expected, "{pointer}");
-        client.call("health", json!({})).await.unwrap_or_else(|error| panic!("the socket is open after {pointer}: {error}"));
+        if !expected.contains(&"edge") {
+            client.call("health", json!({})).await.unwrap_or_else(|error| panic!("the socket is open after {pointer}: {error}"));
+        }
     }
+}
+
+/// What a service reads anew counts for the next call, and what is under way is finished by the old.
+#[tokio::test]
+async fn what_is_taken_over_counts_at_once() {
+    let gateway = Gateway::start_with(json!({"gateway": {"reload": {"debounceMs": 20}}})).await;
+    let client = gateway.client().await;
+    let before = pids(&gateway).await;
+    write(&gateway, |config| put(config, "/agents/list", &json!([{"id": "main"}, {"id": "second", "identity": {"name": "Dora"}}])));
+    assert!(restarted(&gateway, &before).await.is_empty());
+    let agents = client.call("agents.list", json!({})).await.expect("the agents");
+    assert!(agents.to_string().contains("Dora"), "{agents}");
+    let before = pids(&gateway).await;
+    write(&gateway, |config| put(config, "/channels/irc", &json!({"enabled": false, "host": "127.0.0.1", "nick": "v"})));
+    assert!(restarted(&gateway, &before).await.is_empty());
+    let channels = client.call("channels.status", json!({})).await.expect("the channels");
+    assert_eq!(channels["channelAccounts"]["irc"][0]["enabled"], false, "{channels}");
+}
+
+/// A service that refuses goes back alone, and says so; the next change is tried again.
+#[tokio::test]
+async fn sec_86_a_service_that_does_not_get_on_with_a_change_goes_back_alone_and_tries_the_next() {
+    let gateway = Gateway::start_with(json!({"gateway": {"reload": {"debounceMs": 20}}})).await;
+    let client = gateway.client().await;
+    let before = pids(&gateway).await;
+    let accounts = |count: usize| -> Value {
+        (0..count).map(|at| (format!("a{at}"), json!({"enabled": false}))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let mut events = client.events();
+    write(&gateway, |config| put(config, "/channels/irc/accounts", &accounts(300)));
+    let problem = eventually("the channel service to say that it went back", async || {
+        let service = gateway.service("channel").await;
+        service.config_problem.filter(|problem| problem.contains("taken back"))
+    })
+    .await;
+    assert!(problem.contains("256"), "{problem}");
+    eventually("the others to have it", async || {
+        let after = pids(&gateway).await;
+        after.iter().all(|(name, (_, generation))| (name == "channel") == (*generation == before[name].1)).then_some(())
+    })
+    .await;
+    client.call("channels.status", json!({})).await.expect("it works on with what it had");
+    let told = async {
+        loop {
+            let event = events.next_named("health").await.expect("an event");
+            if event.payload["configProblems"]["channel"].is_string() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("clients are told");
+    assert!(gateway.output().contains("it goes back to the last good one"), "{}", gateway.output());
+    let doctor = gateway.command().args(["doctor", "--json"]).output().expect("a doctor");
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("taken back"), "{}", String::from_utf8_lossy(&doctor.stdout));
+    let before = pids(&gateway).await;
+    write(&gateway, |config| put(config, "/channels/irc/accounts", &accounts(3)));
+    assert!(restarted(&gateway, &before).await.is_empty(), "it takes the newest over without a restart");
+    assert_eq!(gateway.service("channel").await.config_problem, None);
+}
+
+/// A process is given the values of variables when it starts.
+#[tokio::test]
+async fn a_variable_that_nobody_was_given_yet_restarts_who_may_read_it() {
+    let gateway = Gateway::start_with(json!({"gateway": {"reload": {"debounceMs": 20}}})).await;
+    std::fs::write(gateway.state_dir().join(".env"), "NEW_KEY=made-up-key-0001\n").expect("a file of variables");
+    let before = pids(&gateway).await;
+    let provider = json!({"baseUrl": "http://127.0.0.1:9", "apiKey": "${NEW_KEY}", "models": [{"id": "m", "name": "M"}]});
+    write(&gateway, |config| put(config, "/models/providers/mine", &provider));
+    let restarted = restarted(&gateway, &before).await;
+    assert_eq!(restarted, ["agent"], "{}", gateway.output());
 }
 
 fn put(config: &mut Value, pointer: &str, value: &Value) {

@@ -1,5 +1,6 @@
 //! Whole gateways of real processes: killed, stopped, flooded and fed with nonsense.
 
+mod accounts;
 mod attacks;
 mod auth_modes;
 mod authorization;
@@ -8,6 +9,7 @@ mod canvas_pages;
 mod chat_networks;
 mod cli;
 mod config;
+mod config_faults;
 mod devices;
 mod following;
 mod fuzz;
@@ -19,6 +21,7 @@ mod limits;
 mod mcp;
 mod nodes;
 mod raw;
+mod rescue;
 mod sandbox;
 mod telemetry;
 mod terminal;

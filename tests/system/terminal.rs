@@ -115,3 +115,41 @@ async fn status_is_coloured_for_a_person() {
     let screen = terminal.screen.lock().expect("no panic");
     assert!(String::from_utf8_lossy(&screen.screen().contents_formatted()).contains("\u{1b}[32mreachable"), "good news is green");
 }
+
+#[tokio::test]
+async fn the_doctor_at_a_terminal_names_every_check_in_colour() {
+    let gateway = Gateway::start().await;
+    let mut terminal = Terminal::start(&gateway, &["doctor"]);
+    assert_eq!(terminal.ended().await, 0);
+    terminal.shows("Doctor complete.").await;
+    let text = terminal.text();
+    for id in ["limits.descriptors", "gateway.reachable", "services.state: edge serves"] {
+        assert!(text.contains(id), "{id}: {text}");
+    }
+    let screen = terminal.screen.lock().expect("no panic");
+    assert!(String::from_utf8_lossy(&screen.screen().contents_formatted()).contains("\u{1b}[32mok"), "good news is green");
+}
+
+#[tokio::test]
+async fn the_start_of_a_gateway_tells_a_person_where_it_listens_and_when_it_is_ready() {
+    let gateway = Gateway::prepare(json!({}));
+    let mut terminal = Terminal::start(&gateway, &["gateway", "run"]);
+    terminal.shows(&format!("listening on ws://127.0.0.1:{} (PID ", gateway.port())).await;
+    terminal.shows("services ready").await;
+    terminal.types("\u{3}");
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
+}
+
+#[tokio::test]
+async fn a_question_at_a_terminal_shows_no_secret() {
+    let gateway = Gateway::prepare(json!({}));
+    let mut terminal = Terminal::start(&gateway, &["configure", "--section", "channels"]);
+    terminal.shows("Which network?").await;
+    terminal.types("telegram\r");
+    terminal.shows("The bot's token (not shown").await;
+    terminal.types("123456:made-up-bot-token\r");
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
+    assert!(!terminal.text().contains("made-up-bot-token"), "{}", terminal.text());
+    let file = std::fs::read_to_string(gateway.state_dir().join("verso.json")).expect("the file");
+    assert!(file.contains("123456:made-up-bot-token"), "{file}");
+}

@@ -6,9 +6,11 @@ mod config;
 mod cron;
 mod duration;
 mod host;
+mod house;
 mod node;
 mod peers;
 mod reach;
+mod services;
 mod usage;
 
 use std::ffi::OsString;
@@ -24,10 +26,15 @@ pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
 pub(crate) use duration::milliseconds;
 pub(crate) use host::{Dashboard, Doctor, GatewayService, Host, Install, Man, Probe, ServiceFlags, UsageCost};
+pub(crate) use house::{Configure, Onboard, Reset, Security, SecurityAudit, Setup, Uninstall};
 pub(crate) use node::{NodeCommand, NodeRun};
-pub(crate) use peers::{Devices, Nodes, NodesRun};
+pub(crate) use peers::{Devices, Nodes, NodesRun, Pairing};
 pub(crate) use reach::{Group, Reach};
+pub(crate) use services::{Services, ServicesGroup, ServicesLogs};
 pub(crate) use usage::Usage;
+
+/// What `verso configure` can ask about.
+pub(crate) const SECTIONS: [&str; 8] = ["workspace", "model", "web", "gateway", "daemon", "channels", "skills", "health"];
 
 /// A self-hosted gateway between chat clients and AI agents.
 #[derive(Debug, Parser)]
@@ -62,12 +69,9 @@ pub(crate) enum Command {
     Agent(Agent),
     /// Print the gateway's log.
     Logs(Logs),
-    /// Look at the gateway's processes, also while the gateway does not answer.
+    /// Look after the gateway's processes, also while the gateway does not answer.
     #[command(arg_required_else_help = true)]
-    Services {
-        #[command(subcommand)]
-        command: Services,
-    },
+    Services(ServicesGroup),
     /// Read, change and check the configuration file.
     #[command(arg_required_else_help = true)]
     Config {
@@ -85,6 +89,9 @@ pub(crate) enum Command {
     /// Say which devices may connect.
     #[command(arg_required_else_help = true)]
     Devices(Group<Devices>),
+    /// Say who may talk to the agents from chat networks.
+    #[command(arg_required_else_help = true)]
+    Pairing(Group<Pairing>),
     /// Look after the nodes, and have them do something.
     #[command(arg_required_else_help = true)]
     Nodes(Group<Nodes>),
@@ -287,6 +294,7 @@ pub(crate) struct Health {
 
 /// `verso status`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Status {
     /// Print JSON.
     #[arg(long)]
@@ -294,6 +302,15 @@ pub(crate) struct Status {
     /// Include the gateway's health.
     #[arg(long)]
     pub(crate) deep: bool,
+    /// Everything that helps somebody else to help, without secrets: to be pasted.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) all: bool,
+    /// Include what the agents have used.
+    #[arg(long)]
+    pub(crate) usage: bool,
+    /// The same as --deep.
+    #[arg(long, alias = "debug")]
+    pub(crate) verbose: bool,
     #[command(flatten)]
     pub(crate) patience: Patience,
     #[command(flatten)]
@@ -413,26 +430,6 @@ impl Logs {
             target: reach.target(),
         }
     }
-}
-
-/// The commands under `verso services`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Services {
-    /// List the processes.
-    #[command(alias = "status")]
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Stop one process gracefully and start it again.
-    Restart {
-        /// `edge`, `presence`, `node`, `channel`, `agent` or `canvas`.
-        name: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// `verso completion`.

@@ -51,8 +51,20 @@ pub(crate) struct Server {
 impl Connection {
     /// Connects to the gateway that the command is about.
     pub(crate) async fn open(session: &Session, flags: &args::Target, patience: Duration, mode: Mode) -> anyhow::Result<Self> {
+        Self::open_with(session, flags, patience, mode, &SCOPES).await
+    }
+
+    /// The same, asking for these scopes only.
+    pub(crate) async fn open_with(
+        session: &Session,
+        flags: &args::Target,
+        patience: Duration,
+        mode: Mode,
+        scopes: &[&str],
+    ) -> anyhow::Result<Self> {
         let target = Target::find(session, flags)?;
         let mut options = options(session, &target);
+        options.scopes = Some(scopes.iter().map(|scope| (*scope).to_owned()).collect());
         let name = if mode == Mode::Probe { "probe" } else { "cli" };
         name.clone_into(&mut options.client.mode);
         options.connect_timeout_ms = milliseconds(patience);

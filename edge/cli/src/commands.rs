@@ -7,6 +7,7 @@ mod call;
 mod channels;
 mod completion;
 mod config;
+mod configure;
 mod cron;
 mod dashboard;
 mod devices;
@@ -20,9 +21,14 @@ mod manual;
 mod message;
 mod node;
 mod nodes;
+mod onboard;
+mod pairing;
 mod remote;
+mod reset;
+mod security;
 mod services;
 mod sessions;
+mod setup;
 mod skills;
 mod status;
 mod system;
@@ -33,7 +39,7 @@ use std::process::ExitCode;
 
 use verso_kit::config::Env;
 
-use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, NodeCommand, Tui, Usage};
+use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, NodeCommand, Security, Tui, Usage};
 use crate::client::{self, Target};
 use crate::config::Snapshot;
 use crate::environment;
@@ -107,6 +113,14 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
         Some(Command::Host(Host::Man(arguments))) => manual::run(&arguments)?,
         Some(Command::Host(Host::Dashboard(arguments))) => dashboard::run(&session(), &arguments)?,
+        Some(Command::Host(Host::Setup(arguments))) => setup::run(&usable(session())?, &arguments)?,
+        Some(Command::Host(Host::Onboard(arguments))) => onboard::run(&usable(session())?, &arguments)?,
+        Some(Command::Host(Host::Configure(arguments))) => configure::run(&usable(session())?, &arguments)?,
+        Some(Command::Host(Host::Security { command: Security::Audit(arguments) })) => {
+            runtime()?.block_on(security::run(&session(), &arguments))?;
+        }
+        Some(Command::Host(Host::Reset(arguments))) => reset::reset(&session(), &arguments)?,
+        Some(Command::Host(Host::Uninstall(arguments))) => reset::uninstall(&session(), &arguments)?,
         Some(Command::Host(Host::Doctor(arguments))) => runtime()?.block_on(Box::pin(doctor::run(&session(), &arguments)))?,
         Some(Command::Tui(arguments)) => {
             let session = session();
@@ -116,7 +130,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             let start = tui::Start { session: key, message, thinking, deliver, history_limit };
             runtime()?.block_on(Box::pin(tui::run(options, start)))?;
         }
-        Some(Command::Services { command }) => runtime()?.block_on(services::run(&session(), &command))?,
+        Some(Command::Services(group)) => runtime()?.block_on(services::run(&session(), &group))?,
         Some(Command::Config { command }) => config::run(&session(), &command)?,
         Some(other) => {
             let session = session();
@@ -127,6 +141,11 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A configuration that cannot be used is mended first.
+fn usable(session: Session) -> Result<Session, Failure> {
+    session.guard().map(|()| session)
+}
+
 /// Families of commands that ask the gateway.
 async fn of_group(session: &Session, command: Command) -> anyhow::Result<()> {
     match command {
@@ -134,6 +153,7 @@ async fn of_group(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Message(group) => message::run(session, &group).await,
         Command::Channels(group) => channels::run(session, &group).await,
         Command::Devices(group) => devices::run(session, &group).await,
+        Command::Pairing(group) => pairing::run(session, &group).await,
         Command::Nodes(group) => nodes::run(session, &group).await,
         Command::Cron(group) => cron::run(session, &group).await,
         Command::Agents(group) => agents::run(session, &group).await,
@@ -181,6 +201,13 @@ fn of_service(session: &Session, command: &GatewayService) -> anyhow::Result<()>
 }
 
 impl Session {
+    /// The same session, with what was read so far.
+    fn again(&self) -> Self {
+        let snapshot = Snapshot::read(&self.instance);
+        let instance = Instance::new(self.instance.profile.clone(), self.instance.env.clone());
+        Self { instance, snapshot, style: self.style, no_color: self.no_color }
+    }
+
     /// Refuses to go on with a configuration that cannot be used. Commands that look into what is wrong do not ask.
     fn guard(&self) -> Result<(), Failure> {
         if self.snapshot.is_valid() { Ok(()) } else { Err(self.invalid()) }

@@ -14,6 +14,7 @@ mod profile;
 mod service;
 mod tui;
 mod units;
+mod workspace;
 
 fn main() -> std::process::ExitCode {
     commands::main()

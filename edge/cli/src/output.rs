@@ -2,6 +2,7 @@
 
 mod columns;
 mod progress;
+mod prompt;
 mod table;
 
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use verso_kit::config::Env;
 
 pub(crate) use columns::{As, Column, Reader, plain, span};
 pub(crate) use progress::watched;
+pub(crate) use prompt::{ask, can_ask, choose, confirm, secret};
 pub(crate) use table::Table;
 
 /// How text looks.

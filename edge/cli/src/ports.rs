@@ -71,6 +71,17 @@ impl Port {
 }
 
 impl Listener {
+    /// Says for people what it is.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_like("verso") || self.is_like("openclaw") {
+            "a gateway"
+        } else if self.is_like("ssh") {
+            "an SSH tunnel"
+        } else {
+            "another program"
+        }
+    }
+
     fn is_like(&self, word: &str) -> bool {
         self.command_line.to_lowercase().contains(word)
     }

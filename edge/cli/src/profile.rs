@@ -50,7 +50,8 @@ impl Profile {
         Ok((profile, rest))
     }
 
-    fn named(name: &str) -> Result<Self, Error> {
+    /// The profile of that name.
+    pub(crate) fn named(name: &str) -> Result<Self, Error> {
         if name.is_empty() {
             return Err(Error::NoName);
         }

@@ -1,5 +1,7 @@
 //! `verso service <name>`: one service in this process. The supervisor, compose files and units start it.
 
+mod alone;
+
 use std::io;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -20,14 +22,23 @@ pub(crate) fn run(name: ServiceName) -> anyhow::Result<ExitCode> {
     drop(rustls::crypto::ring::default_provider().install_default());
     let context = Context::from_environment(name.as_str()).with_context(|| format!("the service {name} could not start"))?;
     service::follow_supervisor(&context.env)?;
-    runtime(name)?.block_on(serve(name, context))?;
-    Ok(ExitCode::SUCCESS)
+    runtime(name)?.block_on(serve(name, context))
 }
 
-async fn serve(name: ServiceName, context: Context) -> anyhow::Result<()> {
+async fn serve(name: ServiceName, context: Context) -> anyhow::Result<ExitCode> {
     let _telemetry = telemetry::start(name.as_str(), &context.state_dir, &context.config, &context.env)?;
     let shutdown = CancellationToken::new();
     service::stop_on_signals(shutdown.clone())?;
+    let follower = alone::follow(name, &context, &shutdown);
+    let served = work(name, context, shutdown).await;
+    if let Err(error) = &served {
+        // Who reads the log must find out why the process ended.
+        tracing::error!(error = error.as_ref() as &dyn std::error::Error, "the service cannot go on");
+    }
+    served.map(|()| follower.exit_code())
+}
+
+async fn work(name: ServiceName, context: Context, shutdown: CancellationToken) -> anyhow::Result<()> {
     match name {
         ServiceName::Edge => verso_gateway::serve(context, shutdown).await?,
         ServiceName::Presence => verso_presence::serve(context, shutdown).await?,

@@ -4,7 +4,10 @@ mod audit;
 mod control;
 mod definition;
 mod launchd;
+mod split;
+mod strangers;
 mod systemd;
+mod windows;
 
 use std::path::PathBuf;
 
@@ -13,6 +16,8 @@ use crate::instance::Instance;
 pub(crate) use audit::audit;
 pub(crate) use control::Control;
 pub(crate) use definition::Definition;
+pub(crate) use split::Split;
+pub(crate) use strangers::strangers;
 
 /// Whose service it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub(crate) enum Scope {
 pub(crate) enum Platform {
     Systemd,
     Launchd,
+    /// Only as text: see `windows.rs`.
+    Windows,
 }
 
 /// Something in a definition would mean more than it says.
@@ -66,6 +73,16 @@ impl Platform {
         match self {
             Self::Systemd => ("systemd", "enabled", "disabled"),
             Self::Launchd => ("LaunchAgent", "loaded", "not loaded"),
+            Self::Windows => ("Scheduled Task", "registered", "missing"),
+        }
+    }
+
+    /// The one of that name.
+    pub(crate) fn named(name: &str) -> Self {
+        match name {
+            "launchd" => Self::Launchd,
+            "windows" => Self::Windows,
+            _ => Self::Systemd,
         }
     }
 
@@ -81,6 +98,10 @@ impl Platform {
             Self::Launchd => {
                 let of_profile = || format!("bot.molt.{}", profile.unwrap_or("gateway"));
                 env.get("VERSO_LAUNCHD_LABEL").map_or_else(of_profile, str::to_owned)
+            }
+            Self::Windows => {
+                let of_profile = || profile.map_or_else(|| "Verso Gateway".to_owned(), |name| format!("Verso Gateway ({name})"));
+                env.get("VERSO_WINDOWS_TASK_NAME").map_or_else(of_profile, str::to_owned)
             }
         }
     }
@@ -99,6 +120,7 @@ impl Platform {
             }
             (Self::Launchd, Scope::System) => PathBuf::from("/Library/LaunchDaemons").join(format!("{label}.plist")),
             (Self::Launchd, Scope::User) => home.join("Library/LaunchAgents").join(format!("{label}.plist")),
+            (Self::Windows, _) => instance.state_dir.join("gateway.cmd"),
         }
     }
 
@@ -108,6 +130,7 @@ impl Platform {
         match self {
             Self::Systemd => Ok(systemd::render(definition, scope)),
             Self::Launchd => launchd::render(definition, scope),
+            Self::Windows => windows::render(definition),
         }
     }
 
@@ -116,6 +139,7 @@ impl Platform {
         match self {
             Self::Systemd => systemd::parse(text),
             Self::Launchd => launchd::parse(text),
+            Self::Windows => windows::parse(text),
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use verso_proto::agent::v1::{HealthSummaryRequest as AgentHealth, HealthSummaryResponse as AgentSummary};
 use verso_proto::channel::v1::HealthSummaryRequest as ChannelHealth;
 use verso_proto::edge::v1::{HealthResponse, SessionDefaults};
+use verso_proto::supervisor::v1::{ServicesListRequest, ServicesListResponse};
 
 use crate::gateway::Gateway;
 
@@ -77,7 +78,8 @@ pub(crate) fn keep_fresh(gateway: &Arc<Gateway>) {
 /// Gathers a new summary and tells everybody. A service that is away keeps its last part and is named.
 pub(crate) async fn refresh(gateway: &Gateway) -> Arc<Summary> {
     let begun = Instant::now();
-    let (agent, channel) = tokio::join!(gateway.services.call(AgentHealth {}), gateway.services.call(ChannelHealth {}));
+    let (agent, channel, services) =
+        tokio::join!(gateway.services.call(AgentHealth {}), gateway.services.call(ChannelHealth {}), fares(gateway));
     let last = gateway.health.latest();
     let mut summary = Summary::clone(&last);
     let response = &mut summary.response;
@@ -102,6 +104,10 @@ pub(crate) async fn refresh(gateway: &Gateway) -> Arc<Summary> {
         }
         Err(_) => response.unavailable.push("channel".to_owned()),
     }
+    // Without a supervisor there is nobody to ask.
+    if let Some(list) = services {
+        response.config_problems = list.services.into_iter().filter_map(|service| Some((service.name, service.config_problem?))).collect();
+    }
     response.ts_ms = gateway.context.clock.now_ms();
     response.duration_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
     summary.json = serde_json::to_string(&response).unwrap_or_default();
@@ -110,6 +116,12 @@ pub(crate) async fn refresh(gateway: &Gateway) -> Arc<Summary> {
     gateway.bump_health();
     gateway.emit(event);
     summary
+}
+
+/// What the supervisor says of the processes; none where there is no supervisor.
+async fn fares(gateway: &Gateway) -> Option<ServicesListResponse> {
+    gateway.context.env.get("VERSO_SUPERVISOR_PID")?;
+    gateway.services.call(ServicesListRequest {}).await.ok()
 }
 
 fn defaults(agent: &AgentSummary) -> SessionDefaults {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use verso_kit::CancellationToken;
 use verso_proto::agent::v1::{
     CronAddRequest, CronEvent, CronGetRequest, CronJob, CronRemoveRequest, CronRemoveResponse, CronRunRequest, CronRunResponse,
     CronStatusResponse, CronUpdateRequest,
@@ -42,7 +43,7 @@ pub(crate) struct Cron {
 
 #[derive(Debug)]
 struct Shared {
-    changed: Notify,
+    changed: Arc<Notify>,
     /// Jobs that may run at once.
     places: Semaphore,
 }
@@ -51,11 +52,17 @@ impl Cron {
     /// Prepares the jobs.
     pub(crate) fn new(heartbeats: Heartbeats) -> Self {
         let places = Semaphore::new(heartbeats.runs.parts.cron.concurrent());
-        Self { heartbeats, shared: Arc::new(Shared { changed: Notify::new(), places }) }
+        Self { heartbeats, shared: Arc::new(Shared { changed: Arc::default(), places }) }
+    }
+
+    /// The jobs under another configuration. Those that run go on.
+    pub(crate) fn renewed(&self, heartbeats: Heartbeats) -> Self {
+        let places = Semaphore::new(heartbeats.runs.parts.cron.concurrent());
+        Self { heartbeats, shared: Arc::new(Shared { changed: Arc::clone(&self.shared.changed), places }) }
     }
 
     /// Takes up what an earlier incarnation has left behind, and starts the task that watches the clock.
-    pub(crate) async fn start(&self) -> Result<()> {
+    pub(crate) async fn start(&self, replaced: CancellationToken) -> Result<()> {
         if !self.parts().cron_enabled {
             return Ok(());
         }
@@ -69,11 +76,19 @@ impl Cron {
             }
         }
         self.skip_missed(now_ms).await?;
+        self.watch_the_clock(replaced);
+        Ok(())
+    }
+
+    /// Starts the task that watches the clock until `replaced`, where jobs run at all.
+    pub(crate) fn watch_the_clock(&self, replaced: CancellationToken) {
+        if !self.parts().cron_enabled {
+            return;
+        }
         let (cron, shutdown) = (self.clone(), self.heartbeats.runs.shutdown());
         self.heartbeats.runs.spawn("cron", async move {
-            shutdown.run_until_cancelled(cron.keep_time()).await;
+            shutdown.run_until_cancelled(cron.keep_time(replaced)).await;
         });
-        Ok(())
     }
 
     /// Returns who wakes.
@@ -196,8 +211,8 @@ impl Cron {
     }
 
     /// Carries a run out in the background. The token is triggered when it is over.
-    fn execute(&self, run: JobRun) -> verso_kit::CancellationToken {
-        let over = verso_kit::CancellationToken::new();
+    fn execute(&self, run: JobRun) -> CancellationToken {
+        let over = CancellationToken::new();
         let (cron, done, shutdown) = (self.clone(), over.clone().drop_guard(), self.heartbeats.runs.shutdown());
         self.heartbeats.runs.spawn("cron job", async move {
             let _done = done;
@@ -206,8 +221,8 @@ impl Cron {
         over
     }
 
-    async fn keep_time(&self) {
-        loop {
+    async fn keep_time(&self, replaced: CancellationToken) {
+        while !replaced.is_cancelled() {
             let pause = match self.start_due().await {
                 Ok(next_ms) => {
                     let now_ms = self.parts().clock.now_ms();
@@ -219,6 +234,8 @@ impl Cron {
                 }
             };
             tokio::select! {
+                biased;
+                () = replaced.cancelled() => return,
                 () = self.shared.changed.notified() => {}
                 () = tokio::time::sleep(pause.min(LOOK_INTERVAL)) => {}
             }

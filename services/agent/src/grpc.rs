@@ -39,27 +39,28 @@ use crate::agents::{self, Piece};
 use crate::error::Error;
 use crate::models::access;
 use crate::runs::{Caller, Runs};
-use crate::{Service, chat, sessions, summary};
+use crate::{Present, Service, chat, sessions, summary};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     /// Returns what is to be served.
     pub fn routes(&self) -> Routes {
-        let server = AgentServer::new(Adapter { runs: self.runs.clone() });
+        let Present { runs, heartbeats, cron, .. } = self.present();
+        let server = AgentServer::new(Adapter { runs: runs.clone() });
         let limit = verso_kit::peer::MESSAGE_BYTES_MAX;
-        let reports = Arc::new(reports::Adapter { runs: self.runs.clone() });
+        let reports = Arc::new(reports::Adapter { runs: runs.clone() });
         Routes::new(server.max_decoding_message_size(limit).max_encoding_message_size(limit))
-            .add_service(skills::server(&self.runs))
-            .add_service(http::server(&self.runs))
-            .add_service(newer::server(&self.runs))
+            .add_service(skills::server(&runs))
+            .add_service(http::server(&runs))
+            .add_service(newer::server(&runs))
             .add_service(ModelAccessServer::from_arc(Arc::clone(&reports)))
             .add_service(PreviewsServer::from_arc(Arc::clone(&reports)))
             .add_service(UsageReportsServer::from_arc(Arc::clone(&reports)))
             .add_service(TtsServer::from_arc(reports))
-            .add_service(AutomationServer::new(automation::Adapter { heartbeats: self.heartbeats.clone() }))
-            .add_service(CronServer::new(cron::Adapter { cron: (*self.cron).clone() }))
-            .add_service(inbound::server(&self.runs))
+            .add_service(AutomationServer::new(automation::Adapter { heartbeats }))
+            .add_service(CronServer::new(cron::Adapter { cron: (*cron).clone() }))
+            .add_service(inbound::server(&runs))
     }
 }
 

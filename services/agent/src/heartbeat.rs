@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use verso_kit::CancellationToken;
 use verso_proto::Json;
 use verso_proto::agent::v1::{SetHeartbeatsRequest, SetHeartbeatsResponse, WakeRequest, WakeResponse};
 
@@ -56,6 +57,8 @@ struct Shared {
     changed: Notify,
     /// One agent at a time.
     beating: tokio::sync::Mutex<()>,
+    /// When each agent wakes next, in milliseconds since 1970, and how often it does.
+    due: Mutex<HashMap<String, (i64, Duration)>>,
 }
 
 impl Heartbeats {
@@ -66,15 +69,21 @@ impl Heartbeats {
             wanted: Mutex::default(),
             changed: Notify::new(),
             beating: tokio::sync::Mutex::new(()),
+            due: Mutex::default(),
         };
         Self { runs, shared: Arc::new(shared) }
     }
 
-    /// Starts the task that wakes agents.
-    pub(crate) fn start(&self) {
+    /// The heartbeats of `runs`, whose parts are others. What is due stays due, unless its interval is another.
+    pub(crate) fn renewed(&self, runs: Runs) -> Self {
+        Self { runs, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Starts the task that wakes agents until `replaced`. A wake that is under way then is finished.
+    pub(crate) fn start(&self, replaced: CancellationToken) {
         let (heartbeats, shutdown) = (self.clone(), self.runs.shutdown());
         self.runs.spawn("heartbeats", async move {
-            shutdown.run_until_cancelled(heartbeats.keep_time()).await;
+            shutdown.run_until_cancelled(heartbeats.keep_time(replaced)).await;
         });
     }
 
@@ -123,23 +132,20 @@ impl Heartbeats {
         beat::beat(self, agent, cause).await
     }
 
-    async fn keep_time(&self) {
-        let mut due: HashMap<String, i64> = HashMap::new();
-        loop {
+    async fn keep_time(&self, replaced: CancellationToken) {
+        while !replaced.is_cancelled() {
             let now_ms = self.runs.parts.clock.now_ms();
-            for plan in &self.runs.parts.heartbeats {
-                let Some(every) = plan.every else { continue };
-                due.entry(plan.agent.to_string()).or_insert_with(|| after(now_ms, every));
-            }
-            let next_ms = due.values().min().copied();
+            let next_ms = self.next_due(now_ms);
             let pause = next_ms.map_or(LOOK_INTERVAL, |next_ms| Duration::from_millis(u64::try_from(next_ms - now_ms).unwrap_or(0)));
             tokio::select! {
+                biased;
+                () = replaced.cancelled() => return,
                 () = self.shared.changed.notified() => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(pause.min(LOOK_INTERVAL)) => {}
             }
             let now_ms = self.runs.parts.clock.now_ms();
             let mut wanted = std::mem::take(&mut *self.wanted());
-            for (agent, _) in due.iter().filter(|(_, due_ms)| **due_ms <= now_ms) {
+            for (agent, _) in self.due().iter().filter(|(_, (due_ms, _))| *due_ms <= now_ms) {
                 wanted.entry(agent.clone()).or_insert(Cause::Interval);
             }
             for (agent, cause) in wanted {
@@ -149,12 +155,28 @@ impl Heartbeats {
                 match (beaten, every) {
                     (Beaten::Busy, _) => self.want_later(agent, cause),
                     (_, Some(every)) => {
-                        due.insert(agent, after(self.runs.parts.clock.now_ms(), every));
+                        self.due().insert(agent, (after(self.runs.parts.clock.now_ms(), every), every));
                     }
                     (_, None) => {}
                 }
             }
         }
+    }
+
+    /// Brings what is due in line with the plans, and returns when to wake next.
+    fn next_due(&self, now_ms: i64) -> Option<i64> {
+        let plans: HashMap<String, Duration> =
+            self.runs.parts.heartbeats.iter().filter_map(|plan| Some((plan.agent.to_string(), plan.every?))).collect();
+        let mut due = self.due();
+        due.retain(|agent, (_, every)| plans.get(agent) == Some(every));
+        for (agent, every) in plans {
+            due.entry(agent).or_insert_with(|| (after(now_ms, every), every));
+        }
+        due.values().map(|(due_ms, _)| *due_ms).min()
+    }
+
+    fn due(&self) -> MutexGuard<'_, HashMap<String, (i64, Duration)>> {
+        self.shared.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tries an agent that is busy again in a moment.

@@ -60,6 +60,13 @@ impl Lanes {
         Self { shared: Arc::new(Mutex::new(state)) }
     }
 
+    /// Lets so many run at once from now on. Those that run are not stopped.
+    pub(crate) fn set_running_max(&self, running_max: usize) {
+        let mut state = self.state();
+        state.running_max = running_max;
+        self.admit(&mut state);
+    }
+
     /// Takes the next place in the queue of a session.
     pub(crate) fn join(&self, key: &SessionKey) -> Result<Place, Error> {
         let mut state = self.state();

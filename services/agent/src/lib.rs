@@ -37,9 +37,10 @@ mod tools;
 mod tts;
 mod usage;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tonic::service::Routes;
 use verso_kit::CancellationToken;
 use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
@@ -57,10 +58,20 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The service, ready to be served. Dropping it without [`Service::stop`] is like killing it.
 #[derive(Debug)]
 pub struct Service {
+    tasks: Tasks,
+    present: Mutex<Present>,
+}
+
+/// What works with the present configuration.
+#[derive(Debug, Clone)]
+struct Present {
     runs: Runs,
     heartbeats: Heartbeats,
     cron: Arc<Cron>,
-    tasks: Tasks,
+    /// What turns that are under way were lent.
+    _cron_before: Option<Arc<Cron>>,
+    /// Triggered when another configuration is in force: what watches the clock under this one stops.
+    replaced: CancellationToken,
 }
 
 impl Service {
@@ -71,26 +82,47 @@ impl Service {
         let runs = Runs::new(Arc::clone(&parts), tasks.clone());
         runs.recover().await?;
         runs.start_pruning();
+        let replaced = CancellationToken::new();
         let heartbeats = Heartbeats::new(runs.clone());
-        heartbeats.start();
+        heartbeats.start(replaced.clone());
         let cron = Arc::new(Cron::new(heartbeats.clone()));
         parts.toolbox.lend(&cron);
-        cron.start().await?;
-        tools::follow_configuration(context, &parts, &tasks);
-        // Nobody waits for this: until it is over, the offline responder is the default model.
-        tasks.spawn("model search", async move {
-            parts.catalog.default(&parts.clients).await;
-        });
-        Ok(Self { runs, heartbeats, cron, tasks })
+        cron.start(replaced.clone()).await?;
+        search_models(&tasks, parts);
+        Ok(Self { tasks, present: Mutex::new(Present { runs, heartbeats, cron, _cron_before: None, replaced }) })
+    }
+
+    /// Puts the configuration of `context` in force, or changes nothing. Runs under way are finished by the one that they began with.
+    pub fn take_over(&self, context: &Context) -> Result<Routes, Error> {
+        let before = self.present();
+        let servers = context.config.section("mcp.servers")?;
+        let parts = Arc::new(before.runs.parts.renewed(context)?);
+        let runs = before.runs.with_parts(Arc::clone(&parts));
+        let replaced = CancellationToken::new();
+        let heartbeats = before.heartbeats.renewed(runs.clone());
+        let cron = Arc::new(before.cron.renewed(heartbeats.clone()));
+        parts.toolbox.lend(&cron);
+        parts.toolbox.use_servers(servers);
+        before.replaced.cancel();
+        heartbeats.start(replaced.clone());
+        cron.watch_the_clock(replaced.clone());
+        search_models(&self.tasks, parts);
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) =
+            Present { runs, heartbeats, cron, _cron_before: Some(before.cron), replaced };
+        Ok(self.routes())
+    }
+
+    fn present(&self) -> Present {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the service cannot go on.
     pub async fn failed(&self) -> Error {
-        self.runs.parts.store.failed().await.into()
+        self.present().runs.parts.store.failed().await.into()
     }
 
     /// Ends the service. Runs that are under way stay in the journal, for the next incarnation to go on with.
-    pub async fn stop(self) -> Result<(), Error> {
+    pub async fn stop(&self) -> Result<(), Error> {
         self.tasks.shutdown().cancel();
         let panicked = self.tasks.failed();
         if tokio::time::timeout(STOP_TIMEOUT, self.tasks.clone().join()).await.is_err() {
@@ -100,9 +132,21 @@ impl Service {
     }
 }
 
+/// Nobody waits for this: until it is over, the offline responder is the default model.
+fn search_models(tasks: &Tasks, parts: Arc<Parts>) {
+    tasks.spawn("model search", async move {
+        parts.catalog.default(&parts.clients).await;
+    });
+}
+
 /// Runs the service until `shutdown`.
 pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
-    let service = Service::open(&context, shutdown.clone()).await?;
+    let service = Arc::new(Service::open(&context, shutdown.clone()).await?);
+    let (taking, given) = (Arc::clone(&service), context.clone());
+    context.reload.on_change(move |config| {
+        let taken = taking.take_over(&Context { config, ..given.clone() });
+        async move { taken.map(Some).map_err(|error| error.to_string()) }
+    });
     let result = tokio::select! {
         result = verso_kit::grpc::serve(&context, service.routes(), shutdown.clone()) => result.map_err(Error::from),
         error = service.failed() => Err(error),

@@ -1,6 +1,7 @@
 //! What every part of the service works with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -48,7 +49,7 @@ pub(crate) struct Parts {
     pub(crate) hub: Hub<Event>,
     pub(crate) lanes: Lanes,
     pub(crate) catalog: Catalog,
-    pub(crate) keyring: Keyring,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) clients: Clients,
     pub(crate) speech: Speech,
     pub(crate) embeddings: embeddings::Choice,
@@ -76,27 +77,65 @@ pub(crate) struct Parts {
     pub(crate) workspaces: Workspaces,
 }
 
+/// What outlives a change of the configuration.
+struct Lasting {
+    store: Store,
+    hub: Hub<Event>,
+    lanes: Lanes,
+    keyring: Option<Arc<Keyring>>,
+    up_since_ms: i64,
+}
+
 impl Parts {
     /// Reads the configuration and opens the database, which shuts earlier incarnations out.
     pub(crate) async fn open(context: &Context, tasks: &Tasks) -> Result<Self, Error> {
         let config = Config::read(&context.config)?;
-        let defaults = &config.agents.defaults;
         let fence = Fence { epoch: context.epoch, incarnation: context.incarnation.clone() };
-        let zone = defaults.user_timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system);
-        let roster = Roster::new(&config, &context.state_dir);
-        let main = roster.naming.default_agent.clone();
-        Ok(Self {
+        let lasting = Lasting {
             store: Store::open(&context.folder()?.join(DATABASE), fence).await?,
             hub: Hub::new(&context.incarnation),
-            lanes: Lanes::new(defaults.concurrent_runs()),
-            catalog: Catalog::new(&config, &context.env, context.clock.clone()),
-            keyring: Keyring::new(&context.state_dir, main, config.auth.order.clone(), context.clock.clone()),
+            lanes: Lanes::new(config.agents.defaults.concurrent_runs()),
+            keyring: None,
+            up_since_ms: context.clock.now_ms(),
+        };
+        Self::assemble(&config, context, lasting, Toolbox::open(context, tasks)?)
+    }
+
+    /// The same parts under another configuration. What is kept, kept open or under way is shared with the present ones.
+    pub(crate) fn renewed(&self, context: &Context) -> Result<Self, Error> {
+        let config = Config::read(&context.config)?;
+        let toolbox = self.toolbox.renewed(context)?;
+        let main = Roster::new(&config, &context.state_dir).naming.default_agent;
+        let lasting = Lasting {
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+            lanes: self.lanes.clone(),
+            keyring: self.keyring.serves(&main, &config.auth.order).then(|| Arc::clone(&self.keyring)),
+            up_since_ms: self.up_since_ms,
+        };
+        let parts = Self::assemble(&config, context, lasting, toolbox)?;
+        parts.lanes.set_running_max(config.agents.defaults.concurrent_runs());
+        Ok(parts)
+    }
+
+    fn assemble(config: &Config, context: &Context, lasting: Lasting, toolbox: Toolbox) -> Result<Self, Error> {
+        let defaults = &config.agents.defaults;
+        let zone = defaults.user_timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system);
+        let roster = Roster::new(config, &context.state_dir);
+        let main = roster.naming.default_agent.clone();
+        let keyring = || Arc::new(Keyring::new(&context.state_dir, main, config.auth.order.clone(), context.clock.clone()));
+        Ok(Self {
+            store: lasting.store,
+            hub: lasting.hub,
+            lanes: lasting.lanes,
+            catalog: Catalog::new(config, &context.env, context.clock.clone()),
+            keyring: lasting.keyring.unwrap_or_else(keyring),
             clients: Clients::default(),
             reports: Reports::default(),
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
             embeddings: defaults.memory_search.clone(),
             channel: context.peer("channel"),
-            heartbeats: roster.heartbeats(&config),
+            heartbeats: roster.heartbeats(config),
             roster,
             commands: Commands::new(config.session.reset_triggers.clone()),
             cron_enabled: config.cron.enabled(&context.env),
@@ -107,9 +146,9 @@ impl Parts {
             run_timeout: Duration::from_secs(defaults.run_timeout_seconds()),
             thinking_default: defaults.thinking_default.clone().unwrap_or_else(|| THINKING_DEFAULT.to_owned()),
             verbose_default: defaults.verbose_default.clone().unwrap_or_else(|| VERBOSE_DEFAULT.to_owned()),
-            up_since_ms: context.clock.now_ms(),
+            up_since_ms: lasting.up_since_ms,
             skills: Shelf::new(&context.config, &context.env, &context.state_dir)?,
-            toolbox: Toolbox::open(context, tasks)?,
+            toolbox,
             workspaces: Workspaces::open(&context.config, &context.env)?,
         })
     }

@@ -95,6 +95,11 @@ impl Runs {
         Self { parts, tasks, active: Arc::default(), arrivals: watch::Sender::new(0) }
     }
 
+    /// The same table, whose next runs are carried out with other parts. Those under way keep theirs.
+    pub(crate) fn with_parts(&self, parts: Arc<Parts>) -> Self {
+        Self { parts, ..self.clone() }
+    }
+
     /// Starts what goes on beside the runs.
     pub(crate) fn start_pruning(&self) {
         let (parts, shutdown) = (Arc::clone(&self.parts), self.tasks.shutdown().clone());

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use verso_kit::config::Env;
 use verso_kit::peer::Peer;
-use verso_kit::service::{Context, reload_requests};
+use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 use verso_tools::exec::{Exec, Jobs, Process};
 use verso_tools::files::{ApplyPatch, Edit, Read, Write};
@@ -35,7 +35,6 @@ use crate::cron::Cron;
 use crate::error::Error;
 use crate::keys::SessionKey;
 use crate::models::Model;
-use crate::parts::Parts;
 use crate::provider::ToolSpec;
 use crate::roster::Profile;
 use crate::runs::{Origin, Runs};
@@ -130,13 +129,41 @@ impl Toolbox {
 
     /// Lends the jobs to the tool for them.
     pub(crate) fn lend(&self, cron: &Arc<Cron>) {
-        // Set once, when the service opens.
+        // Set once, when the toolbox is made.
         drop(self.cron.set(Arc::downgrade(cron)));
+    }
+
+    /// Has the MCP servers follow another configuration. All toolboxes share them.
+    pub(crate) fn use_servers(&self, section: std::collections::BTreeMap<String, serde_json::Value>) {
+        self.mcp.apply(section);
     }
 
     /// Says how the MCP servers are doing.
     pub(crate) fn servers(&self) -> Vec<verso_tools::mcp::Status> {
         self.mcp.status()
+    }
+
+    /// The same under another configuration. Programs that run, and what was allowed for good, are shared.
+    pub(crate) fn renewed(&self, context: &Context) -> Result<Self, Error> {
+        let config = Config::read(&context.config)?;
+        Ok(Self {
+            jobs: self.jobs.clone(),
+            approvals: Arc::clone(&self.approvals),
+            shared: shared(&config, &context.env),
+            env: context.env.clone(),
+            config,
+            node: self.node.clone(),
+            channel: self.channel.clone(),
+            edge: self.edge.clone(),
+            supervisor: self.supervisor.clone(),
+            cron: OnceLock::new(),
+            mcp: self.mcp.clone(),
+            strength: self.strength.clone(),
+            bubblewrap: self.bubblewrap.clone(),
+            docker: self.docker.clone(),
+            state_dir: self.state_dir.clone(),
+            memory: self.memory.clone(),
+        })
     }
 
     /// Equips a turn.
@@ -237,23 +264,6 @@ impl Toolbox {
         let named = |name: &String| *name == model.id || *name == model.full_name();
         patch.enabled && model.provider.contains("openai") && (patch.allow_models.is_empty() || patch.allow_models.iter().any(named))
     }
-}
-
-/// Takes over the MCP servers of a changed configuration, for as long as the service runs. Everything else needs its restart.
-pub(crate) fn follow_configuration(context: &Context, parts: &Arc<Parts>, tasks: &Tasks) {
-    let (context, parts, shutdown) = (context.clone(), Arc::downgrade(parts), tasks.shutdown().clone());
-    tasks.spawn("configuration", async move {
-        let mut asked = reload_requests();
-        while let Some(Ok(())) = shutdown.run_until_cancelled(asked.changed()).await {
-            let Some(parts) = parts.upgrade() else { return };
-            match context.reread_config().and_then(|file| file.section("mcp.servers")) {
-                Ok(section) => parts.toolbox.mcp.apply(section),
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "changed MCP servers cannot be read; the old ones stay");
-                }
-            }
-        }
-    });
 }
 
 fn mcp_folder(context: &Context) -> Result<PathBuf, Error> {

@@ -56,10 +56,25 @@ pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     let agent = Agent::new(context.peer("agent"), context.clock.clone());
     let shared = Shared { store: store.clone(), shelf, agent, context: context.clone() };
     let accounts = Arc::new(Accounts::start(configured, &shared, tasks));
+    follow_configuration(context, &accounts);
     let logins = Logins::new(context.state_dir.join("credentials"));
     let service = Service { accounts, store, logins, clock: context.clock.clone(), shutdown: tasks.shutdown().clone() };
     let messaging = MessagingServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Ok(Routes::new(ChannelServer::new(service.clone())).add_service(messaging).add_service(PairingServer::new(service)))
+}
+
+/// Has the accounts take every later configuration over; one whose accounts cannot be read changes nothing.
+fn follow_configuration(context: &Context, accounts: &Arc<Accounts>) {
+    let (given, accounts) = (context.clone(), Arc::clone(accounts));
+    context.reload.on_change(move |config| {
+        let (context, accounts) = (Context { config: Arc::clone(&config), ..given.clone() }, Arc::clone(&accounts));
+        async move {
+            let read = tokio::task::spawn_blocking(move || settings::accounts(&context)).await;
+            let configured = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+            accounts.take_over(configured, &config).await;
+            Ok(None)
+        }
+    });
 }
 
 #[derive(Debug, Clone)]

@@ -75,6 +75,12 @@ impl KeyPath {
         &self.0
     }
 
+    /// Returns the path of a key inside.
+    #[must_use]
+    pub fn below(&self, name: &str) -> Self {
+        Self(self.0.iter().cloned().chain([Step::Key(name.to_owned())]).collect())
+    }
+
     /// Finds the value at the path.
     pub fn find<'v>(&self, root: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(root, |value, step| step.of(value))

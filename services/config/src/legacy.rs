@@ -34,6 +34,12 @@ pub fn legacy(root: &Value) -> Vec<Problem> {
     moved.chain(inside.map(|(_, path, now)| Problem::new(*path, format!("moved to {now}")))).collect()
 }
 
+/// Returns where the content of such a key belongs as it is; none when it has to be sorted by hand.
+pub fn moved_to(path: &str) -> Option<&'static str> {
+    let whole = MOVED.iter().find(|(key, now)| *key == path && now.starts_with("channels.")).map(|(_, now)| *now);
+    whole.or_else(|| MOVED_INSIDE.iter().find(|(_, key, _)| *key == path).map(|(_, _, now)| *now))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -22,7 +22,7 @@ pub use check::{Problem, check, warnings};
 pub use defaults::with_defaults;
 pub use document::{Document, EditError, merge_patch};
 pub use key_path::{KeyPath, Step};
-pub use legacy::legacy;
+pub use legacy::{legacy, moved_to};
 pub use near::nearest;
 pub use plan::{Action, Plan, ReloadMode, SERVICES, Settings, changed_paths};
 pub use redact::{Redactor, SENTINEL};

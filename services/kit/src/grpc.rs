@@ -1,6 +1,8 @@
 //! The gRPC side of a service: health, reflection, peer check, trace context, graceful stop.
 
+mod configuration;
 mod incoming;
+mod swapping;
 mod tracing_layer;
 
 use std::time::Duration;
@@ -10,9 +12,11 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Response, Status};
 use tracing::info;
+use verso_proto::supervisor::v1::configuration_server::ConfigurationServer;
 
 use crate::service::{Context, Error};
 use incoming::Incoming;
+use swapping::SwappingLayer;
 use tracing_layer::TracingLayer;
 
 /// What a handler answers.
@@ -35,7 +39,7 @@ pub fn reply<T>(message: T) -> Reply<T> {
     Ok(Response::new(message))
 }
 
-/// Serves `routes` on the service's own socket until `shutdown`. Health says SERVING from the first moment: call it when the
+/// Serves `routes` on the service's own socket until `shutdown`, or what a reload puts in their place. Health says SERVING from the first moment: call it when the
 /// service has recovered.
 pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToken) -> Result<(), Error> {
     let incoming = Incoming::adopt(context.sockets.control()?)?;
@@ -44,6 +48,7 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     let current = reflection().build_v1().map_err(Error::Reflection)?;
     // What older tools ask for.
     let alpha = reflection().build_v1alpha().map_err(Error::Reflection)?;
+    let configuration = ConfigurationServer::new(configuration::Adapter(context.clone()));
     info!(service = context.name, epoch = context.epoch, "serving");
     let drained = async {
         shutdown.cancelled().await;
@@ -54,7 +59,8 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .layer(TracingLayer { service: context.name })
-        .add_routes(routes.add_service(health_service).add_service(current).add_service(alpha))
+        .layer(SwappingLayer { routes: context.reload.routes() })
+        .add_routes(routes.add_service(health_service).add_service(current).add_service(alpha).add_service(configuration))
         .serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {
         shutdown.cancelled().await;

@@ -8,6 +8,7 @@ pub mod files;
 pub mod grpc;
 pub mod peer;
 pub mod principal;
+pub mod reload;
 pub mod resume;
 pub mod service;
 pub mod tasks;

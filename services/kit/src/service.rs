@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{self, Env, File};
 use crate::files;
 use crate::peer::Peer;
+use crate::reload::Reload;
 pub use sockets::Sockets;
 
 /// Why a service ended, other than by being told to.
@@ -71,6 +72,8 @@ pub struct Context {
     pub clock: Clock,
     /// The sockets that were handed over.
     pub sockets: Sockets,
+    /// What is done when the configuration changes.
+    pub reload: Reload,
 }
 
 impl Context {
@@ -89,7 +92,7 @@ impl Context {
         let epoch = env.get("VERSO_EPOCH").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let sockets = Sockets::inherited(&env, run_dir.join(format!("{name}.sock")))?;
         let incarnation = uuid::Uuid::new_v4().to_string();
-        Ok(Self { name, state_dir, run_dir, config, env, epoch, incarnation, clock: Clock::system(), sockets })
+        Ok(Self { name, state_dir, run_dir, config, env, epoch, incarnation, clock: Clock::system(), sockets, reload: Reload::default() })
     }
 
     /// Reads the configuration again, as it is now.
@@ -110,6 +113,7 @@ impl Context {
             epoch: 1,
             incarnation: uuid::Uuid::new_v4().to_string(),
             clock: Clock::system(),
+            reload: Reload::default(),
         }
     }
 
@@ -174,7 +178,8 @@ pub fn is_replaced() -> bool {
     REPLACED.load(Ordering::Relaxed)
 }
 
-/// Triggers `shutdown` on SIGTERM, SIGINT or, when another process has taken this one's place, SIGUSR1. SIGHUP asks for the configuration to be read again: see [`reload_requests`].
+/// Triggers `shutdown` on SIGTERM, SIGINT or, when another process has taken this one's place, SIGUSR1. SIGHUP asks for the configuration to
+/// be read again: see [`reload_requests`].
 #[allow(clippy::disallowed_methods, reason = "lives as long as the process")]
 pub fn stop_on_signals(shutdown: CancellationToken) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -3,22 +3,26 @@
 mod console;
 mod otlp;
 mod record;
+mod redaction;
+mod rolling;
 mod tail;
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::{fs, io};
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::clock::Clock;
 use crate::config::{self, Env, File};
-use crate::files;
+use redaction::Redactor;
+use rolling::Rolling;
 pub use tail::Tail;
 
 /// The `logging` section.
@@ -31,6 +35,26 @@ pub struct Logging {
     pub console_level: Option<Level>,
     /// The log file. By default one a day, `<state>/logs/verso-YYYY-MM-DD.log`.
     pub file: Option<PathBuf>,
+    /// How the console looks. Default: `pretty` on a terminal, else `compact`.
+    pub console_style: Option<Style>,
+    /// What is taken out beside secrets: patterns, plain or `/pattern/flags`.
+    pub redact_patterns: Vec<String>,
+    /// How long daily files are kept, in days. Default: 7.
+    pub retention_days: Option<u32>,
+    /// How large a file may become, in bytes. Default: 200 MiB.
+    pub max_file_bytes: Option<u64>,
+}
+
+/// How console lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// `12:34:56 [service] message`, for people.
+    Pretty,
+    /// The same with the whole time.
+    Compact,
+    /// One JSON object a line.
+    Json,
 }
 
 /// How much is logged.
@@ -72,32 +96,80 @@ pub struct Guard {
     _traces: Option<otlp::Traces>,
 }
 
+/// What a change of the configuration changes in a process that is running. There is one subscriber a process, so this is the process's too.
+static LIVE: OnceLock<Live> = OnceLock::new();
+
+#[derive(Debug)]
+struct Live {
+    console: reload::Handle<Targets, Registry>,
+    file: reload::Handle<Targets, Registry>,
+    log: Arc<Rolling>,
+    looks: Arc<ArcSwap<Looks>>,
+    verbose: bool,
+}
+
+/// How records are written.
+#[derive(Debug)]
+struct Looks {
+    style: Style,
+    redactor: Redactor,
+}
+
+impl Looks {
+    fn of(logging: &Logging) -> Self {
+        let usual = if console::is_terminal() { Style::Pretty } else { Style::Compact };
+        Self { style: logging.console_style.unwrap_or(usual), redactor: Redactor::new(&logging.redact_patterns) }
+    }
+}
+
 /// Starts telemetry for the process. Call it once, inside the runtime.
 pub fn start(service: &'static str, state_dir: &Path, config: &File, env: &Env) -> Result<Guard, config::Error> {
     let logging: Logging = config.section("logging")?;
-    let console_level = if env.flag("VERSO_VERBOSE") { Level::Debug } else { logging.console_level.unwrap_or(Level::Info) };
-    let console = tracing_subscriber::fmt::layer()
+    let verbose = env.flag("VERSO_VERBOSE");
+    let looks = Arc::new(ArcSwap::from_pointee(Looks::of(&logging)));
+    let log = Arc::new(Rolling::new(&logging, state_dir, Clock::system()));
+    let opened = log.open();
+    let (console_filter, console) = reload::Layer::new(console_filter(&logging, verbose));
+    let (file_filter, file) = reload::Layer::new(own(logging.level.unwrap_or(Level::Info).filter()));
+    let to_console = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(console::coloured(env))
-        .event_format(console::Format { service })
-        .with_filter(own(console_level.filter()));
-    let path = log_file(&logging, state_dir, &Clock::system());
-    let file = open(&path).ok().map(|file| {
-        tracing_subscriber::fmt::layer()
-            .with_writer(Arc::new(file))
-            .with_ansi(false)
-            .event_format(record::Format::new(service))
-            .with_filter(own(logging.level.unwrap_or(Level::Info).filter()))
-    });
-    let no_file = file.is_none();
+        .event_format(console::Format { service, looks: Arc::clone(&looks) })
+        .with_filter(console_filter);
+    let to_file = tracing_subscriber::fmt::layer()
+        .with_writer(Arc::clone(&log))
+        .with_ansi(false)
+        .event_format(record::Format::new(service, Arc::clone(&looks)))
+        .with_filter(file_filter);
+    let records: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Box::new(to_console), Box::new(to_file)];
     let traces = otlp::Traces::start(service, config, env)?;
     let spans = traces.as_ref().map(|traces| traces.layer().with_filter(own(LevelFilter::DEBUG)));
     // A test process may have a subscriber already.
-    let started = tracing_subscriber::registry().with(console).with(file).with(spans).try_init();
-    if started.is_ok() && no_file {
-        tracing::warn!(path = %path.display(), "could not open the log file; logging to the console only");
+    if tracing_subscriber::registry().with(records).with(spans).try_init().is_ok() {
+        // Set once: there is one subscriber.
+        drop(LIVE.set(Live { console, file, log, looks, verbose }));
+        if let Err(error) = opened {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not open the log file; logging to the console only");
+        }
     }
     Ok(Guard { _traces: traces })
+}
+
+/// Puts another `logging` section in force.
+pub fn retune(logging: &Logging) {
+    let Some(live) = LIVE.get() else { return };
+    let console = live.console.reload(console_filter(logging, live.verbose));
+    let file = live.file.reload(own(logging.level.unwrap_or(Level::Info).filter()));
+    if let Err(error) = console.and(file) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the levels of the log stay as they were");
+    }
+    live.log.follow(logging);
+    live.looks.store(Arc::new(Looks::of(logging)));
+}
+
+fn console_filter(logging: &Logging, verbose: bool) -> Targets {
+    let level = if verbose { Level::Debug } else { logging.console_level.unwrap_or(Level::Info) };
+    own(level.filter())
 }
 
 /// Returns the log file of today.
@@ -106,15 +178,6 @@ pub fn log_file(logging: &Logging, state_dir: &Path, clock: &Clock) -> PathBuf {
         let now = jiff::Timestamp::from_millisecond(clock.now_ms()).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
         state_dir.join("logs").join(now.strftime("verso-%Y-%m-%d.log").to_string())
     })
-}
-
-fn open(path: &Path) -> io::Result<fs::File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-        files::create_private_dir(folder)?;
-    }
-    // All processes append to it; a record is one write, so records never mix.
-    fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 /// Our own records at `level`; those of libraries only when they warn.

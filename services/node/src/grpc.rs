@@ -5,13 +5,14 @@ mod links;
 mod shapes;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::service::Routes;
 use tonic::{Request, Status};
 use tracing::debug;
 use verso_kit::CancellationToken;
+use verso_kit::config::{self, File};
 use verso_kit::error::status;
 use verso_kit::events::Hub;
 use verso_kit::grpc::{Reply, reply};
@@ -60,10 +61,15 @@ pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<R
         registry,
         approvals,
         told: Told::new(context.clock.clone()),
-        browser: context.config.section("gateway.nodes.browser")?,
+        browser: RwLock::new(context.config.section("gateway.nodes.browser")?),
         agent: context.peer("agent"),
         hub,
         shutdown: shutdown.clone(),
+    });
+    let changing = Arc::downgrade(&service);
+    context.reload.on_change(move |file| {
+        let taken = changing.upgrade().map_or(Ok(()), |service| service.take_over(&file));
+        async move { taken.map(|()| None).map_err(|error| error.to_string()) }
     });
     let routes = Routes::new(NodeServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
     let routes = routes.add_service(LinksServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
@@ -79,13 +85,22 @@ struct Service {
     approvals: Arc<Approvals>,
     invokes: Invokes,
     told: Told,
-    browser: browser::Config,
+    browser: RwLock<browser::Config>,
     agent: Peer,
     hub: Hub<Event>,
     shutdown: CancellationToken,
 }
 
 impl Service {
+    /// Puts another configuration in force.
+    fn take_over(&self, file: &File) -> Result<(), config::Error> {
+        let policy = file.section::<commands::Config>("gateway.nodes")?.build();
+        let browser = file.section("gateway.nodes.browser")?;
+        self.invokes.set_policy(policy);
+        *self.browser.write().unwrap_or_else(PoisonError::into_inner) = browser;
+        Ok(())
+    }
+
     /// Turns an error into a status. A process that was replaced has nothing left to do.
     fn failed(&self, error: Error) -> Status {
         if matches!(error, Error::Replaced) {

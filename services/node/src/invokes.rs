@@ -3,7 +3,7 @@
 mod payload;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use verso_kit::events::Hub;
@@ -45,7 +45,7 @@ const RUN: &str = "system.run";
 /// What is under way.
 #[derive(Debug)]
 pub(crate) struct Invokes {
-    policy: CommandPolicy,
+    policy: RwLock<Arc<CommandPolicy>>,
     hub: Hub<Event>,
     registry: Arc<Registry>,
     approvals: Arc<Approvals>,
@@ -78,12 +78,18 @@ enum Heard {
 impl Invokes {
     pub(crate) fn new(policy: CommandPolicy, hub: Hub<Event>, registry: Arc<Registry>, approvals: Arc<Approvals>) -> Self {
         let (pending, answers) = (Waiting::new(PENDING_MAX), Answers::default());
+        let policy = RwLock::new(Arc::new(policy));
         Self { policy, hub, registry, approvals, pending, answers, runs: Mutex::default() }
     }
 
     /// Returns what nodes may offer.
-    pub(crate) fn policy(&self) -> &CommandPolicy {
-        &self.policy
+    pub(crate) fn policy(&self) -> Arc<CommandPolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Holds nodes to other rules from now on.
+    pub(crate) fn set_policy(&self, policy: CommandPolicy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
     /// Asks a node and waits for its answer. The same call again joins the first one, or gets its answer.
@@ -105,7 +111,7 @@ impl Invokes {
     async fn dispatch(&self, by: Option<&Principal>, request: InvokeRequest, key: CallKey, turn: Turn) -> Result<InvokeResponse, Error> {
         let (node_id, command) = (request.node_id.trim().to_owned(), request.command.trim().to_owned());
         let (conn_id, node) = self.registry.link(&node_id).ok_or(Error::NotConnected)?;
-        self.policy.check(&node, &command)?;
+        self.policy().check(&node, &command)?;
         let id = uuid::Uuid::new_v4().to_string();
         let asked = Asked {
             node_id: node_id.clone(),

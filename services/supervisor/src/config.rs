@@ -45,7 +45,12 @@ pub struct Config {
 pub struct Source {
     /// Reads and checks it afresh.
     pub read: Box<dyn Fn() -> Result<Reading, Vec<Problem>> + Send + Sync>,
+    /// Reads a kept state by its number, or the newest that differs from the present one and can be used; says why there is none.
+    pub earlier: Box<Earlier>,
 }
+
+/// Finds a kept state of the configuration.
+pub type Earlier = dyn Fn(Option<u64>) -> Result<(u64, Value), String> + Send + Sync;
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

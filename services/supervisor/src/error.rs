@@ -106,6 +106,24 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// A configuration could not be put where the service reads it.
+    #[error("{0} could not be given another configuration; the log says why")]
+    NotHandedOver(ServiceName),
+    /// What an operator does must be on record first.
+    #[error("not done: it could not be written to the audit log")]
+    Audit(#[source] io::Error),
+    /// The log file cannot be read.
+    #[error("could not read the log")]
+    ReadLog(#[source] io::Error),
+    /// The services read the file by themselves.
+    #[error("this gateway hands no configuration to its services")]
+    NoConfiguration,
+    /// There is no earlier state of the configuration to go back to.
+    #[error("no earlier configuration to go back to: {0}")]
+    NoEarlier(String),
+    /// The edge cannot be drained.
+    #[error("the edge cannot be drained: its clients would have nobody; restart it, or stop the gateway")]
+    EdgeStays,
     /// A second signal arrived while the gateway was stopping.
     #[error("stopped at once by a second signal")]
     StoppedAtOnce,
@@ -117,8 +135,8 @@ pub enum Error {
 impl WireError for Error {
     fn code(&self) -> WireCode {
         match self {
-            Self::UnknownService { .. } => WireCode::InvalidRequest,
-            Self::NotUp { .. } | Self::Stopping => WireCode::Unavailable,
+            Self::UnknownService { .. } | Self::NoConfiguration | Self::NoEarlier(_) | Self::EdgeStays => WireCode::InvalidRequest,
+            Self::NotUp { .. } | Self::Stopping | Self::Audit(_) | Self::ReadLog(_) => WireCode::Unavailable,
             Self::AlreadyRunning { .. }
             | Self::Lock { .. }
             | Self::PortTaken(_)
@@ -131,6 +149,7 @@ impl WireError for Error {
             | Self::SaveEpochs { .. }
             | Self::Spawn { .. }
             | Self::Signals(_)
+            | Self::NotHandedOver(_)
             | Self::StoppedAtOnce
             | Self::Panicked => WireCode::Fault,
         }

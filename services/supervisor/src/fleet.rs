@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tracing::{error, info, warn};
+use verso_kit::peer::{Caller, Peer};
+use verso_proto::supervisor::v1::{ApplyRequest, NoticeRequest};
 
 use crate::board::State;
 use crate::budget::Budget;
 use crate::error::Error;
-use crate::keeper::{Command, Keeper, Shared, Sockets};
+use crate::keeper::{Command, Keeper, Shared, Sockets, Waiter};
 use crate::service_name::ServiceName;
 use crate::sockets::{Control, Ports};
 
@@ -59,15 +63,32 @@ impl Fleet {
         Ok(Self { shared, handles: Arc::new(handles), rolling: Arc::default() })
     }
 
+    /// Returns the service of that name.
+    pub(crate) fn named(&self, name: &str) -> Result<ServiceName, Error> {
+        let known = || self.handles.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let found = name.parse().ok().filter(|name| self.handles.contains_key(name));
+        found.ok_or_else(|| Error::UnknownService { name: name.to_owned(), known: known() })
+    }
+
     /// Restarts the service of that name and waits until it serves again.
     pub(crate) async fn restart(&self, name: &str) -> Result<ServiceName, Error> {
-        let known = || self.handles.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let unknown = || Error::UnknownService { name: name.to_owned(), known: known() };
-        let name: ServiceName = name.parse().map_err(|_| unknown())?;
-        let handle = self.handles.get(&name).ok_or_else(unknown)?;
-        let (waiter, served) = oneshot::channel();
-        handle.commands.send(Command::Restart(waiter)).await.map_err(|_| Error::Stopping)?;
-        match served.await {
+        self.command(self.named(name)?, Command::Restart).await
+    }
+
+    /// Stops the service of that name for good, and waits until it has stopped. It may take `deadline`, instead of what any stop may take.
+    pub(crate) async fn drain(&self, name: &str, deadline: Option<Duration>) -> Result<ServiceName, Error> {
+        let name = self.named(name)?;
+        if name == ServiceName::Edge {
+            return Err(Error::EdgeStays);
+        }
+        self.command(name, |waiter| Command::Drain { deadline, waiter }).await
+    }
+
+    async fn command(&self, name: ServiceName, command: impl FnOnce(Waiter) -> Command) -> Result<ServiceName, Error> {
+        let (waiter, done) = oneshot::channel();
+        let handle = self.handles.get(&name).ok_or(Error::Stopping)?;
+        handle.commands.send(command(waiter)).await.map_err(|_| Error::Stopping)?;
+        match done.await {
             Ok(Ok(())) => Ok(name),
             Ok(Err(why)) => Err(Error::NotUp { name, why }),
             Err(_) => Err(Error::Stopping),
@@ -101,12 +122,16 @@ impl Fleet {
         self.handles.contains_key(&name)
     }
 
-    /// Tells one process to read its configuration again.
-    pub(crate) fn reload_one(&self, name: ServiceName) {
-        let sent = self.handles.get(&name).map(|handle| handle.commands.try_send(Command::Reload));
-        if !matches!(sent, Some(Ok(()))) {
-            warn!(service = %name, "reload not delivered");
-        }
+    /// Has one process put in force what was handed to it. It may refuse, and says why.
+    pub(crate) async fn apply(&self, name: ServiceName, generation: u64) -> Result<Option<String>, Status> {
+        let peer = Peer::unix(self.shared.launcher.run_dir().join(format!("{name}.sock")));
+        Ok(peer.call(ApplyRequest { generation }, &Caller::default()).await?.refusal)
+    }
+
+    /// Tells the edge that there is news about the services. One that does not answer asks by itself sooner or later.
+    pub(crate) async fn notice(&self) {
+        let peer = Peer::unix(self.shared.launcher.run_dir().join("edge.sock"));
+        drop(peer.call(NoticeRequest {}, &Caller::default()).await);
     }
 
     /// Tells all processes to read their configuration again.

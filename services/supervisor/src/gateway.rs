@@ -195,9 +195,10 @@ fn serve_rpcs(
         epoch: 0,
         incarnation: String::new(),
         clock: Clock::system(),
+        reload: verso_kit::reload::Reload::default(),
     };
     let (tasks, stop) = (Tasks::new(shutdown.clone()), CancellationToken::new());
-    let (routes, stopped) = (grpc::routes(fleet.clone(), reloader), stop.clone());
+    let (routes, stopped) = (grpc::routes(fleet.clone(), reloader, &config.state_dir), stop.clone());
     tasks.spawn("rpc", async move {
         if let Err(error) = verso_kit::grpc::serve(&context, routes, stopped).await {
             error!(error = &error as &dyn std::error::Error, "operators cannot reach the supervisor");

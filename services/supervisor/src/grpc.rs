@@ -1,48 +1,68 @@
-//! The rpcs for operators, and the health checks of the services.
+//! The rpcs for operators.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tonic::service::Routes;
-use tonic::transport::Channel;
-use tonic::{Request, async_trait};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
+use tonic::{Request, Status, async_trait};
+use verso_kit::clock::Clock;
 use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
-use verso_kit::peer::Peer;
 use verso_proto::supervisor::v1::supervisor_server::{Supervisor, SupervisorServer};
 use verso_proto::supervisor::v1::{
-    ConfigStateRequest, ConfigStateResponse, ServiceInfo, ServicesListRequest, ServicesListResponse, ServicesRestartRequest,
-    ServicesRestartResponse,
+    ConfigStateRequest, ConfigStateResponse, ServiceInfo, ServicesDrainRequest, ServicesDrainResponse, ServicesListRequest,
+    ServicesListResponse, ServicesLogsRequest, ServicesLogsResponse, ServicesRestartRequest, ServicesRestartResponse,
+    ServicesRollbackRequest, ServicesRollbackResponse,
 };
 
+use crate::audit::{Actor, Audit};
 use crate::board::Entry;
-use crate::config::Limits;
+use crate::error::Error;
 use crate::fleet::Fleet;
+use crate::logs;
 use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 
-/// A process that is not ready yet is asked again after this, then after twice as long, and so on.
-const READY_RETRY_FIRST: Duration = Duration::from_millis(5);
-
-/// The longest pause between two questions.
-const READY_RETRY_MAX: Duration = Duration::from_millis(100);
-
-/// A process that missed a health check is asked again after this.
-const MISSED_RETRY: Duration = Duration::from_millis(500);
-
 /// Returns the rpcs of the supervisor.
-pub(crate) fn routes(fleet: Fleet, reloader: Option<Arc<Reloader>>) -> Routes {
-    Routes::new(SupervisorServer::new(Adapter { fleet, reloader }))
+pub(crate) fn routes(fleet: Fleet, reloader: Option<Arc<Reloader>>, state_dir: &Path) -> Routes {
+    let audit = Audit::new(state_dir, Clock::system());
+    Routes::new(SupervisorServer::new(Adapter { fleet, reloader, audit, state_dir: state_dir.to_owned() }))
 }
 
 struct Adapter {
     fleet: Fleet,
     reloader: Option<Arc<Reloader>>,
+    audit: Audit,
+    state_dir: PathBuf,
+}
+
+impl Adapter {
+    /// Does something to a service, and writes down who asked for it.
+    async fn audited<T>(
+        &self,
+        (action, service): (&str, &str),
+        actor: &Actor,
+        deed: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Status> {
+        self.audit.begin(action, service, actor).map_err(|source| status(Error::Audit(source)))?;
+        let result = deed.await;
+        let words = result.as_ref().err().map(ToString::to_string);
+        self.audit.end(action, service, actor, words.as_deref().map_or(Ok(()), Err));
+        result.map_err(status)
+    }
+
+    fn fares(&self, name: ServiceName) -> Option<ServiceInfo> {
+        self.fleet.shared.board.get(name).map(|entry| info(name, entry))
+    }
+
+    async fn roll_back(&self, request: &ServicesRollbackRequest) -> Result<(ServiceName, u64), Error> {
+        let name = self.fleet.named(&request.name)?;
+        let reloader = self.reloader.as_ref().ok_or(Error::NoConfiguration)?;
+        let generation = reloader.roll_back_to(name, request.generation).await?;
+        Ok((name, generation))
+    }
 }
 
 #[async_trait]
@@ -60,9 +80,38 @@ impl Supervisor for Adapter {
     }
 
     async fn services_restart(&self, request: Request<ServicesRestartRequest>) -> Reply<ServicesRestartResponse> {
-        let name = self.fleet.restart(&request.into_inner().name).await.map_err(status)?;
-        let service = self.fleet.shared.board.get(name).map(|entry| info(name, entry));
-        reply(ServicesRestartResponse { ok: true, service })
+        let actor = Actor::of(&request, request.get_ref().on_behalf_of.as_deref());
+        let name = request.into_inner().name;
+        let restarted = self.audited(("restart", &name), &actor, self.fleet.restart(&name)).await?;
+        reply(ServicesRestartResponse { ok: true, service: self.fares(restarted) })
+    }
+
+    async fn services_drain(&self, request: Request<ServicesDrainRequest>) -> Reply<ServicesDrainResponse> {
+        let actor = Actor::of(&request, request.get_ref().on_behalf_of.as_deref());
+        let ServicesDrainRequest { name, deadline_ms, .. } = request.into_inner();
+        let deadline = deadline_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+        let drained = self.audited(("drain", &name), &actor, self.fleet.drain(&name, deadline)).await?;
+        reply(ServicesDrainResponse { ok: true, service: self.fares(drained) })
+    }
+
+    async fn services_rollback(&self, request: Request<ServicesRollbackRequest>) -> Reply<ServicesRollbackResponse> {
+        let actor = Actor::of(&request, request.get_ref().on_behalf_of.as_deref());
+        let request = request.into_inner();
+        let (name, generation) = self.audited(("rollback", &request.name), &actor, self.roll_back(&request)).await?;
+        reply(ServicesRollbackResponse { ok: true, generation, service: self.fares(name) })
+    }
+
+    async fn services_logs(&self, request: Request<ServicesLogsRequest>) -> Reply<ServicesLogsResponse> {
+        let actor = Actor::of(&request, request.get_ref().on_behalf_of.as_deref());
+        let request = request.into_inner();
+        let config = self.reloader.as_ref().map(|reloader| reloader.state().value).unwrap_or_default();
+        let state_dir = self.state_dir.clone();
+        let service = request.name.clone().unwrap_or_else(|| "all".to_owned());
+        let reading = async {
+            let read = tokio::task::spawn_blocking(move || logs::read(&config, &state_dir, &Clock::system(), &request)).await;
+            read.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped))).map_err(Error::ReadLog)
+        };
+        reply(self.audited(("logs", &service), &actor, reading).await?)
     }
 }
 
@@ -80,45 +129,5 @@ fn info(name: ServiceName, entry: Entry) -> ServiceInfo {
         retry_in_ms: entry.retry_at.map(|at| ms(at.saturating_duration_since(now))),
         config_generation: (entry.config_generation > 0).then_some(entry.config_generation),
         config_problem: entry.config_problem,
-    }
-}
-
-/// Asks one process how it is. The socket was bound before the process started, so a question waits for its answer.
-#[derive(Debug)]
-pub(crate) struct Probe {
-    client: HealthClient<Channel>,
-}
-
-impl Probe {
-    /// Asks whoever accepts on the socket at `path`.
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { client: HealthClient::new(Peer::unix(path).channel()) }
-    }
-
-    /// Waits until the process serves.
-    pub(crate) async fn ready(&self, limits: &Limits) {
-        let mut pause = READY_RETRY_FIRST;
-        while !self.serving(limits.health_deadline).await {
-            sleep(pause).await;
-            pause = (pause * 2).min(READY_RETRY_MAX);
-        }
-    }
-
-    /// Returns when the process has left too many questions in a row unanswered.
-    pub(crate) async fn unanswered(&self, limits: &Limits) {
-        let mut misses = 0;
-        while misses <= limits.health_misses_max {
-            sleep(if misses == 0 { limits.health_interval } else { MISSED_RETRY.min(limits.health_interval) }).await;
-            misses = if self.serving(limits.health_deadline).await { 0 } else { misses + 1 };
-        }
-    }
-
-    async fn serving(&self, deadline: Duration) -> bool {
-        let question = HealthCheckRequest { service: String::new() };
-        let mut client = self.client.clone();
-        match timeout(deadline, client.check(question)).await {
-            Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,
-            Ok(Err(_)) | Err(_) => false,
-        }
     }
 }

@@ -18,8 +18,8 @@ use crate::budget::{Budget, Verdict};
 use crate::config::Limits;
 use crate::epochs::Epochs;
 use crate::error::Error;
-use crate::grpc::Probe;
 use crate::launch::Launcher;
+use crate::probe::Probe;
 use crate::process::{Exit, Process};
 use crate::service_name::ServiceName;
 use crate::sockets::Control;
@@ -46,6 +46,12 @@ pub(crate) enum Command {
     Restart(Waiter),
     /// Tell the process to read its configuration again.
     Reload,
+    /// Stop the process, and start no other until a restart is asked for.
+    Drain {
+        /// How long it may take; none: as long as any stop.
+        deadline: Option<Duration>,
+        waiter: Waiter,
+    },
 }
 
 /// The sockets of one service. They outlive its processes.
@@ -72,6 +78,7 @@ pub(crate) struct Keeper {
 enum Ended {
     Stopped,
     Restarting,
+    Drained,
     Failed { why: String, served: Duration },
 }
 
@@ -85,6 +92,7 @@ enum Readiness {
 /// Why the watch over a serving process is over.
 enum Watched {
     Restart,
+    Drain(Option<Duration>),
     Stopping,
     Ended(Exit),
 }
@@ -101,6 +109,7 @@ impl Keeper {
             match ended {
                 Ended::Stopped => break,
                 Ended::Restarting => {}
+                Ended::Drained => self.stay_down().await,
                 Ended::Failed { why, served } => self.rest(why, served).await,
             }
         }
@@ -126,15 +135,16 @@ impl Keeper {
     async fn attend(&mut self, mut process: Process) -> Ended {
         match self.until_ready(&mut process, &self.sockets.control).await {
             Readiness::Ready => {}
-            Readiness::Stopping => return self.halt(process, Ended::Stopped).await,
+            Readiness::Stopping => return self.halt(process, None, Ended::Stopped).await,
             Readiness::Ended(exit) => return Ended::Failed { why: exit.to_string(), served: Duration::ZERO },
         }
         let mut since = self.serves(&process);
         loop {
             match self.watch(&mut process).await {
-                Watched::Stopping => return self.halt(process, Ended::Stopped).await,
+                Watched::Stopping => return self.halt(process, None, Ended::Stopped).await,
+                Watched::Drain(deadline) => return self.halt(process, deadline, Ended::Drained).await,
                 Watched::Ended(exit) => return Ended::Failed { why: exit.to_string(), served: since.elapsed() },
-                Watched::Restart if !self.name.overlaps() => return self.halt(process, Ended::Restarting).await,
+                Watched::Restart if !self.name.overlaps() => return self.halt(process, None, Ended::Restarting).await,
                 Watched::Restart => match self.successor().await {
                     Ok(next) => {
                         let previous = std::mem::replace(&mut process, next);
@@ -194,15 +204,20 @@ impl Keeper {
                         self.budget.forget();
                         return Watched::Restart;
                     }
+                    Command::Drain { deadline, waiter } => {
+                        self.waiters.push(waiter);
+                        return Watched::Drain(deadline);
+                    }
                 },
             }
         }
     }
 
-    /// Stops the process gracefully.
-    async fn halt(&mut self, mut process: Process, then: Ended) -> Ended {
+    /// Stops the process gracefully, within `deadline` or what any stop may take.
+    async fn halt(&mut self, mut process: Process, deadline: Option<Duration>, then: Ended) -> Ended {
         self.shared.board.update(self.name, |entry| entry.state = State::Stopping);
-        let exit = process.stop(self.shared.limits.drain(self.name), &self.shared.at_once).await;
+        let deadline = deadline.unwrap_or_else(|| self.shared.limits.drain(self.name));
+        let exit = process.stop(deadline, &self.shared.at_once).await;
         info!(service = %self.name, epoch = process.epoch, %exit, "service stopped");
         self.shared.board.update(self.name, |entry| {
             entry.last_exit = Some(exit.to_string());
@@ -242,6 +257,32 @@ impl Keeper {
                         self.budget.forget();
                         return;
                     }
+                    Command::Drain { waiter, .. } => {
+                        self.waiters.push(waiter);
+                        return self.stay_down().await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Waits until a restart is asked for.
+    async fn stay_down(&mut self) {
+        self.shared.board.update(self.name, |entry| (entry.state, entry.retry_at) = (State::Stopped, None));
+        self.answer(&Ok(()));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                Some(command) = self.commands.recv() => match command {
+                    Command::Reload => {}
+                    Command::Restart(waiter) => {
+                        self.waiters.push(waiter);
+                        self.budget.forget();
+                        return;
+                    }
+                    // It is down already. Nobody waiting needs no answer.
+                    Command::Drain { waiter, .. } => drop(waiter.send(Ok(()))),
                 },
             }
         }

@@ -71,9 +71,15 @@ impl Launcher {
         Ok(Self { executable: config.executable.clone(), run_dir, environment, secrets, handed_over, forks: start_thread()? })
     }
 
-    /// Puts other secrets in place of those that processes were given; the next starts get them.
-    pub(crate) fn set_secrets(&self, secrets: Secrets) {
-        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = secrets;
+    /// Puts other secrets in place of those that processes were given, and returns these; the next starts get the others.
+    pub(crate) fn set_secrets(&self, secrets: Secrets) -> Secrets {
+        std::mem::replace(&mut *self.secrets.lock().unwrap_or_else(PoisonError::into_inner), secrets)
+    }
+
+    /// Whether the service would be given other secrets now than those of `before`.
+    pub(crate) fn secrets_differ(&self, name: ServiceName, before: &Secrets) -> bool {
+        let now = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        readable(name, &now) != readable(name, before)
     }
 
     /// Gives a service its configuration: it reads it when it starts, and when it is told to.
@@ -144,12 +150,17 @@ impl Launcher {
     /// Writes the secrets that the service may read to a file without a name, which is gone when its readers are.
     fn secrets_file(&self, name: ServiceName) -> io::Result<OwnedFd> {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let readable: BTreeMap<&String, &String> = secrets.values.iter().filter(|(secret, _)| name.may_read(secret, &secrets)).collect();
+        let readable = readable(name, &secrets);
         let mut file = tempfile::tempfile_in(&self.run_dir)?;
         file.write_all(&serde_json::to_vec(&readable)?)?;
         file.rewind()?;
         Ok(file.into())
     }
+}
+
+/// The secrets that the service may read.
+fn readable(name: ServiceName, secrets: &Secrets) -> BTreeMap<&String, &String> {
+    secrets.values.iter().filter(|(secret, _)| name.may_read(secret, secrets)).collect()
 }
 
 /// Starts the thread that starts processes.

@@ -1,5 +1,6 @@
 //! Starts, watches and restarts the processes of one gateway, and holds their listening sockets. `LIFECYCLE.md` tells how.
 
+mod audit;
 mod board;
 mod budget;
 mod config;
@@ -11,6 +12,8 @@ mod grpc;
 mod keeper;
 mod launch;
 mod lock;
+mod logs;
+mod probe;
 mod process;
 mod reload;
 mod service_name;

@@ -1,5 +1,8 @@
 //! Follows the configuration: reads it when it changes, and has the services that the change concerns take it over.
 
+mod carry;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +11,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
-use verso_config::{Action, Plan, Problem, ReloadMode, SERVICES, Settings, Watch, changed_paths};
+use tracing::{info, warn};
+use verso_config::{Plan, Problem, ReloadMode, Settings, Watch, changed_paths};
 use verso_kit::files;
 
 use crate::config::{Reading, Source};
 use crate::fleet::Fleet;
 use crate::service_name::ServiceName;
+
+/// How many paths a line of the log names.
+const PATHS_NAMED: usize = 20;
 
 /// The configuration that the services work with.
 #[derive(Debug)]
@@ -22,6 +28,8 @@ pub(crate) struct Reloader {
     source: Source,
     fleet: Fleet,
     state: Mutex<State>,
+    /// One change at a time, whoever makes it.
+    turn: tokio::sync::Mutex<()>,
     asked: Notify,
     restart_on_signal: AtomicBool,
 }
@@ -31,7 +39,9 @@ pub(crate) struct Reloader {
 pub(crate) struct State {
     /// Counts the accepted changes, from 1.
     pub(crate) generation: u64,
-    pub(crate) value: Value,
+    pub(crate) value: Arc<Value>,
+    /// What each service works with: the newest, unless it did not get on with that.
+    own: BTreeMap<ServiceName, Arc<Value>>,
     files: Vec<PathBuf>,
     /// Why the file as it is now is not in effect.
     pub(crate) problem: Option<String>,
@@ -39,9 +49,11 @@ pub(crate) struct State {
 
 impl Reloader {
     pub(crate) fn new(source: Source, first: &Reading, fleet: Fleet) -> Self {
-        let state = State { generation: 1, value: first.value.clone(), files: first.files.clone(), problem: None };
+        let value = Arc::new(first.value.clone());
+        let own = ServiceName::ALL.into_iter().map(|name| (name, Arc::clone(&value))).collect();
+        let state = State { generation: 1, value, own, files: first.files.clone(), problem: None };
         let restart_on_signal = AtomicBool::new(first.restart_on_signal);
-        Self { source, fleet, state: Mutex::new(state), asked: Notify::new(), restart_on_signal }
+        Self { source, fleet, state: Mutex::new(state), turn: tokio::sync::Mutex::default(), asked: Notify::new(), restart_on_signal }
     }
 
     /// Returns what is in effect.
@@ -81,6 +93,7 @@ impl Reloader {
 
     /// Reads the file and does what it asks for.
     async fn reload(&self) {
+        let _turn = self.turn.lock().await;
         let next = match (self.source.read)() {
             Ok(next) => next,
             Err(problems) => return self.refuse(&problems),
@@ -95,8 +108,7 @@ impl Reloader {
         if changed.is_empty() {
             return;
         }
-        let paths = changed.join(", ");
-        info!("config change detected; evaluating reload ({paths})");
+        info!("config change detected; evaluating reload ({})", named(&changed));
         let mode = Settings::of(&next.value).mode;
         let plan = Plan::of(&changed, mode);
         self.restart_on_signal.store(next.restart_on_signal, Ordering::Relaxed);
@@ -111,62 +123,20 @@ impl Reloader {
             warn!("{pending}");
         }
         if !plan.unknown.is_empty() {
-            warn!("no rule says what a change of {} does; every service is restarted", plan.unknown.join(", "));
+            warn!("no rule says what a change of {} does; every service is restarted", named(&plan.unknown));
+        }
+        if plan.is_empty() {
+            info!("config change applied (dynamic reads: {})", named(&plan.unnoticed));
         }
         let generation = before.generation + 1;
+        let value = Arc::new(next.value);
         {
             let mut state = self.lock();
             (state.generation, state.problem) = (generation, pending);
-            state.value = next.value.clone();
+            state.value = Arc::clone(&value);
         }
-        self.fleet.shared.launcher.set_secrets(next.secrets);
-        self.carry_out(&plan, generation, &before.value, &next.value).await;
-    }
-
-    async fn carry_out(&self, plan: &Plan, generation: u64, before: &Value, after: &Value) {
-        if plan.is_empty() {
-            info!("config change applied (dynamic reads: {})", plan.unnoticed.join(", "));
-        }
-        for name in SERVICES.iter().filter_map(|name| name.parse::<ServiceName>().ok()).filter(|name| self.fleet.has(*name)) {
-            if let Err(error) = self.fleet.shared.launcher.hand_over(name, after) {
-                let problem = format!("could not hand the configuration over: {error}");
-                error!(service = %name, error = &error as &dyn std::error::Error, "configuration not handed over; the service keeps its own");
-                self.fleet.shared.board.update(name, |entry| entry.config_problem = Some(problem));
-                continue;
-            }
-            match plan.services.get(name.as_str()) {
-                Some(Action::Hot) => {
-                    self.fleet.reload_one(name);
-                    info!(service = %name, "config hot reload applied");
-                }
-                Some(Action::Restart) => {
-                    info!(service = %name, "config change requires a restart of the service");
-                    if !self.restart(name, generation, before).await {
-                        continue;
-                    }
-                }
-                None => {}
-            }
-            self.fleet.shared.board.update(name, |entry| (entry.config_generation, entry.config_problem) = (generation, None));
-        }
-    }
-
-    /// Restarts one service with what was handed over; one that does not come up goes back to what it had, alone.
-    async fn restart(&self, name: ServiceName, generation: u64, before: &Value) -> bool {
-        let Err(error) = self.fleet.restart(name.as_str()).await else { return true };
-        let problem = format!("generation {generation} was taken back: {error}");
-        error!(service = %name, error = &error as &dyn std::error::Error, generation, "the service does not come up with the new configuration; it goes back to the last good one");
-        self.fleet.shared.board.update(name, |entry| entry.config_problem = Some(problem));
-        if let Err(error) = self.fleet.shared.launcher.hand_over(name, before) {
-            error!(service = %name, error = &error as &dyn std::error::Error, "the last good configuration could not be handed over");
-        }
-        // The edge's previous process is still there, with what it had.
-        if name != ServiceName::Edge
-            && let Err(error) = self.fleet.restart(name.as_str()).await
-        {
-            error!(service = %name, error = &error as &dyn std::error::Error, "the service does not come up with the last good configuration either");
-        }
-        false
+        let old_secrets = self.fleet.shared.launcher.set_secrets(next.secrets);
+        self.carry_out(&carry::Change { generation, value, mode, old_secrets }).await;
     }
 
     fn refuse(&self, problems: &[Problem]) {
@@ -180,17 +150,23 @@ impl Reloader {
     }
 }
 
+/// Names paths; of very many, the first ones.
+fn named(paths: &[String]) -> String {
+    let shown = paths.iter().take(PATHS_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if paths.len() > PATHS_NAMED { format!("{shown} and {} more", paths.len() - PATHS_NAMED) } else { shown }
+}
+
 /// What only the next start of the gateway takes over.
 fn pending(plan: &Plan, mode: ReloadMode) -> Option<String> {
     if !plan.gateway.is_empty() {
-        return Some(format!("config change requires gateway restart ({})", plan.gateway.join(", ")));
+        return Some(format!("config change requires gateway restart ({})", named(&plan.gateway)));
     }
     let why = if mode == ReloadMode::Off {
         "gateway.reload.mode=off leaves"
     } else {
         "config reload requires gateway restart; hot mode ignoring"
     };
-    (!plan.ignored.is_empty()).then(|| format!("{why} ({})", plan.ignored.join(", ")))
+    (!plan.ignored.is_empty()).then(|| format!("{why} ({})", named(&plan.ignored)))
 }
 
 /// Writes a configuration for one service, whose included files are in their places; variables are not replaced.

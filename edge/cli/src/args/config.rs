@@ -26,6 +26,14 @@ pub(crate) enum Config {
         #[arg(long)]
         json: bool,
     },
+    /// Lay a JSON merge patch over the file: null removes, objects are laid over each other, anything else replaces.
+    Patch {
+        /// JSON5, such as {gateway: {port: 18999}}.
+        patch: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove what is at a path.
     Unset {
         /// Such as gateway.port.

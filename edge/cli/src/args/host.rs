@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::duration;
+use super::house::{Configure, Onboard, Reset, Security, Setup, Uninstall};
 
 /// `verso gateway install`.
 #[derive(Debug, Args)]
@@ -23,6 +24,12 @@ pub(crate) struct Install {
     /// Print the definition and install nothing.
     #[arg(long)]
     pub(crate) print: bool,
+    /// One unit for each service, tied together by a target and started by their sockets (systemd only).
+    #[arg(long, alias = "layout-split")]
+    pub(crate) split: bool,
+    /// With --print: as this system reads it. Default: the one that this was built for.
+    #[arg(long, value_name = "NAME", value_parser = ["systemd", "launchd", "windows"], requires = "print")]
+    pub(crate) platform: Option<String>,
     /// Accepted for older scripts; the gateway needs no runtime.
     #[arg(long, value_name = "NAME", value_parser = ["node", "bun"], hide = true)]
     pub(crate) runtime: Option<String>,
@@ -66,12 +73,24 @@ pub(crate) struct Probe {
 }
 
 /// `verso doctor`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Doctor {
     /// Mend what can be mended without a question.
     #[arg(long, visible_alias = "repair")]
     pub(crate) fix: bool,
+    /// With --fix: also replace what somebody has changed by hand, such as a service's definition.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Make a token when the gateway has no secret.
+    #[arg(long)]
+    pub(crate) generate_gateway_token: bool,
+    /// Say why a client could not connect: its device id, its connection, or an address.
+    #[arg(long, value_name = "CLIENT")]
+    pub(crate) client: Option<String>,
+    /// Accepted for older scripts.
+    #[arg(long, hide = true)]
+    pub(crate) no_workspace_suggestions: bool,
     /// Also look for other gateways of this machine, and have the chat networks checked.
     #[arg(long)]
     pub(crate) deep: bool,
@@ -84,6 +103,13 @@ pub(crate) struct Doctor {
     /// Accepted for older scripts: nothing is ever asked.
     #[arg(long, hide = true)]
     pub(crate) non_interactive: bool,
+}
+
+impl Doctor {
+    /// Looks, and mends nothing.
+    pub(crate) fn looking() -> Self {
+        Self::default()
+    }
 }
 
 /// `verso dashboard`.
@@ -111,6 +137,22 @@ pub(crate) enum Host {
     Dashboard(Dashboard),
     /// Print the manual page.
     Man(Man),
+    /// Make the configuration, the state folder and the workspace, as far as they are missing.
+    Setup(Setup),
+    /// Set a gateway up: model, gateway, service.
+    Onboard(Box<Onboard>),
+    /// Change settings by questions and answers.
+    Configure(Configure),
+    /// Look for what lets others in.
+    #[command(arg_required_else_help = true)]
+    Security {
+        #[command(subcommand)]
+        command: Security,
+    },
+    /// Remove the configuration, credentials and sessions; this program stays.
+    Reset(Reset),
+    /// Remove the service and everything that the gateway keeps; this program stays.
+    Uninstall(Uninstall),
 }
 
 /// The commands under `verso gateway` that are about its service, or look from outside.

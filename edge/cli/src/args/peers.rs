@@ -58,6 +58,33 @@ pub(crate) enum Devices {
     },
 }
 
+/// The commands under `verso pairing`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pairing {
+    /// List the people who wrote on a chat network and wait to be let in.
+    List {
+        /// Those of this network only, such as telegram.
+        channel: Option<String>,
+    },
+    /// Let a person in.
+    Approve {
+        /// The network, such as telegram.
+        channel: String,
+        /// The code that the person was told.
+        code: String,
+        /// Tell the person.
+        #[arg(long)]
+        notify: bool,
+    },
+    /// Turn a request down.
+    Dismiss {
+        /// The network, such as telegram.
+        channel: String,
+        /// The code that the person was told.
+        code: String,
+    },
+}
+
 /// The commands under `verso nodes`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Nodes {

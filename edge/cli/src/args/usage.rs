@@ -2,6 +2,9 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+/// Commands of existing installations that scripts may call: they hear that it is no mistake of theirs.
+const NOT_YET: [&str; 10] = ["memory", "hooks", "plugins", "sandbox", "directory", "browser", "webhooks", "dns", "acp", "docs"];
+
 /// Why there is no command to run.
 #[derive(Debug)]
 pub(crate) enum Usage {
@@ -28,9 +31,15 @@ impl Usage {
                 Some(argument) => format!("error: unexpected argument '{argument}'"),
                 None => first_line(error),
             }),
-            ErrorKind::InvalidSubcommand => Self::Wrong(
-                named(ContextKind::InvalidSubcommand).map_or_else(|| first_line(error), |name| format!("error: unknown command '{name}'")),
-            ),
+            ErrorKind::InvalidSubcommand => Self::Wrong(named(ContextKind::InvalidSubcommand).map_or_else(
+                || first_line(error),
+                |name| {
+                    if NOT_YET.contains(&name.as_str()) {
+                        return format!("error: '{name}' is not implemented in verso yet");
+                    }
+                    format!("error: unknown command '{name}'")
+                },
+            )),
             ErrorKind::MissingRequiredArgument => Self::Wrong(match named(ContextKind::InvalidArg) {
                 Some(option) if option.starts_with('-') => format!("error: required option '{option}' not specified"),
                 Some(argument) => format!("error: missing required argument '{}'", argument.trim_matches(['<', '>']).to_lowercase()),

@@ -26,6 +26,14 @@ pub(super) fn run(session: &Session, command: &Config) -> anyhow::Result<()> {
             let written = store.change(|_| Ok(()), |document| Ok(document.set(&key, &value)?.text().to_owned()));
             report(session, &written.map_err(refused)?, &format!("Updated {key}."), *json)
         }
+        Config::Patch { patch, json } => {
+            let patch = parse(patch).map_err(|reason| Failure::new(format!("the patch is not JSON5: {reason}")))?;
+            if !patch.is_object() {
+                return Err(Failure::new("the patch must be an object, such as {gateway: {port: 18999}}").into());
+            }
+            let written = store.change(|_| Ok(()), |document| Ok(document.merge(&patch, &[])?.text().to_owned()));
+            report(session, &written.map_err(refused)?, "Patched the file.", *json)
+        }
         Config::Unset { path, json } => {
             let key = read_path(path)?;
             refuse_included(session, &key)?;
@@ -149,7 +157,8 @@ fn read_path(text: &str) -> Result<KeyPath, Failure> {
     KeyPath::parse(text).ok_or_else(|| Failure::new("the path is empty or a bracket is not closed"))
 }
 
-fn refused(error: Error) -> anyhow::Error {
+/// Words why the file was not changed.
+pub(super) fn refused(error: Error) -> anyhow::Error {
     match error {
         Error::Invalid(problems) => {
             let words = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -1,14 +1,17 @@
 //! `verso doctor`: what is wrong with this gateway, and how to mend it. Findings are no failure of the command.
 
+mod clients;
+mod config;
 mod files;
 mod running;
+mod state;
 
 use serde::Serialize;
 use serde_json::json;
 
 use super::Session;
 use crate::args::Doctor;
-use crate::output::{self, Tone};
+use crate::output::{self, Tone, watched};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,9 +55,23 @@ impl Check {
     }
 }
 
+/// Looks at everything, and mends what the flags allow.
+pub(super) async fn checks(session: &Session, arguments: &Doctor) -> anyhow::Result<Vec<Check>> {
+    let mended = if arguments.fix || arguments.generate_gateway_token { config::mend(session, arguments)? } else { Vec::new() };
+    let again = session.again();
+    let session = if mended.is_empty() { session } else { &again };
+    let mut checks = mended;
+    checks.extend(files::all(session, arguments.fix));
+    checks.extend(state::all(session, arguments.deep));
+    checks.extend(running::all(session, arguments).await);
+    if let Some(client) = &arguments.client {
+        checks.extend(clients::replay(session, client));
+    }
+    Ok(checks)
+}
+
 pub(super) async fn run(session: &Session, arguments: &Doctor) -> anyhow::Result<()> {
-    let mut checks = files::all(session, arguments.fix);
-    checks.extend(running::all(session, arguments.deep).await);
+    let checks = watched("Looking at everything", checks(session, arguments)).await?;
     let ok = checks.iter().all(|check| check.status != Status::Error);
     if arguments.json {
         return Ok(output::document(&json!({"ok": ok, "checks": checks}))?);

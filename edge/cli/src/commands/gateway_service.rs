@@ -1,13 +1,17 @@
 //! `verso gateway install`, `uninstall`, `start`, `stop` and `restart`.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::Session;
 use crate::args::{Install, ServiceFlags};
-use crate::config::Gateway;
+use crate::config::{Gateway, canvas_port};
 use crate::failure::Failure;
+use crate::gateway::Bind;
 use crate::output::{self, Tone};
-use crate::units::{Control, Definition, Platform, Scope, Unit};
+use crate::units::{Control, Definition, Platform, Scope, Split, Unit};
 
 /// The variables of a definition that are shown: never what may be secret.
 const SHOWN: [&str; 5] = ["VERSO_PROFILE", "VERSO_STATE_DIR", "VERSO_CONFIG_PATH", "VERSO_GATEWAY_PORT", "VERSO_NIX_MODE"];
@@ -22,7 +26,13 @@ struct Done {
 pub(super) fn install(session: &Session, arguments: &Install) -> anyhow::Result<()> {
     let scope = scope(arguments.system);
     if arguments.print {
-        return Ok(output::part(&unit(session, arguments, scope)?.text)?);
+        for unit in units(session, arguments, scope)? {
+            if arguments.split {
+                output::line(format!("# {}", unit.path.display()))?;
+            }
+            output::part(&unit.text)?;
+        }
+        return Ok(());
     }
     let report = Report { session, action: "install", scope, json: arguments.json };
     report.tell(|control| {
@@ -34,7 +44,7 @@ pub(super) fn install(session: &Session, arguments: &Install) -> anyhow::Result<
             let hint = format!("Reinstall with: {}", session.instance.command("gateway install --force"));
             return Ok(Done { result: "already-installed", message: "Gateway service already enabled.".to_owned(), hints: vec![hint] });
         }
-        let unit = unit(session, arguments, scope)?;
+        let units = units(session, arguments, scope)?;
         let mut hints = Vec::new();
         if std::env::current_exe()?.components().any(|part| part.as_os_str() == "target") {
             hints.push("This program is in a build folder; the service stops working when it is cleaned.".to_owned());
@@ -42,9 +52,24 @@ pub(super) fn install(session: &Session, arguments: &Install) -> anyhow::Result<
         if arguments.runtime.is_some() {
             hints.push("--runtime has no meaning here: the gateway needs no runtime.".to_owned());
         }
-        control.install(&unit)?;
-        Ok(Done { result: "installed", message: format!("Installed service: {}", unit.path.display()), hints })
+        let first = &units[0];
+        if arguments.split {
+            control.install_split(&split(session, arguments, scope)?, &units)?;
+        } else {
+            control.install(first)?;
+        }
+        hints.extend(lingering(scope));
+        Ok(Done { result: "installed", message: format!("Installed service: {}", first.path.display()), hints })
     })
+}
+
+/// Writes the definition of a service that is installed again, and restarts it.
+pub(super) fn rewrite(session: &Session) -> anyhow::Result<()> {
+    let platform = Platform::here();
+    let definition =
+        Definition::of(&session.instance, platform, Gateway::of(&session.snapshot.file).effective_port(&session.snapshot.env))?;
+    let unit = Unit { path: platform.path(&session.instance, Scope::User), text: platform.render(&definition, Scope::User)? };
+    Control::of(&session.instance, Scope::User).install(&unit)
 }
 
 /// Acts on a service that is installed.
@@ -92,15 +117,55 @@ fn scope(system: bool) -> Scope {
     if system { Scope::System } else { Scope::User }
 }
 
-fn unit(session: &Session, arguments: &Install, scope: Scope) -> anyhow::Result<Unit> {
-    let configured = || Gateway::of(&session.snapshot.file).effective_port(&session.snapshot.env);
-    let port = match &arguments.port {
-        Some(text) => text.trim().parse().ok().filter(|port| *port > 0).ok_or_else(|| Failure::new("Invalid port"))?,
-        None => configured(),
-    };
-    let platform = Platform::here();
-    let definition = Definition::of(&session.instance, platform, port)?;
-    Ok(Unit { path: platform.path(&session.instance, scope), text: platform.render(&definition, scope)? })
+/// The definitions that are asked for; never none.
+fn units(session: &Session, arguments: &Install, scope: Scope) -> anyhow::Result<Vec<Unit>> {
+    if arguments.split {
+        return Ok(split(session, arguments, scope)?.render()?);
+    }
+    let platform = arguments.platform.as_deref().map_or_else(Platform::here, Platform::named);
+    let definition = Definition::of(&session.instance, platform, port(session, arguments)?)?;
+    Ok(vec![Unit { path: platform.path(&session.instance, scope), text: platform.render(&definition, scope)? }])
+}
+
+fn port(session: &Session, arguments: &Install) -> anyhow::Result<u16> {
+    match &arguments.port {
+        Some(text) => text.trim().parse().ok().filter(|port| *port > 0).ok_or_else(|| Failure::new("Invalid port").into()),
+        None => Ok(Gateway::of(&session.snapshot.file).effective_port(&session.snapshot.env)),
+    }
+}
+
+/// One unit for each service of the gateway.
+fn split(session: &Session, arguments: &Install, scope: Scope) -> anyhow::Result<Split> {
+    let instance = &session.instance;
+    let port = port(session, arguments)?;
+    let definition = Definition::of(instance, Platform::Systemd, port)?;
+    let section = Gateway::of(&session.snapshot.file);
+    let bind = section.bind.as_deref().and_then(Bind::parse).unwrap_or(Bind::Loopback);
+    let hosts = bind.hosts(section.custom_bind_host.as_deref())?;
+    let canvas = canvas_port(&session.snapshot.file, &session.snapshot.env, port)?;
+    let folder = Platform::Systemd.path(instance, scope).parent().map(PathBuf::from).unwrap_or_default();
+    Ok(Split {
+        definition,
+        scope,
+        ending: instance.profile.name().map(|name| format!("-{name}")).unwrap_or_default(),
+        run_dir: instance.run_dir(),
+        canvas: canvas.zip(hosts.first()).map(|(port, host)| SocketAddr::new(*host, port).to_string()),
+        public: hosts.into_iter().map(|host| SocketAddr::new(host, port).to_string()).collect(),
+        folder,
+    })
+}
+
+/// Without lingering, a person's services stop when he logs out.
+fn lingering(scope: Scope) -> Option<String> {
+    let is_off = scope == Scope::User && Platform::here() == Platform::Systemd && !lingers()?;
+    is_off.then(|| "The service stops when you log out. Keep it running with: loginctl enable-linger".to_owned())
+}
+
+/// Whether this person's services outlive his logins; none where nobody knows.
+pub(super) fn lingers() -> Option<bool> {
+    let output = std::process::Command::new("loginctl").args(["show-user", "--property=Linger", "--value"]).output().ok()?;
+    let words = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(words == "yes")
 }
 
 /// How the outcome is told.

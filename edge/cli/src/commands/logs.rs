@@ -1,7 +1,7 @@
 //! `verso logs`: the gateway's log, read through the gateway, or from the file when it is down.
 
 mod filter;
-mod record;
+pub(in crate::commands) mod record;
 
 use anyhow::Context as _;
 use serde_json::json;

@@ -1,42 +1,171 @@
-//! `verso services`: asks the supervisor itself, so it works while the gateway's port does not.
+//! `verso services`: asks the supervisor itself, so it works while the gateway's port does not; or, by a URL, a gateway elsewhere.
 
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::Value;
+use verso_kit::config::Env;
 use verso_kit::peer::{Caller, Peer};
-use verso_proto::supervisor::v1::{ServiceInfo, ServicesListRequest, ServicesRestartRequest};
+use verso_proto::methods::Call;
+use verso_proto::supervisor::v1::{
+    ServiceInfo, ServicesDrainRequest, ServicesListRequest, ServicesLogsRequest, ServicesRestartRequest, ServicesRollbackRequest,
+};
 use verso_supervisor::{Holder, ServiceName};
 
+use super::logs::record::Record;
 use super::{Session, words};
-use crate::args::Services;
+use crate::args::{self, Services, ServicesGroup, ServicesLogs};
+use crate::client::{Connection, Mode};
+use crate::environment;
 use crate::failure::Failure;
-use crate::output::{self, Style, Table, Tone};
+use crate::instance::Instance;
+use crate::output::{self, Style, Table, Tone, watched};
+use crate::profile::Profile;
 
-pub(super) async fn run(session: &Session, command: &Services) -> anyhow::Result<()> {
-    match command {
-        Services::List { json } => {
-            let services = list(session).await?;
-            if *json {
-                return Ok(output::document(&json!({"services": services}))?);
-            }
-            Ok(output::line(table(session.style, &services))?)
-        }
-        Services::Restart { name, json } => {
-            let name: ServiceName = name.parse()?;
-            let request = ServicesRestartRequest { name: name.to_string() };
-            let answer = supervisor(session)?.call(request, &Caller::default()).await.map_err(refused)?;
-            if *json {
+/// How long a gateway elsewhere may take.
+const PATIENCE: Duration = Duration::from_mins(6);
+
+/// What a rescue may do, and nothing else.
+const SCOPE: &str = "operator.rescue";
+
+/// Variables that would lead from another profile back to this one.
+const OF_THIS_PROFILE: [&str; 5] =
+    ["VERSO_PROFILE", "VERSO_STATE_DIR", "VERSO_CONFIG_PATH", "VERSO_GATEWAY_PORT", "VERSO_CANVAS_HOST_PORT"];
+
+pub(super) async fn run(session: &Session, group: &ServicesGroup) -> anyhow::Result<()> {
+    let mut rescue = Rescue::reach(session, group).await?;
+    match &group.command {
+        Services::List => {
+            let answer = rescue.ask(ServicesListRequest {}).await?;
+            if group.json {
                 return Ok(output::document(&answer)?);
             }
-            let pid = answer.service.and_then(|service| service.pid).map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-            Ok(output::line(format!("{name} restarted{pid}"))?)
+            Ok(output::line(table(session.style, &answer.services))?)
+        }
+        Services::Restart { name } => {
+            let name: ServiceName = name.parse()?;
+            let request = ServicesRestartRequest { name: name.to_string(), on_behalf_of: rescue.on_behalf_of.clone() };
+            let answer = rescue.working(&format!("Restarting {name}"), request).await?;
+            report(group.json, &answer, || format!("{name} restarted{}", pid(answer.service.as_ref())))
+        }
+        Services::Drain { name, deadline } => {
+            let name: ServiceName = name.parse()?;
+            let deadline_ms = deadline.map(|deadline| i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX));
+            let request = ServicesDrainRequest { name: name.to_string(), deadline_ms, on_behalf_of: rescue.on_behalf_of.clone() };
+            let answer = rescue.working(&format!("Draining {name}"), request).await?;
+            let again = rescue.command(session, &format!("restart {name}"));
+            report(group.json, &answer, || format!("{name} is down. Start it with: {again}"))
+        }
+        Services::Rollback { name, to } => {
+            let name: ServiceName = name.parse()?;
+            let request = ServicesRollbackRequest { name: name.to_string(), generation: *to, on_behalf_of: rescue.on_behalf_of.clone() };
+            let answer = rescue.working(&format!("Rolling {name} back"), request).await?;
+            report(group.json, &answer, || {
+                let pid = pid(answer.service.as_ref());
+                format!("{name} works with generation {} of the file{pid}. The file itself is as it was: correct it.", answer.generation)
+            })
+        }
+        Services::Logs(arguments) => logs(session, group, arguments, &mut rescue).await,
+    }
+}
+
+fn report(as_json: bool, answer: &impl serde::Serialize, words: impl FnOnce() -> String) -> anyhow::Result<()> {
+    if as_json { Ok(output::document(answer)?) } else { Ok(output::line(words())?) }
+}
+
+fn pid(service: Option<&ServiceInfo>) -> String {
+    service.and_then(|service| service.pid).map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+}
+
+async fn logs(session: &Session, group: &ServicesGroup, arguments: &ServicesLogs, rescue: &mut Rescue) -> anyhow::Result<()> {
+    let request = ServicesLogsRequest {
+        name: arguments.name.clone(),
+        limit: Some(arguments.limit.into()),
+        max_bytes: Some(1_000_000),
+        on_behalf_of: rescue.on_behalf_of.clone(),
+        ..ServicesLogsRequest::default()
+    };
+    let answer = rescue.ask(request).await?;
+    if group.json {
+        return Ok(output::document(&answer)?);
+    }
+    for line in &answer.lines {
+        match Record::parse(line) {
+            Some(record) => output::line(record.render(session.style, output::stdout_is_terminal()))?,
+            None => output::line(line)?,
         }
     }
+    Ok(())
+}
+
+/// Whoever looks after the processes: over their supervisor's socket, or through a gateway.
+struct Rescue {
+    channel: Channel,
+    /// Whom the audit log names beside the process that asks.
+    on_behalf_of: Option<String>,
+    of: Option<String>,
+}
+
+enum Channel {
+    Supervisor(Peer),
+    Gateway(Box<Connection>),
+}
+
+impl Rescue {
+    async fn reach(session: &Session, group: &ServicesGroup) -> anyhow::Result<Self> {
+        let on_behalf_of = session.instance.profile.name().map(|name| format!("profile {name}"));
+        let of = group.of.clone();
+        if let Some(url) = &group.url {
+            let target = args::Target { url: Some(url.clone()), token: group.token.clone(), password: None };
+            let connection = Connection::open_with(session, &target, Duration::from_secs(10), Mode::Cli, &[SCOPE]).await?;
+            return Ok(Self { channel: Channel::Gateway(Box::new(connection)), on_behalf_of, of });
+        }
+        let peer = match &of {
+            Some(name) => supervisor(&other(&session.instance.env, name)?)?,
+            None => supervisor(&session.instance)?,
+        };
+        Ok(Self { channel: Channel::Supervisor(peer), on_behalf_of, of })
+    }
+
+    async fn ask<C>(&mut self, request: C) -> anyhow::Result<C::Response>
+    where
+        C: Call + serde::Serialize,
+        C::Response: serde::de::DeserializeOwned,
+    {
+        match &mut self.channel {
+            Channel::Supervisor(peer) => peer.call(request, &Caller::default()).await.map_err(refused),
+            Channel::Gateway(connection) => {
+                let params: Value = serde_json::to_value(&request)?;
+                Ok(serde_json::from_value(connection.call(C::METHOD.name, params, PATIENCE).await?)?)
+            }
+        }
+    }
+
+    /// The same for what may take a while.
+    async fn working<C>(&mut self, words: &str, request: C) -> anyhow::Result<C::Response>
+    where
+        C: Call + serde::Serialize,
+        C::Response: serde::de::DeserializeOwned,
+    {
+        watched(words, self.ask(request)).await
+    }
+
+    fn command(&self, session: &Session, rest: &str) -> String {
+        let of = self.of.as_ref().map(|name| format!("--of {name} ")).unwrap_or_default();
+        session.instance.command(&format!("services {of}{rest}"))
+    }
+}
+
+/// Finds the gateway of another profile on this machine.
+fn other(env: &Env, name: &str) -> anyhow::Result<Instance> {
+    let profile = if name == "main" { Profile::default() } else { Profile::named(name)? };
+    let env = Env::from_pairs(env.iter().filter(|(name, _)| !OF_THIS_PROFILE.contains(name)));
+    Ok(Instance::new(profile.clone(), environment::complete(env, &profile)))
 }
 
 /// Fetches the processes of the gateway.
 pub(super) async fn list(session: &Session) -> anyhow::Result<Vec<ServiceInfo>> {
-    let answer = supervisor(session)?.call(ServicesListRequest {}, &Caller::default()).await.map_err(refused)?;
+    let answer = supervisor(&session.instance)?.call(ServicesListRequest {}, &Caller::default()).await.map_err(refused)?;
     Ok(answer.services)
 }
 
@@ -50,9 +179,10 @@ pub(super) fn table(style: Style, services: &[ServiceInfo]) -> Table {
             _ => Tone::Warning,
         };
         let retry = service.retry_in_ms.map(|ms| format!(" (next try in {})", words::duration(ms))).unwrap_or_default();
+        let problem = if service.config_problem.is_some() { " (!)" } else { "" };
         table.row([
             service.name.clone(),
-            format!("{}{retry}", style.paint(tone, &service.state)),
+            format!("{}{problem}{retry}", style.paint(tone, &service.state)),
             service.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             service.uptime_ms.map_or_else(|| "-".to_owned(), words::duration),
             service.starts.to_string(),
@@ -62,9 +192,14 @@ pub(super) fn table(style: Style, services: &[ServiceInfo]) -> Table {
     table
 }
 
+/// Says which services do not work with the newest configuration, and why.
+pub(super) fn problems(services: &[ServiceInfo]) -> Vec<String> {
+    let words = |service: &ServiceInfo| Some(format!("{}: {}", service.name, service.config_problem.as_ref()?));
+    services.iter().filter_map(words).collect()
+}
+
 /// Finds the supervisor. A call would wait for one that may be restarting; none is running at all when nobody holds its socket.
-fn supervisor(session: &Session) -> anyhow::Result<Peer> {
-    let instance = &session.instance;
+pub(super) fn supervisor(instance: &Instance) -> anyhow::Result<Peer> {
     let run_dir = Holder::of(&instance.state_dir).map_or_else(|| instance.run_dir(), |holder| holder.run_dir);
     let socket = run_dir.join("supervisor.sock");
     if UnixStream::connect(&socket).is_err() {

@@ -1,15 +1,18 @@
 //! `verso status`: everything at a glance. A gateway that is down is a finding, not a failure.
 
+mod report;
+
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use verso_proto::edge::v1::{HealthResponse, StatusResponse};
 use verso_proto::supervisor::v1::ServiceInfo;
 
-use super::{Session, health, services, words};
+use super::{Session, health, security, services, words};
 use crate::args::Status;
 use crate::client::{Connection, Mode, Server, Target};
-use crate::output::{self, Style, Table, Tone};
+use crate::output::{self, Style, Table, Tone, watched};
+use crate::units::{Control, Platform, Scope};
 
 /// What was found.
 struct Report {
@@ -26,17 +29,22 @@ struct Answers {
     latency_ms: u128,
     status: Value,
     health: Value,
+    usage: Option<Value>,
 }
 
 pub(super) async fn run(session: &Session, arguments: &Status) -> anyhow::Result<()> {
     let target = Target::find(session, &arguments.target)?;
-    let gateway = ask(session, arguments).await.map_err(|error| format!("{error:#}"));
+    let gateway = watched("Asking the gateway", ask(session, arguments)).await.map_err(|error| format!("{error:#}"));
     let services = if target.is_elsewhere { None } else { services::list(session).await.ok() };
     let report = Report { target, gateway, services };
+    let deep = arguments.deep || arguments.verbose;
     if arguments.json {
-        return Ok(output::document(&report.document(arguments.deep))?);
+        return Ok(output::document(&report.document(session, deep))?);
     }
-    report.print(session, arguments.deep)
+    if arguments.all {
+        return report::print(session, &report).await;
+    }
+    report.print(session, deep)
 }
 
 async fn ask(session: &Session, arguments: &Status) -> anyhow::Result<Answers> {
@@ -46,11 +54,12 @@ async fn ask(session: &Session, arguments: &Status) -> anyhow::Result<Answers> {
     let latency_ms = started.elapsed().as_millis();
     let status = connection.call("status", json!({}), timeout).await?;
     let health = connection.call("health", json!({}), timeout).await?;
-    Ok(Answers { server: connection.server(), latency_ms, status, health })
+    let usage = if arguments.usage { Some(connection.call("usage.cost", json!({"days": 30}), timeout).await?) } else { None };
+    Ok(Answers { server: connection.server(), latency_ms, status, health, usage })
 }
 
 impl Report {
-    fn document(&self, deep: bool) -> Value {
+    fn document(&self, session: &Session, deep: bool) -> Value {
         let answers = self.gateway.as_ref().ok();
         let mut document = answers.and_then(|answers| answers.status.as_object().cloned()).unwrap_or_default();
         let server = answers.map(|answers| &answers.server);
@@ -74,6 +83,19 @@ impl Report {
             }),
         );
         document.insert("services".to_owned(), json!(self.services));
+        document.insert("gatewayService".to_owned(), service(session));
+        document.insert("securityAudit".to_owned(), security::report(&security::findings(session)));
+        // Whoever installed this program replaces it.
+        let deps = json!({"manager": "none", "status": "ok", "lockfilePath": null, "markerPath": null, "reason": null});
+        document.insert(
+            "update".to_owned(),
+            json!({"root": null, "installKind": "binary", "packageManager": "none", "deps": deps, "registry": {"latestVersion": null}}),
+        );
+        document.insert("updateChannel".to_owned(), json!("stable"));
+        document.insert("updateChannelSource".to_owned(), json!("default"));
+        if let Some(usage) = answers.and_then(|answers| answers.usage.as_ref()) {
+            document.insert("usage".to_owned(), usage.clone());
+        }
         if deep {
             document.insert("health".to_owned(), json!(answers.map(|answers| &answers.health)));
         }
@@ -101,11 +123,26 @@ impl Report {
         if let Some(list) = &self.services {
             output::line(format!("\n{}\n{}", style.paint(Tone::Accent, "Services"), services::table(style, list)))?;
         }
+        for problem in services::problems(self.services.as_deref().unwrap_or_default()) {
+            output::line(style.paint(Tone::Warning, format!("(!) {problem}")))?;
+        }
         match &self.gateway {
             Ok(answers) => answers.print(style, deep),
             Err(error) => Ok(output::line(format!("\n{error}"))?),
         }
     }
+}
+
+/// How the service of the operating system fares.
+fn service(session: &Session) -> Value {
+    let (label, loaded, not_loaded) = Platform::here().words();
+    let control = Control::of(&session.instance, Scope::User);
+    let installed = control.installed().is_some();
+    let is_loaded = installed && control.is_loaded();
+    let runtime = if installed { control.runtime().status } else { "not installed" };
+    json!({
+        "label": label, "installed": installed, "loadedText": if is_loaded { loaded } else { not_loaded }, "runtimeShort": runtime,
+    })
 }
 
 impl Answers {

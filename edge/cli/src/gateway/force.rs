@@ -36,7 +36,8 @@ async fn free_port(number: u16) -> anyhow::Result<()> {
     let targets = targets(port.listeners, own_pids());
     anyhow::ensure!(!targets.is_empty(), "port {number} is held by a process that we may not stop");
     for target in targets.iter().filter(|target| !has_parent_among(target, &targets)) {
-        output::notice(format!("force: sending SIGTERM to pid {} ({}) on port {number}", target.pid, target.command));
+        let (pid, command, kind) = (target.pid, &target.command, target.kind());
+        output::notice(format!("force: sending SIGTERM to pid {pid} ({command}) on port {number}: it listens there, and is {kind}"));
         tell(target, Signal::TERM)?;
     }
     let started = Instant::now();

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::sync::oneshot;
+use verso_config::{Generation, Store};
 use verso_kit::CancellationToken;
 use verso_kit::config::Env;
 use verso_kit::telemetry;
@@ -14,9 +16,11 @@ use super::announce::Announcement;
 use super::credentials::{Credentials, Origin};
 use super::plan::Plan;
 use crate::config::Snapshot;
+use crate::environment;
 use crate::failure::{self, Failure};
 use crate::instance::Instance;
 use crate::ports::Port;
+use crate::profile::Profile;
 
 /// Provider keys and channel tokens that are used when they are set.
 const KEYS: [&str; 14] = [
@@ -119,23 +123,47 @@ pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Reads the configuration again, as this start has read it.
+/// Reads the configuration again, as this start has read it, with what `.env` files say now.
 fn source(instance: &Instance, credentials: Credentials) -> Source {
-    let (path, env) = (instance.config_path.clone(), instance.env.clone());
-    let read = move || {
-        let read = verso_config::Snapshot::read(&path, &env);
-        let mut files = read.file.files().to_vec();
-        if files.is_empty() {
-            files.push(path.clone());
+    let (path, profile) = (instance.config_path.clone(), instance.profile.clone());
+    let read = {
+        let (path, profile) = (path.clone(), profile.clone());
+        move || {
+            let env = environment::complete(Env::process(), &profile);
+            let read = verso_config::Snapshot::read(&path, &env);
+            let mut files = read.file.files().to_vec();
+            if files.is_empty() {
+                files.push(path.clone());
+            }
+            let snapshot = Snapshot::checked(read);
+            if !snapshot.is_valid() || snapshot.missing.is_some() {
+                return Err(snapshot.problems.into_iter().chain(snapshot.legacy).chain(snapshot.missing).collect());
+            }
+            let (secrets, restart_on_signal) = (secrets(&snapshot, &credentials), restart_on_signal(&snapshot));
+            Ok(Reading { value: snapshot.file.value().clone(), files, secrets, restart_on_signal })
         }
-        let snapshot = Snapshot::checked(read);
-        if !snapshot.is_valid() || snapshot.missing.is_some() {
-            return Err(snapshot.problems.into_iter().chain(snapshot.legacy).chain(snapshot.missing).collect());
-        }
-        let (secrets, restart_on_signal) = (secrets(&snapshot, &credentials), restart_on_signal(&snapshot));
-        Ok(Reading { value: snapshot.file.value().clone(), files, secrets, restart_on_signal })
     };
-    Source { read: Box::new(read) }
+    Source { read: Box::new(read), earlier: Box::new(move |number| earlier(&path, &profile, number)) }
+}
+
+/// Reads a kept state of the configuration: that of the number, or the newest that differs from the file and can be used.
+fn earlier(path: &Path, profile: &Profile, number: Option<u64>) -> Result<(u64, serde_json::Value), String> {
+    let env = environment::complete(Env::process(), profile);
+    let store = Store::new(path, &env);
+    let kept = store.generations().map_err(|error| error.to_string())?;
+    let present = store.read().map_err(|error| error.to_string())?.map(|text| verso_config::content_hash(&text));
+    let wanted = |generation: &Generation| match number {
+        Some(number) => generation.number == number,
+        None => Some(&generation.hash) != present.as_ref(),
+    };
+    for generation in kept.into_iter().filter(wanted) {
+        let text = store.generation(generation.number).map_err(|error| error.to_string())?;
+        let snapshot = Snapshot::checked(verso_config::Snapshot::of_text(path, text, &env));
+        if snapshot.is_valid() && snapshot.missing.is_none() {
+            return Ok((generation.number, snapshot.file.value().clone()));
+        }
+    }
+    Err(number.map_or_else(|| "no kept state of the file can be used".to_owned(), |number| format!("generation {number} cannot be used")))
 }
 
 fn restart_on_signal(snapshot: &Snapshot) -> bool {

@@ -52,6 +52,7 @@ pub(crate) fn audit(platform: Platform, parsed: &Parsed, executable: &Path) -> V
                 && setting("Service.KillMode") == "mixed";
             add(!policy, "systemd-exit-policy", "RestartPreventExitStatus lacks 78, or KillMode is not mixed".to_owned());
         }
+        Platform::Windows => {}
         Platform::Launchd => {
             for (key, code) in [("RunAtLoad", "launchd-run-at-load"), ("KeepAlive", "launchd-keep-alive")] {
                 add(setting(key) != "true", code, format!("{key} is off"));

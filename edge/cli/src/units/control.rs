@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde::Serialize;
 use verso_kit::files::write_atomic;
 
-use super::{Parsed, Platform, Scope, Unit};
+use super::{Parsed, Platform, Scope, Split, Unit};
 use crate::failure::Failure;
 use crate::instance::Instance;
 
@@ -69,6 +69,7 @@ impl Control {
                 if unreachable { Err(unavailable(&words, self.scope)) } else { Ok(()) }
             }
             Platform::Launchd => Self::launchctl(&["version".to_owned()]).map(drop),
+            Platform::Windows => Err(not_here()),
         }
     }
 
@@ -77,6 +78,7 @@ impl Control {
         match self.platform {
             Platform::Systemd => self.systemctl(&["is-enabled", &self.label]).is_ok_and(|output| output.status.success()),
             Platform::Launchd => Self::launchctl(&["print".to_owned(), self.target()]).is_ok(),
+            Platform::Windows => false,
         }
     }
 
@@ -97,6 +99,7 @@ impl Control {
                 }
                 Err(error) => Runtime { status: "unknown", detail: Some(error.text().to_owned()), ..Runtime::default() },
             },
+            Platform::Windows => Runtime { status: "unknown", ..Runtime::default() },
         }
     }
 
@@ -120,8 +123,25 @@ impl Control {
                 Self::launchctl(&["bootstrap".to_owned(), self.domain(), path])?;
                 Self::launchctl(&["kickstart".to_owned(), "-k".to_owned(), self.target()])?;
             }
+            Platform::Windows => return Err(not_here().into()),
         }
         Ok(())
+    }
+
+    /// Writes one unit for each service, and has the system start them now and from now on.
+    pub(crate) fn install_split(&self, split: &Split, units: &[Unit]) -> anyhow::Result<()> {
+        if self.platform != Platform::Systemd {
+            return Err(Failure::new("--split needs systemd.").into());
+        }
+        fs::create_dir_all(&split.folder)?;
+        for unit in units {
+            write_atomic(&unit.path, unit.text.as_bytes(), 0o644)?;
+        }
+        self.systemd(&["daemon-reload"])?;
+        let names: Vec<String> = units.iter().filter_map(|unit| Some(unit.path.file_name()?.to_str()?.to_owned())).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.systemd(&[&["enable"], &names[..]].concat())?;
+        Ok(self.systemd(&["restart", &split.target()])?)
     }
 
     /// Stops the service and removes its definition.
@@ -129,6 +149,7 @@ impl Control {
         match self.platform {
             Platform::Systemd => self.systemd(&["disable", "--now", &self.label])?,
             Platform::Launchd => drop(Self::launchctl(&["bootout".to_owned(), self.target()])),
+            Platform::Windows => return Err(not_here().into()),
         }
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -143,6 +164,7 @@ impl Control {
     /// Starts, stops or restarts the service.
     pub(crate) fn act(&self, verb: &str) -> anyhow::Result<()> {
         match (self.platform, verb) {
+            (Platform::Windows, _) => Err(not_here().into()),
             (Platform::Systemd, verb) => Ok(self.systemd(&[verb, &self.label])?),
             (Platform::Launchd, "stop") => Ok(Self::launchctl(&["bootout".to_owned(), self.target()]).map(drop)?),
             (Platform::Launchd, _) => {
@@ -208,4 +230,8 @@ fn of_properties(text: &str) -> Runtime {
         state,
         detail: None,
     }
+}
+
+fn not_here() -> Failure {
+    Failure::new("Scheduled tasks are made on Windows: run the commands that the script names.")
 }

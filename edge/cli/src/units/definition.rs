@@ -55,6 +55,7 @@ impl Definition {
         let own_name = match platform {
             Platform::Systemd => "VERSO_SYSTEMD_UNIT",
             Platform::Launchd => "VERSO_LAUNCHD_LABEL",
+            Platform::Windows => "VERSO_WINDOWS_TASK_NAME",
         };
         environment.insert(own_name.to_owned(), label.clone());
         Ok(Self {

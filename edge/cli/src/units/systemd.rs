@@ -46,11 +46,12 @@ pub(super) fn render(definition: &Definition, scope: Scope) -> String {
 }
 
 /// One word, whatever is in it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     format!("\"{}\"", specifiers(word).replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-fn specifiers(text: &str) -> String {
+/// A percent sign is only one.
+pub(super) fn specifiers(text: &str) -> String {
     text.replace('%', "%%")
 }
 

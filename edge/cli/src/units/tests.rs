@@ -118,3 +118,84 @@ fn the_audit_names_what_was_changed() {
         assert_eq!(codes(&text.replace(from, to)), [code]);
     }
 }
+
+fn split() -> Split {
+    let mut definition = definition();
+    definition.executable = std::env::current_exe().unwrap();
+    definition.user = None;
+    Split {
+        definition,
+        scope: Scope::System,
+        ending: "-rescue".to_owned(),
+        run_dir: PathBuf::from("/run/user/1000/verso"),
+        public: vec!["127.0.0.1:19789".to_owned(), "[::1]:19789".to_owned()],
+        canvas: Some("127.0.0.1:19793".to_owned()),
+        folder: PathBuf::from("/etc/systemd/system"),
+    }
+}
+
+#[test]
+fn each_service_has_a_unit_and_sockets_that_outlive_it() {
+    let units = split().render().unwrap();
+    let text = |name: &str| {
+        let unit = units.iter().find(|unit| unit.path.ends_with(name)).unwrap_or_else(|| panic!("{name}: {units:?}"));
+        unit.text.clone()
+    };
+    assert_eq!(units.len(), 1 + 6 + 6 + 2, "a target, six services with their sockets, and two ports");
+    let edge = text("verso-edge-rescue.service");
+    assert!(edge.contains("Sockets=verso-edge-rescue.socket verso-edge-port-rescue.socket\n"), "{edge}");
+    assert!(
+        edge.contains("PartOf=verso-gateway-rescue.target\n") && !edge.contains("verso-agent"),
+        "a dead agent takes nobody with it: {edge}"
+    );
+    assert!(
+        text("verso-edge-port-rescue.socket")
+            .contains("ListenStream=127.0.0.1:19789\nListenStream=[::1]:19789\nFileDescriptorName=public\n")
+    );
+    let control = text("verso-agent-rescue.socket");
+    assert!(control.contains("ListenStream=/run/user/1000/verso/agent.sock\nSocketMode=0600\n"), "{control}");
+    for name in ["presence", "node", "canvas"] {
+        assert!(!text(&format!("verso-{name}-rescue.service")).contains("EnvironmentFile"), "{name} needs no secret");
+    }
+    let parsed = Platform::Systemd.parse(&edge);
+    assert_eq!(parsed.arguments[1..], ["service".to_owned(), "edge".to_owned()]);
+    assert_eq!(parsed.environment["VERSO_SERVICE_KIND"], "edge");
+}
+
+#[test]
+fn systemd_accepts_every_unit_of_the_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let split = Split { folder: folder.path().to_owned(), ..split() };
+    let units = split.render().unwrap();
+    for unit in &units {
+        std::fs::write(&unit.path, &unit.text).unwrap();
+    }
+    let paths: Vec<_> = units.iter().map(|unit| unit.path.clone()).collect();
+    let Ok(output) = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output() else {
+        // There is no systemd here to ask; what is written is compared above.
+        return;
+    };
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !words.contains("verso-"), "{words}");
+}
+
+#[test]
+fn sec_58_a_script_of_windows_lets_no_text_out_of_its_quotes() {
+    let mut definition = definition();
+    definition.executable = PathBuf::from("C:\\Program Files\\verso & more\\verso.exe");
+    definition.working_dir = PathBuf::from("C:\\Users\\me\\100% mine");
+    definition.environment.insert("X".to_owned(), "a & b | c %PATH%".to_owned());
+    definition.description = "Verso & del /q *".to_owned();
+    let text = Platform::Windows.render(&definition, Scope::User).unwrap();
+    assert!(text.lines().count() == text.matches("\r\n").count() && text.starts_with("@echo off\r\n"), "{text}");
+    assert!(text.contains("set \"X=a & b | c %%PATH%%\"\r\n"), "{text}");
+    assert!(!text.lines().any(|line| line.starts_with("rem") && line.contains('&')), "{text}");
+    let parsed = Platform::Windows.parse(&text);
+    assert_eq!(parsed.environment["X"], "a & b | c %PATH%");
+    assert_eq!(
+        parsed.arguments,
+        [definition.executable.display().to_string(), "gateway".to_owned(), "--port".to_owned(), "19789".to_owned()]
+    );
+    definition.arguments.push("x\" & calc".to_owned());
+    assert!(Platform::Windows.render(&definition, Scope::User).is_err(), "a quote cannot be quoted there");
+}

@@ -5,4 +5,5 @@
 mod arguments;
 mod configuration;
 mod fixture;
+mod house;
 mod without_a_gateway;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tracing::info;
 use verso_kit::trace::{self, TraceContext};
 use verso_proto::edge::v1::{ConnectRequest, GrantedAuth};
 use verso_proto::methods::Call as _;
@@ -71,7 +72,10 @@ pub(super) async fn connect(
     let (request, version) = parse(&frame, wording).map_err(|failure| refuse(wording, failure))?;
     let role = PeerRole::parse(request.role.as_deref()).map_err(|error| refuse(version, closing(error)))?;
     let attempt = Attempt { gateway, config: gateway.config(), facts, nonce, request, version, role };
-    let identity = attempt.identify().await.map_err(|failure| refuse(version, failure))?;
+    let identity = attempt.identify().await.map_err(|failure| {
+        attempt.note(&failure.0);
+        refuse(version, failure)
+    })?;
     Ok(attempt.settle(identity, &frame.id, conn_id).await)
 }
 
@@ -127,6 +131,18 @@ fn closing(error: ErrorShape) -> Failure {
 }
 
 impl Attempt<'_> {
+    /// Writes down who was refused and why, so that an operator can find out later. What he presented is not written.
+    fn note(&self, error: &ErrorShape) {
+        info!(
+            client = self.request.client.as_ref().map(|client| client.id.as_str()).unwrap_or_default(),
+            device = self.request.device.as_ref().map(|device| device.id.as_str()).unwrap_or_default(),
+            address = %self.facts.client_ip,
+            code = error.detail("code").as_deref().unwrap_or(error.code.as_str()),
+            reason = error.message.as_ref(),
+            "connect refused"
+        );
+    }
+
     /// Gives the connection its place: announced, greeted, and reached by events from here on.
     async fn settle(self, identity: Identity, frame_id: &str, conn_id: String) -> Arc<Outlet> {
         let gateway = self.gateway;

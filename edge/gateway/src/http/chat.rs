@@ -111,7 +111,7 @@ impl Turn {
             return Ok(());
         }
         // What cannot be read counts as the stricter choice.
-        let options = self.gateway.context.config.section("gateway.http.endpoints.chatCompletions");
+        let options = self.gateway.running_config().section("gateway.http.endpoints.chatCompletions");
         if options.unwrap_or(Options { strict_model: true }).strict_model {
             return Err(Refusal::invalid("Invalid `model`. Use `openclaw` or `openclaw/<agentId>`."));
         }

@@ -12,7 +12,7 @@ pub(super) fn register(local: &mut Local) {
     local.on::<LogsTailRequest, _, _>(|asking, request| async move {
         let read = move || {
             let context = &asking.gateway.context;
-            let logging: Logging = context.config.section("logging").unwrap_or_default();
+            let logging: Logging = asking.gateway.running_config().section("logging").unwrap_or_default();
             Tail::current(&logging, &context.state_dir, &context.clock).read(&request)
         };
         let tail = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();

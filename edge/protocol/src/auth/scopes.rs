@@ -14,6 +14,7 @@ const IMPLIED: &[(&str, &[&str])] = &[
     ("operator.approvals", &[]),
     ("operator.pairing", &[]),
     ("operator.questions", &[]),
+    ("operator.rescue", &[]),
     ("operator.talk", &[]),
     ("operator.talk.secrets", &[]),
     ("operator.sessions.read", &[]),
@@ -28,6 +29,7 @@ pub const fn scope_name(scope: Scope) -> Option<&'static str> {
         Scope::Write => Some("operator.write"),
         Scope::Approvals => Some("operator.approvals"),
         Scope::Pairing => Some("operator.pairing"),
+        Scope::Rescue => Some("operator.rescue"),
         // A method without a scope does not build; if one did, it would not be open.
         Scope::Admin | Scope::Unspecified => Some(ADMIN),
     }
@@ -63,7 +65,7 @@ pub struct ScopeSet {
 }
 
 impl ScopeSet {
-    const CONTRACT: [Scope; 5] = [Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing, Scope::Admin];
+    const CONTRACT: [Scope; 6] = [Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing, Scope::Admin, Scope::Rescue];
 
     /// The set that the granted names stand for.
     pub fn from_names<S: AsRef<str>>(granted: &[S]) -> Self {
@@ -84,6 +86,7 @@ impl ScopeSet {
             Scope::Approvals => 4,
             Scope::Pairing => 8,
             Scope::Admin | Scope::Unspecified => 16,
+            Scope::Rescue => 32,
         }
     }
 }
@@ -114,14 +117,18 @@ mod tests {
     #[test]
     fn a_set_answers_as_the_names_do() {
         for (names, held) in [
-            (vec!["operator.admin"], vec![Scope::Any, Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing, Scope::Admin]),
+            (
+                vec!["operator.admin"],
+                vec![Scope::Any, Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing, Scope::Admin, Scope::Rescue],
+            ),
+            (vec!["operator.rescue"], vec![Scope::Any, Scope::Rescue]),
             (vec!["operator.write"], vec![Scope::Any, Scope::Read, Scope::Write]),
             (vec!["operator.read", "operator.pairing"], vec![Scope::Any, Scope::Read, Scope::Pairing]),
             (vec!["operator.questions", "nonsense"], vec![Scope::Any]),
             (vec![], vec![Scope::Any]),
         ] {
             let set = ScopeSet::from_names(&names);
-            for scope in [Scope::Any, Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing, Scope::Admin] {
+            for scope in [Scope::Any, Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing, Scope::Admin, Scope::Rescue] {
                 assert_eq!(set.holds(scope), held.contains(&scope), "{names:?} {scope:?}");
             }
         }

@@ -112,6 +112,11 @@ impl Keyring {
         Self { folder: state_dir.join("agents"), main, order, clock, state, writing: tokio::sync::Mutex::default() }
     }
 
+    /// Whether it is what a configuration of this default agent and order asks for.
+    pub(crate) fn serves(&self, main: &AgentId, order: &HashMap<String, Vec<String>>) -> bool {
+        self.main == *main && self.order == *order
+    }
+
     /// Returns the credentials for a provider, the next to be tried first; those that cool come last. `configured` is what the
     /// configuration or the environment has: it stands behind the profiles in the files.
     pub(crate) async fn keys(&self, agent: &AgentId, session: &str, provider: &str, configured: Option<&Credential>) -> Vec<Key> {

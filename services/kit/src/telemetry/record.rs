@@ -2,7 +2,9 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -10,17 +12,21 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::Looks;
+use super::redaction::{Redactor, is_secret, mask};
+
 #[derive(Debug)]
 pub(super) struct Format {
     service: &'static str,
     hostname: String,
     subsystem: String,
+    looks: Arc<ArcSwap<Looks>>,
 }
 
 impl Format {
-    pub(super) fn new(service: &'static str) -> Self {
+    pub(super) fn new(service: &'static str, looks: Arc<ArcSwap<Looks>>) -> Self {
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { service, hostname, subsystem: json!({"subsystem": service}).to_string() }
+        Self { service, hostname, subsystem: json!({"subsystem": service}).to_string(), looks }
     }
 }
 
@@ -30,7 +36,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let fields = Fields::of(event);
+        let fields = Fields::of(event, &self.looks.load().redactor);
         let now = format!("{:.3}", jiff::Timestamp::now());
         let level = event.metadata().level();
         let mut record = Map::new();
@@ -69,9 +75,16 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub(super) fn of(event: &Event<'_>) -> Self {
+    /// Reads an event, and takes the secrets out.
+    pub(super) fn of(event: &Event<'_>, redactor: &Redactor) -> Self {
         let mut fields = Self::default();
         event.record(&mut fields);
+        fields.message = redactor.clean(&fields.message).into_owned();
+        for (name, value) in &mut fields.others {
+            if let Value::String(text) = value {
+                *text = if is_secret(name) { mask(text) } else { redactor.clean(text).into_owned() };
+            }
+        }
         fields
     }
 

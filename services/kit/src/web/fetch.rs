@@ -15,7 +15,7 @@ const REDIRECTS_MAX: usize = 3;
 const REFUSAL_BYTES_MAX: usize = 1_024;
 
 /// How long a fetch may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Fetches files.
 #[derive(Debug, Clone, Default)]

@@ -1,5 +1,7 @@
 //! The rpcs of connected nodes, and of a node's browser.
 
+use std::sync::PoisonError;
+
 use tonic::Request;
 use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
@@ -66,7 +68,8 @@ impl Links for Service {
 
     async fn browser_request(&self, request: Request<BrowserRequestRequest>) -> Reply<BrowserRequestResponse> {
         let asked = browser::Asked::parse(request.get_ref().clone()).map_err(status)?;
-        let node_id = self.browser.choose(&self.nodes()).map_err(status)?;
+        let config = self.browser.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let node_id = config.choose(&self.nodes()).map_err(status)?;
         let answer = self.carry_out(&request, asked.invocation(node_id)).await?;
         reply(BrowserRequestResponse { result: Some(browser::answer(answer).map_err(status)?) })
     }

@@ -138,7 +138,7 @@ impl Gateway {
     }
 
     pub(crate) async fn restart(&self, name: &str) -> Result<ServicesRestartResponse, Status> {
-        self.supervisor().call(ServicesRestartRequest { name: name.to_owned() }, &Caller::default()).await
+        self.supervisor().call(ServicesRestartRequest { name: name.to_owned(), on_behalf_of: None }, &Caller::default()).await
     }
 
     /// Waits until a service is as it should be.

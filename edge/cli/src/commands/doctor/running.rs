@@ -1,27 +1,26 @@
 //! What runs: the service, the port, the gateway and its processes.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{Session, services};
+use super::super::{Session, gateway_service, services};
 use super::{Check, Status};
-use crate::args::Target;
+use crate::args::{Doctor, Target};
 use crate::client::{Connection, Mode};
 use crate::config::Gateway;
 use crate::ports::Port;
-use crate::units::{Control, Platform, Scope, audit};
+use crate::units::{self, Control, Platform, Scope, audit};
 
 /// How long the gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Names of products whose services would take the same port.
-const MARKERS: [&str; 3] = ["openclaw", "clawdbot", "moltbot"];
 
 /// Looks at everything; with `deep`, also at other gateways and the chat networks.
-pub(super) async fn all(session: &Session, deep: bool) -> Vec<Check> {
-    let mut checks = vec![service(session)];
+pub(super) async fn all(session: &Session, arguments: &Doctor) -> Vec<Check> {
+    let deep = arguments.deep;
+    let mut checks = vec![service(session, arguments)];
+    checks.extend(linger(session));
     let answer = ask(session, deep).await;
     checks.push(port(session, answer.is_ok()));
     match answer {
@@ -45,10 +44,25 @@ pub(super) async fn all(session: &Session, deep: bool) -> Vec<Check> {
             check.mended_by(session.instance.command(&format!("logs --service {}", service.name)))
         }));
     }
-    if deep {
-        checks.push(others(session));
+    if let Ok(list) = services::list(session).await {
+        checks.extend(services::problems(&list).into_iter().map(|problem| {
+            let check = Check::wrong("services.config", Status::Error, problem);
+            check.because("The service works with an earlier configuration than the others.").mended_by("Correct the key that it names.")
+        }));
     }
+    checks.push(others(session, deep));
     checks
+}
+
+/// A person's services stop when he logs out, unless they linger.
+fn linger(session: &Session) -> Option<Check> {
+    Control::of(&session.instance, Scope::User).installed()?;
+    let id = "service.linger";
+    if gateway_service::lingers()? {
+        return Some(Check::ok(id, "the service goes on when you log out"));
+    }
+    let check = Check::wrong(id, Status::Warn, "the service stops when you log out");
+    Some(check.mended_by("loginctl enable-linger"))
 }
 
 async fn ask(session: &Session, deep: bool) -> anyhow::Result<Vec<Check>> {
@@ -87,7 +101,7 @@ async fn ask(session: &Session, deep: bool) -> anyhow::Result<Vec<Check>> {
     Ok(checks)
 }
 
-fn service(session: &Session) -> Check {
+fn service(session: &Session, arguments: &Doctor) -> Check {
     let control = Control::of(&session.instance, Scope::User);
     let id = "service.definition";
     let Some(installed) = control.installed() else { return Check::ok(id, "no service is installed") };
@@ -96,7 +110,13 @@ fn service(session: &Session) -> Check {
         return Check::ok(id, session.instance.short(&installed.path));
     }
     let words: Vec<String> = issues.iter().map(|issue| format!("{} ({})", issue.message, issue.code)).collect();
-    Check::wrong(id, Status::Warn, words.join("; ")).mended_by(session.instance.command("gateway install --force"))
+    // What replaces somebody's own work is done only when it is insisted on.
+    let harmless = issues.iter().all(|issue| issue.level == "recommended");
+    if arguments.fix && (harmless || arguments.force) && gateway_service::rewrite(session).is_ok() {
+        return Check::wrong(id, Status::Fixed, format!("wrote {} again", session.instance.short(&installed.path)));
+    }
+    let fix = if harmless { "gateway install --force" } else { "doctor --fix --force" };
+    Check::wrong(id, Status::Warn, words.join("; ")).mended_by(session.instance.command(fix))
 }
 
 fn port(session: &Session, answered: bool) -> Check {
@@ -115,18 +135,21 @@ fn port(session: &Session, answered: bool) -> Check {
 }
 
 /// Other gateways of this machine: two on one port, or with one account of a chat network, disturb each other.
-fn others(session: &Session) -> Check {
+fn others(session: &Session, deep: bool) -> Check {
     let home = PathBuf::from(session.instance.env.get("HOME").unwrap_or("/"));
-    let folders = [home.join(".config/systemd/user"), home.join("Library/LaunchAgents"), PathBuf::from("/etc/systemd/system")];
-    let mut found = Vec::new();
-    for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
-        let path = entry.path();
-        let is_definition = path.extension().is_some_and(|ending| ending == "service" || ending == "plist");
-        let text = if is_definition { fs::read_to_string(&path).unwrap_or_default().to_lowercase() } else { String::new() };
-        if MARKERS.iter().any(|marker| text.contains(marker)) && !text.contains("verso_service_marker") {
-            found.push(session.instance.short(&path));
-        }
+    let mut folders = vec![home.join(".config/systemd/user"), home.join("Library/LaunchAgents")];
+    if deep {
+        let system =
+            ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/Library/LaunchAgents", "/Library/LaunchDaemons"];
+        folders.extend(system.map(PathBuf::from));
     }
+    let found: Vec<String> = units::strangers(&folders)
+        .iter()
+        .map(|(path, legacy)| {
+            let age = if *legacy { " (of an older product)" } else { "" };
+            format!("{}{age}", session.instance.short(path))
+        })
+        .collect();
     if found.is_empty() {
         return Check::ok("services.others", "no other gateway is installed");
     }

@@ -8,7 +8,7 @@ use crate::output::{Style, Tone};
 
 /// What a line says.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Record {
+pub(in crate::commands) struct Record {
     pub(super) time: Option<String>,
     pub(super) level: Option<String>,
     pub(super) subsystem: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Record {
 
 impl Record {
     /// Reads a line; none when it is not a record.
-    pub(super) fn parse(line: &str) -> Option<Self> {
+    pub(in crate::commands) fn parse(line: &str) -> Option<Self> {
         let value: Map<String, Value> = serde_json::from_str(line).ok()?;
         let meta = value.get("_meta").and_then(Value::as_object);
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
@@ -64,7 +64,7 @@ impl Record {
     }
 
     /// Words the record for people. On a terminal the time is that of the reader's own clock.
-    pub(super) fn render(&self, style: Style, terminal: bool) -> String {
+    pub(in crate::commands) fn render(&self, style: Style, terminal: bool) -> String {
         let time = self.time.as_deref().unwrap_or_default();
         let time = if terminal { local(time) } else { time.to_owned() };
         let level = self.level.as_deref().unwrap_or("info");
