@@ -13,6 +13,7 @@ mod config_faults;
 mod devices;
 mod following;
 mod fuzz;
+mod handover;
 mod handshake;
 mod http;
 mod isolation;

@@ -37,6 +37,24 @@ impl Raw {
         drop(self.socket.send(Message::text(text)).await);
     }
 
+    /// The bytes of a text frame, masked as clients do.
+    #[allow(clippy::unused_self, reason = "reads better")]
+    pub(crate) fn frame(&self, text: &str) -> Vec<u8> {
+        let length = u16::try_from(text.len()).expect("a short text");
+        let mut frame = vec![0x81, 0x80 | 126];
+        frame.extend(length.to_be_bytes());
+        let mask = [7, 1, 3, 9];
+        frame.extend(mask);
+        frame.extend(text.bytes().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    }
+
+    /// Sends bytes past the WebSocket library.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        let MaybeTlsStream::Plain(stream) = self.socket.get_mut() else { panic!("a plain connection") };
+        tokio::io::AsyncWriteExt::write_all(stream, bytes).await.expect("an open socket");
+    }
+
     /// Reads the next JSON frame, or how the socket was closed.
     pub(crate) async fn next(&mut self) -> Result<Value, (u16, String)> {
         loop {

@@ -27,6 +27,7 @@ use verso_protocol::close::Close;
 use crate::admission::{Place, Stage, Visitor};
 use crate::connection;
 use crate::gateway::Gateway;
+use crate::handover;
 use crate::http::Asked;
 use crate::metrics::Limit;
 use crate::request_facts::Facts;
@@ -44,6 +45,9 @@ const HAND_OVER: Duration = Duration::from_millis(250);
 /// How long clients may take to leave after the `shutdown` event.
 const LEAVE: Duration = Duration::from_millis(1500);
 
+/// How long HTTP requests may go on in an edge that was replaced. It is no longer in anybody's way; the supervisor ends it soon after.
+const LINGER: Duration = Duration::from_secs(30);
+
 /// When clients may expect the gateway back, in milliseconds.
 const RESTART_EXPECTED_MS: i64 = 1500;
 
@@ -60,12 +64,20 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<std::net::TcpLis
         gateway.tasks.spawn("accept", door.accept(listener, shutdown.clone()));
     }
     shutdown.cancelled().await;
+    let replaced = is_replaced();
+    if replaced {
+        // Whoever was accepted here already is still let in, and moves with the rest.
+        handover::give(&gateway).await;
+    }
     gateway.drain();
-    tokio::time::sleep(HAND_OVER).await;
+    if !replaced {
+        tokio::time::sleep(HAND_OVER).await;
+    }
     gateway.emit(farewell());
     gateway.connections.close_all(&Close::SERVICE_RESTART);
     closing.cancel();
-    if tokio::time::timeout(LEAVE, gateway.tasks.clone().join()).await.is_err() {
+    let leave = if replaced { LINGER } else { LEAVE };
+    if tokio::time::timeout(leave, gateway.tasks.clone().join()).await.is_err() {
         warn!(connections = gateway.connections.count(), "some clients did not leave in time");
     }
     Ok(())

@@ -86,6 +86,15 @@ impl Admission {
         Ok(Place { admission: Arc::clone(self), address: visitor.address, stage })
     }
 
+    /// Gives a connection that another edge had let in a place.
+    pub(crate) fn take_over(self: &Arc<Self>, address: IpAddr) -> Place {
+        let mut counted = self.state();
+        counted.all.established += 1;
+        counted.by_address.entry(address).or_default().established += 1;
+        drop(counted);
+        Place { admission: Arc::clone(self), address, stage: Stage::Established }
+    }
+
     /// How many wait for their handshake, are established, and speak HTTP.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let all = self.state().all;
@@ -117,6 +126,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whose it is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// The handshake is done: the place is an established connection's.
     pub(crate) fn establish(&mut self) {
         let mut state = self.admission.state();

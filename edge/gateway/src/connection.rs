@@ -2,7 +2,10 @@
 
 mod handshake;
 mod hello;
+mod incoming;
+mod sending;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,31 +14,32 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Bytes, Utf8Bytes};
-use tracing::debug;
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
+use tracing::{debug, warn};
 use verso_proto::edge::v1::Challenge;
 use verso_protocol::close::Close;
 use verso_protocol::frames::{Rejected, RequestFrame, event};
 use verso_protocol::{Code, ErrorShape};
 
 use crate::admission::Place;
-use crate::dispatch::Asking;
+use crate::dispatch::{Admitted, Asking};
 use crate::gateway::Gateway;
+use crate::handover::{self, Carry, Moved, Packed, Packing, Parcel};
 use crate::metered::Metered;
 use crate::metrics::Limit;
-use crate::outlet::{Outgoing, Outlet};
+use crate::outlet::Outlet;
 use crate::request_facts::Facts;
 use crate::tls::Stream;
-use crate::wire::{self, TextFrame};
+use crate::wire::{Batch, TextFrame};
+pub(crate) use handshake::leave;
+use incoming::next_text;
+pub(crate) use incoming::{Incoming, next_message};
+use sending::{Sent, Written, send_queued, until_closed};
 
 /// Read and write buffer of one connection, in bytes: ten thousand idle connections must fit. Longer frames get room of their own.
 const BUFFER_BYTES: usize = 2 << 10;
-
-/// Frames that are written before the socket is flushed.
-const BATCH_FRAMES: usize = 64;
 
 /// Read at once from a peer whose bytes no longer count.
 const DISCARD_BYTES: usize = 64 << 10;
@@ -43,15 +47,45 @@ const DISCARD_BYTES: usize = 64 << 10;
 /// Room for frame headers and pings beside the payload before the handshake is done, in bytes.
 const PREAUTH_OVERHEAD_BYTES: usize = 1 << 10;
 
-type Socket = WebSocketStream<Metered<Stream>>;
+pub(crate) type Socket = WebSocketStream<Metered<Stream>>;
 
 /// Runs an upgraded connection to its end.
 ///
 /// What an idle connection keeps is the state of this function, so whatever happens only once is on the heap and gone when it is done.
 pub(crate) async fn run(gateway: Arc<Gateway>, stream: Stream, early: Bytes, facts: Facts, place: Place) {
     let established = Box::pin(establish(Arc::clone(&gateway), stream, early, facts, place)).await;
-    let Some((mut socket, outlet, place)) = established else { return };
-    let ending = serve(&gateway, &mut socket, &outlet).await;
+    let Some((socket, outlet, place)) = established else { return };
+    live(gateway, socket, outlet, place, Vec::new()).await;
+}
+
+/// Goes on with a connection that another edge has served so far.
+pub(crate) async fn go_on(gateway: Arc<Gateway>, stream: Stream, outlet: Arc<Outlet>, moved: Moved, place: Place) {
+    let mut metered = Metered::new(stream, &moved.unread, 0);
+    metered.lift();
+    let socket = WebSocketStream::from_raw_socket(metered, Role::Server, Some(web_socket(&gateway))).await;
+    gateway.limits.metrics.opened();
+    let asking = Asking { gateway: Arc::clone(&gateway), outlet: Arc::clone(&outlet) };
+    for asked in &moved.requests {
+        match Admitted::of(asked) {
+            Some(admitted) => outlet.begin(&Arc::new(admitted)),
+            None => asking.refuse(&asked.id, ErrorShape::new(Code::Unavailable, "the gateway was replaced").retryable(None)),
+        }
+    }
+    debug!(conn = outlet.conn_id, client = outlet.principal.client_id, "taken over");
+    let inbox = moved.inbox;
+    live(gateway, socket, outlet, place, inbox).await;
+}
+
+/// Serves an established connection to its end, here or elsewhere.
+async fn live(gateway: Arc<Gateway>, mut socket: Socket, outlet: Arc<Outlet>, place: Place, inbox: Vec<String>) {
+    let ending = match serve(&gateway, &mut socket, &outlet, inbox).await {
+        Ended::Moves(mut moved) => {
+            moved.address = place.address().to_string();
+            return Box::pin(move_on(gateway, socket, *moved)).await;
+        }
+        Ended::Gone => None,
+        Ended::Closes(close) => Some(close),
+    };
     gateway.connections.remove(&outlet.conn_id);
     if let Some(device_id) = &outlet.device_id {
         gateway.devices.saw(device_id, "disconnect");
@@ -64,6 +98,17 @@ pub(crate) async fn run(gateway: Arc<Gateway>, stream: Stream, early: Bytes, fac
     drop(place);
 }
 
+/// Sends a connection to the next edge.
+async fn move_on(gateway: Arc<Gateway>, socket: Socket, moved: Moved) {
+    let conn_id = moved.conn_id.clone();
+    let Stream::Plain(stream) = socket.into_inner().into_inner() else { return };
+    match stream.into_std() {
+        Ok(stream) => handover::send(&gateway, Parcel { moved, socket: stream.into() }).await,
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "a connection was lost on its way"),
+    }
+    gateway.connections.let_go(&conn_id);
+}
+
 /// Shakes hands in time; none when that did not come to a connection.
 async fn establish(
     gateway: Arc<Gateway>,
@@ -74,12 +119,7 @@ async fn establish(
 ) -> Option<(Socket, Arc<Outlet>, Place)> {
     let limits = &gateway.limits;
     let metered = Metered::new(stream, &early, limits.preauth_payload_bytes_max + PREAUTH_OVERHEAD_BYTES);
-    let config = WebSocketConfig::default()
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
-        .max_message_size(Some(limits.payload_bytes_max))
-        .max_frame_size(Some(limits.payload_bytes_max));
-    let mut socket = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config)).await;
+    let mut socket = WebSocketStream::from_raw_socket(metered, Role::Server, Some(web_socket(&gateway))).await;
     let conn_id = uuid::Uuid::new_v4().to_string();
     let refusal = match timeout(limits.handshake, greet(&gateway, &mut socket, &facts, conn_id)).await {
         Ok(Ok(outlet)) => {
@@ -102,6 +142,14 @@ async fn establish(
     }
     close(gateway, socket, refusal.close).await;
     None
+}
+
+fn web_socket(gateway: &Gateway) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(Some(gateway.limits.payload_bytes_max))
+        .max_frame_size(Some(gateway.limits.payload_bytes_max))
 }
 
 /// Why a connection got no further than its handshake.
@@ -128,7 +176,7 @@ async fn greet(gateway: &Arc<Gateway>, socket: &mut Socket, facts: &Facts, conn_
     let text = loop {
         match next_text(socket).await {
             Incoming::Text(text) => break text,
-            Incoming::Pong => {}
+            Incoming::Pong | Incoming::Ping(_) => {}
             Incoming::TooBig => {
                 gateway.limits.metrics.reached(Limit::PreauthPayload);
                 return Err(Close::TOO_BIG.into());
@@ -143,28 +191,92 @@ async fn greet(gateway: &Arc<Gateway>, socket: &mut Socket, facts: &Facts, conn_
     handshake::connect(gateway, &text, &nonce, facts, conn_id).await
 }
 
-/// Serves an established connection; the answer is how to end it, or none if the peer is gone.
-async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>) -> Option<Close> {
+/// How the service of a connection ended.
+enum Ended {
+    /// The peer is gone.
+    Gone,
+    /// It is to be closed.
+    Closes(Close),
+    /// It goes on at the next edge.
+    Moves(Box<Moved>),
+}
+
+/// Serves an established connection. `inbox` is what was read of it before.
+async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>, inbox: Vec<String>) -> Ended {
     let asking = Asking { gateway: Arc::clone(gateway), outlet: Arc::clone(outlet) };
     let in_flight = Arc::new(Semaphore::new(gateway.limits.requests_per_connection_max));
+    let (mut inbox, mut moves) = (VecDeque::from(inbox), true);
+    // What a connection moved in the middle of is asked for again.
+    for admitted in outlet.unanswered() {
+        begin(&asking, &in_flight, admitted);
+    }
     loop {
+        if moves && gateway.handover.has_begun() {
+            match Box::pin(leave_or_stay(&asking, socket, &in_flight, &mut inbox, None)).await {
+                Some(ended) => return ended,
+                None => moves = false,
+            }
+        }
+        while in_flight.available_permits() > 0
+            && let Some(text) = inbox.pop_front()
+        {
+            take(&asking, &in_flight, &text);
+        }
         tokio::select! {
             () = outlet.filled() => {
-                if let Some(ending) = Box::pin(send_queued(socket, outlet)).await {
-                    return ending;
+                match Box::pin(send_queued(gateway, socket, outlet)).await {
+                    Sent::All => {}
+                    Sent::Ended(ended) => return ended,
+                    Sent::Interrupted(carry) => {
+                        match Box::pin(leave_or_stay(&asking, socket, &in_flight, &mut inbox, Some(carry))).await {
+                            Some(ended) => return ended,
+                            None => moves = false,
+                        }
+                    }
                 }
             }
             // A full house leaves further requests in the socket: the client feels it, nobody else does.
-            incoming = next_text(socket), if in_flight.available_permits() > 0 => match incoming {
+            incoming = next_text(socket), if in_flight.available_permits() > 0 && inbox.is_empty() => match incoming {
                 Incoming::Text(text) => take(&asking, &in_flight, &text),
                 Incoming::Pong => outlet.pong(),
+                Incoming::Ping(_) => {}
                 Incoming::TooBig => {
                     gateway.limits.metrics.reached(Limit::Payload);
-                    return Some(Close::TOO_BIG);
+                    return Ended::Closes(Close::TOO_BIG);
                 }
-                Incoming::End => return None,
+                Incoming::End => return Ended::Gone,
             },
             () = room(gateway, &in_flight), if in_flight.available_permits() == 0 => {}
+        }
+    }
+}
+
+/// Gets the connection ready to move to the next edge. When it cannot, everything is again as it was.
+async fn leave_or_stay(
+    asking: &Asking,
+    socket: &mut Socket,
+    in_flight: &Arc<Semaphore>,
+    inbox: &mut VecDeque<String>,
+    carry: Option<Carry>,
+) -> Option<Ended> {
+    let Asking { gateway, outlet } = asking;
+    let mut carry = carry.unwrap_or_default();
+    let packing = Packing { gateway, socket: &mut *socket, outlet, in_flight, carry: &mut carry };
+    match handover::pack(packing).await {
+        Packed::Moves(mut moved) => {
+            moved.inbox = inbox.drain(..).chain(moved.inbox).collect();
+            Some(Ended::Moves(moved))
+        }
+        Packed::Gone => Some(Ended::Gone),
+        Packed::Stays(read) => {
+            outlet.stay();
+            inbox.extend(read);
+            for admitted in outlet.unanswered() {
+                begin(asking, in_flight, admitted);
+            }
+            let mut rest = Batch::new(vec![TextFrame::raw(carry.bytes.into())]);
+            let written = until_closed(gateway, outlet, rest.write(socket.get_mut()), false).await;
+            (!matches!(written, Written::Whole)).then_some(Ended::Gone)
         }
     }
 }
@@ -183,107 +295,35 @@ fn take(asking: &Asking, in_flight: &Arc<Semaphore>, text: &str) {
         Err(Rejected::NotARequest { id, message }) => return asking.refuse(&id, ErrorShape::invalid(message)),
     };
     let Some(admitted) = asking.admit(&frame) else { return };
+    begin(asking, in_flight, Arc::new(admitted));
+}
+
+/// Begins to answer a request.
+fn begin(asking: &Asking, in_flight: &Arc<Semaphore>, admitted: Arc<Admitted>) {
     let Ok(permit) = Arc::clone(in_flight).try_acquire_owned() else {
         // Nothing is read while there is no room; should that ever change, no request goes without an answer.
-        return asking.refuse(&frame.id, ErrorShape::new(Code::Unavailable, "too many requests at once").retryable(None));
+        return asking.refuse(admitted.id(), ErrorShape::new(Code::Unavailable, "too many requests at once").retryable(None));
     };
-    let mut answering = Box::pin(asking.clone().answer(admitted));
+    let mut answering = Box::pin(asking.clone().answer(Arc::clone(&admitted)));
     // What is answered from memory is done after one poll and needs no task.
     if (&mut answering).now_or_never().is_some() {
         return;
     }
+    let Asking { gateway, outlet } = asking.clone();
     asking.gateway.tasks.spawn("request", async move {
-        answering.await;
+        if admitted.is_repeatable() {
+            outlet.begin(&admitted);
+            tokio::select! {
+                biased;
+                () = answering => outlet.end(&admitted),
+                // Stays among those without an answer: the connection takes it along.
+                () = gateway.handover.begun() => {}
+            }
+        } else {
+            answering.await;
+        }
         drop(permit);
     });
-}
-
-/// Writes what is queued; the answer is set when the connection is to end.
-async fn send_queued(socket: &mut Socket, outlet: &Outlet) -> Option<Option<Close>> {
-    // Allocated for the moment: ten thousand idle connections keep nothing.
-    let mut batch = Vec::new();
-    loop {
-        outlet.take(BATCH_FRAMES, &mut batch);
-        if batch.is_empty() {
-            return None;
-        }
-        let (mut frames, mut ping, mut ending) = (Vec::with_capacity(batch.len()), false, None);
-        for outgoing in batch.drain(..) {
-            match outgoing {
-                Outgoing::Text(text) => frames.push(TextFrame::text(text)),
-                Outgoing::Event(event) => frames.push(TextFrame::event(event)),
-                Outgoing::Ping => ping = true,
-                Outgoing::Close(close) => ending = Some(close),
-            }
-        }
-        let writing = async {
-            if ping {
-                socket.feed(Message::Ping(Bytes::new())).await.map_err(|_| ())?;
-            }
-            // What the library has to say, pings and pongs, goes first and whole: frames must not mix.
-            socket.flush().await.map_err(|_| ())?;
-            wire::write_all(socket.get_mut(), &frames).await.map_err(|_| ())
-        };
-        let written = match ending {
-            Some(_) => timeout(CLOSE_FLUSH, writing).await.map_err(|_| ()).flatten(),
-            None => until_closed(outlet, writing).await,
-        };
-        match (written, ending) {
-            (Err(()), _) => return Some(None),
-            (Ok(()), Some(close)) => return Some(Some(close)),
-            (Ok(()), None) => {}
-        }
-    }
-}
-
-/// How long frames may take to leave once the connection is to be closed.
-const CLOSE_FLUSH: Duration = Duration::from_millis(500);
-
-/// Writes to a peer that may not be reading; gives up when the connection is to be closed meanwhile.
-async fn until_closed(outlet: &Outlet, writing: impl Future<Output = Result<(), ()>>) -> Result<(), ()> {
-    let mut writing = std::pin::pin!(writing);
-    loop {
-        tokio::select! {
-            biased;
-            written = &mut writing => return written,
-            () = outlet.filled() => {
-                if outlet.is_closed() {
-                    return timeout(CLOSE_FLUSH, &mut writing).await.map_err(|_| ()).flatten();
-                }
-            }
-        }
-    }
-}
-
-/// What came from the peer.
-enum Incoming {
-    Text(Utf8Bytes),
-    Pong,
-    TooBig,
-    End,
-}
-
-async fn next_text(socket: &mut Socket) -> Incoming {
-    loop {
-        return match socket.next().await {
-            Some(Ok(Message::Text(text))) => Incoming::Text(text),
-            Some(Ok(Message::Binary(bytes))) => match Utf8Bytes::try_from(bytes) {
-                Ok(text) => Incoming::Text(text),
-                Err(_) => continue,
-            },
-            Some(Ok(Message::Pong(_))) => Incoming::Pong,
-            Some(Ok(Message::Ping(_) | Message::Frame(_))) => continue,
-            Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))) => Incoming::TooBig,
-            Some(Err(tungstenite::Error::Io(error))) if error.kind() == std::io::ErrorKind::FileTooLarge => Incoming::TooBig,
-            Some(Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) | Ok(Message::Close(_))) | None => {
-                Incoming::End
-            }
-            Some(Err(error)) => {
-                debug!(error = &error as &dyn std::error::Error, "connection broke");
-                Incoming::End
-            }
-        };
-    }
 }
 
 /// Says why the connection ends, gives the peer a moment to say the same, and ends it.

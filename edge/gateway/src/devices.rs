@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use tokio::sync::Mutex;
+use tracing::warn;
 use verso_kit::clock::Clock;
 use verso_proto::edge::v1::{PairedDevice, PairingRequest};
 use verso_protocol::Version;
@@ -94,6 +95,23 @@ impl Devices {
         let store = Store::new(state_dir.join("devices"));
         let state = State { pending: store.load("pending.json")?, paired: store.load("paired.json")? };
         Ok(Self { state: Mutex::new(state), seen: std::sync::Mutex::default(), store, clock })
+    }
+
+    /// Reads the files again: another edge has written them until now. What cannot be read changes nothing.
+    pub(crate) async fn reread(&self) {
+        let mut state = self.state.lock().await;
+        let read = self.store.load("pending.json").and_then(|pending| Ok(State { pending, paired: self.store.load("paired.json")? }));
+        match read {
+            Ok(read) => *state = read,
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "could not read the paired devices again"),
+        }
+    }
+
+    /// Whether a device is paired in a role, and its token of that role was not taken away.
+    pub(crate) async fn is_paired(&self, device_id: &str, role: &str) -> bool {
+        let state = self.state.lock().await;
+        let known = state.paired.get(device_id).and_then(|device| device.tokens.get(role));
+        known.is_some_and(|token| token.revoked_at_ms.is_none())
     }
 
     /// Says why a device must be paired before it may connect as it claims to be, and what it was approved for; none when it was approved

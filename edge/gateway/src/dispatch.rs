@@ -1,6 +1,7 @@
 //! A request's path: frame → role and scope → method → schema → service → response. Nothing here knows a method's name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -9,13 +10,14 @@ use tonic::Status;
 use tracing::{Instrument as _, debug, debug_span, info};
 use verso_kit::peer::{Backoff, Caller, broken_by_transport};
 use verso_kit::trace::TraceContext;
-use verso_proto::methods::{DecodeError, Encoded, Method, Transcode};
+use verso_proto::methods::{DecodeError, Encoded, Method, Transcode, find};
 use verso_protocol::auth::authorize;
 use verso_protocol::frames::{RequestFrame, response_error, response_failed, response_ok};
 use verso_protocol::{Adapter, ErrorShape, validation};
 
 use crate::error::{fault, wire};
 use crate::gateway::Gateway;
+use crate::handover::Asked;
 use crate::local::Answer;
 use crate::metrics::Limit;
 use crate::outlet::Outlet;
@@ -41,6 +43,42 @@ pub(crate) struct Admitted {
     method: &'static Method,
     params: String,
     trace: TraceContext,
+    /// Parts of the answer that the client has, or has in its queue.
+    delivered: AtomicUsize,
+}
+
+impl Admitted {
+    /// The id that the client has given it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the request may be made again: also by another edge.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.method.transcode.is_some() && !is_local(self.method) && self.method.retry.repeatable()
+    }
+
+    /// Describes the request for another edge.
+    pub(crate) fn describe(&self) -> Asked {
+        Asked {
+            id: self.id.clone(),
+            method: self.method.name.to_owned(),
+            params: self.params.clone(),
+            trace: self.trace.to_string(),
+            delivered: self.delivered.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// The request that another edge describes; none when this one does not know its method.
+    pub(crate) fn of(asked: &Asked) -> Option<Self> {
+        Some(Self {
+            id: asked.id.clone(),
+            method: find(&asked.method)?,
+            params: asked.params.clone(),
+            trace: TraceContext::parse(&asked.trace).unwrap_or_else(TraceContext::generate),
+            delivered: AtomicUsize::new(usize::try_from(asked.delivered).unwrap_or(usize::MAX)),
+        })
+    }
 }
 
 impl Asking {
@@ -54,7 +92,7 @@ impl Asking {
                 let params = completed.as_deref().or(frame.params);
                 let params = params.map_or("{}", |params| if params.get() == "null" { "{}" } else { params.get() }).to_owned();
                 let trace = frame.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate);
-                Some(Admitted { id: frame.id.to_string(), method, params, trace })
+                Some(Admitted { id: frame.id.to_string(), method, params, trace, delivered: AtomicUsize::new(0) })
             }
             Err(error) => {
                 self.gateway.limits.metrics.answered(&frame.method, Some(error.code));
@@ -72,7 +110,7 @@ impl Asking {
     }
 
     /// Carries out an admitted request and queues its answers.
-    pub(crate) async fn answer(self, admitted: Admitted) {
+    pub(crate) async fn answer(self, admitted: Arc<Admitted>) {
         let span = debug_span!("request", method = admitted.method.name, conn = self.outlet.conn_id);
         let trace = admitted.trace.enter(&span);
         async {
@@ -131,11 +169,11 @@ impl Asking {
     /// One call, an answer in parts: each part is a response frame. Goes on where it was when the service restarts.
     async fn answer_in_parts(&self, admitted: &Admitted, trace: TraceContext) {
         let process = process_name(admitted.method.service);
-        let (mut delivered, mut backoff, mut broken_since) = (0, Backoff::default(), None::<Instant>);
+        let (mut backoff, mut broken_since) = (Backoff::default(), None::<Instant>);
         loop {
-            let before = delivered;
-            let Err(status) = self.deliver(admitted, trace, &mut delivered).await else { return };
-            if delivered > before {
+            let before = admitted.delivered.load(Ordering::Relaxed);
+            let Err(status) = self.deliver(admitted, trace).await else { return };
+            if admitted.delivered.load(Ordering::Relaxed) > before {
                 broken_since = None;
                 backoff.reset();
             }
@@ -148,7 +186,7 @@ impl Asking {
     }
 
     /// Delivers the parts of an answer until it ends; the error says how the stream broke.
-    async fn deliver(&self, admitted: &Admitted, trace: TraceContext, delivered: &mut usize) -> Result<(), Status> {
+    async fn deliver(&self, admitted: &Admitted, trace: TraceContext) -> Result<(), Status> {
         let (transcode, encoded) = match encode(admitted) {
             Ok(encoded) => encoded,
             Err(error) => {
@@ -157,9 +195,10 @@ impl Asking {
             }
         };
         let peer = self.gateway.services.of(admitted.method.service)?;
-        let mut stream = peer.open_raw(admitted.method, encoded.message.into(), *delivered, &self.caller(trace)).await?;
+        let delivered = admitted.delivered.load(Ordering::Relaxed);
+        let mut stream = peer.open_raw(admitted.method, encoded.message.into(), delivered, &self.caller(trace)).await?;
         while let Some(message) = stream.message().await? {
-            *delivered += 1;
+            admitted.delivered.fetch_add(1, Ordering::Relaxed);
             self.finish(admitted, (transcode.decode)(&message).map_err(|error| fault(&error)));
         }
         Ok(())

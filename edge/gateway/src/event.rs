@@ -99,6 +99,11 @@ impl Rendered {
         self.state_version
     }
 
+    /// The payload as its service says it.
+    pub(crate) fn payload(&self) -> &str {
+        &self.payload
+    }
+
     /// The session that it is about.
     pub(crate) fn session_key(&self) -> &str {
         &self.about.session_key

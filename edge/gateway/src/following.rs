@@ -51,6 +51,16 @@ impl Following {
         }
     }
 
+    /// Makes what came up to the number `seq` something that went by other rules.
+    pub(crate) fn counts_from(&mut self, seq: u64) {
+        self.since_seq = seq;
+    }
+
+    /// What is followed, and under which names.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.topics.iter().map(|(topic, alias)| (topic.as_str(), alias.as_str()))
+    }
+
     /// Follows what an earlier connection of the same client has followed.
     pub(crate) fn take_over(&mut self, earlier: &Self) {
         self.topics.extend(earlier.topics.iter().map(|(topic, alias)| (topic.clone(), alias.clone())));

@@ -21,6 +21,7 @@ use crate::connections::Connections;
 use crate::control_writes::ControlWrites;
 use crate::devices::Devices;
 use crate::event::Rendered;
+use crate::handover::Handover;
 use crate::health::Health;
 use crate::limits::Limits;
 use crate::local::Local;
@@ -59,6 +60,8 @@ pub(crate) struct Gateway {
     pub(crate) presence: ArcSwap<Json>,
     /// What `last-heartbeat` answers.
     pub(crate) last_heartbeat: ArcSwap<Option<String>>,
+    /// Whether, and where, connections go on elsewhere.
+    pub(crate) handover: Handover,
     versions: Versions,
     draining: AtomicBool,
 }
@@ -94,6 +97,7 @@ impl Gateway {
             started: Instant::now(),
             presence: ArcSwap::default(),
             last_heartbeat: ArcSwap::default(),
+            handover: Handover::default(),
             versions: Versions { presence: AtomicU64::new(1), health: AtomicU64::new(1) },
             draining: AtomicBool::new(false),
             context,
@@ -157,7 +161,7 @@ impl Gateway {
         if let Ok(Some((kind, payload))) = rendered {
             let event = Rendered::new(kind, payload);
             let event = if kind.name == "health" { event.with_state_version(&self.state_version()) } else { event };
-            self.connections.publish(event, None, &self.limits);
+            self.connections.publish(event, &self.limits);
         }
     }
 

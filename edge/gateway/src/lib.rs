@@ -11,7 +11,9 @@ mod dispatch;
 mod error;
 mod event;
 mod following;
+mod frame_boundary;
 mod gateway;
+mod handover;
 mod health;
 mod http;
 mod journal;
@@ -59,7 +61,11 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     refuse_open_door(&config, &listeners)?;
     let tasks = Tasks::new(shutdown.clone());
     let gateway = Arc::new(Gateway::new(context.clone(), config, tasks.clone())?);
+    if let Some(listener) = context.sockets.handover() {
+        handover::expect(&gateway, listener);
+    }
     sources::follow_all(&gateway);
+    sources::wait_until_followed(&gateway).await;
     health::keep_fresh(&gateway);
     timers::start(&gateway);
     reload::follow(&gateway);

@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use verso_proto::wire::v1::Principal;
 use verso_protocol::auth::{Peer, PeerRole, SharedMethod, may_receive};
 use verso_protocol::close::Close;
 use verso_protocol::frames::EventPrefix;
 
+use crate::dispatch::Admitted;
 use crate::event::Rendered;
 use crate::following::Following;
+use crate::handover::Moved;
 use crate::limits::Limits;
 use crate::metrics::Limit;
+use crate::wire::{Batch, TextFrame};
 
 /// The capability of clients that read the tool events of their runs.
 const TOOL_EVENTS: &str = "tool-events";
@@ -39,11 +42,15 @@ pub(crate) struct Outlet {
     reads_tools: bool,
     following: Mutex<Following>,
     queue: Mutex<Queue>,
+    /// Requests that could be made again, while they are being answered.
+    unanswered: Mutex<Vec<Arc<Admitted>>>,
     filled: Notify,
     /// A ping was sent and not answered yet.
     awaits_pong: AtomicBool,
     /// Calls in a row that the peer's role does not allow.
     role_refusals: AtomicU32,
+    /// It cannot move to the next edge.
+    stays: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +69,8 @@ pub(crate) enum Outgoing {
     Text(Utf8Bytes),
     /// An event.
     Event(Numbered),
+    /// What another edge has framed already; only as the first of all.
+    Raw(Bytes),
     /// A WebSocket ping.
     Ping,
     /// The last thing that is sent.
@@ -94,6 +103,7 @@ impl Outgoing {
             + match self {
                 Self::Text(text) => text.len(),
                 Self::Event(event) => event.prefix.len(),
+                Self::Raw(bytes) => bytes.len(),
                 Self::Ping | Self::Close(_) => 0,
             }
     }
@@ -111,9 +121,11 @@ impl Outlet {
             reads_tools: false,
             following: Mutex::default(),
             queue: Mutex::default(),
+            unanswered: Mutex::default(),
             filled: Notify::new(),
             awaits_pong: AtomicBool::new(false),
             role_refusals: AtomicU32::new(0),
+            stays: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +139,38 @@ impl Outlet {
     pub(crate) fn reading(mut self, caps: &[String]) -> Self {
         self.reads_tools = caps.iter().any(|cap| cap == TOOL_EVENTS);
         self
+    }
+
+    /// Notes what another edge knew of the connection.
+    pub(crate) fn moved_here(mut self, moved: &Moved) -> Self {
+        self.reads_tools = moved.reads_tools;
+        self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).seq = moved.seq;
+        let following = self.following.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for topic in &moved.topics {
+            // There were no more than fit where it came from.
+            drop(following.add(topic.name.clone(), topic.alias.clone(), moved.seq));
+        }
+        self
+    }
+
+    /// Whether the client can read the tool events of runs that it started.
+    pub(crate) fn reads_tools(&self) -> bool {
+        self.reads_tools
+    }
+
+    /// Notes a request that is being answered and could be made again.
+    pub(crate) fn begin(&self, request: &Arc<Admitted>) {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(request));
+    }
+
+    /// Notes that it is answered.
+    pub(crate) fn end(&self, request: &Arc<Admitted>) {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, request));
+    }
+
+    /// The requests that were begun and not ended.
+    pub(crate) fn unanswered(&self) -> Vec<Arc<Admitted>> {
+        std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the connection is about to end: nothing more will be sent.
@@ -254,6 +298,50 @@ impl Outlet {
         queue.frames.push_back(Outgoing::Close(close));
         drop(queue);
         self.filled.notify_one();
+    }
+
+    /// Wakes the connection's task.
+    pub(crate) fn nudge(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Notes that the connection cannot move to the next edge.
+    pub(crate) fn stay(&self) {
+        self.stays.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is still to move to the next edge.
+    pub(crate) fn is_to_move(&self) -> bool {
+        !self.stays.load(Ordering::Relaxed)
+    }
+
+    /// Queues what another edge has framed, and has not written. The queue is empty then.
+    pub(crate) fn write_first(&self, bytes: Bytes) {
+        let mut queue = self.queue();
+        let outgoing = Outgoing::Raw(bytes);
+        queue.size_bytes += outgoing.size_bytes();
+        queue.frames.push_front(outgoing);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Takes all that is queued, as bytes, and queues nothing more; none when the connection is to end.
+    pub(crate) fn seal(&self) -> Option<Vec<u8>> {
+        let mut queue = self.queue();
+        if queue.closing {
+            return None;
+        }
+        queue.closing = true;
+        queue.size_bytes = 0;
+        let frames = std::mem::take(&mut queue.frames);
+        drop(queue);
+        let frames = frames.into_iter().filter_map(|outgoing| match outgoing {
+            Outgoing::Text(text) => Some(TextFrame::text(text)),
+            Outgoing::Event(event) => Some(TextFrame::event(event)),
+            Outgoing::Raw(bytes) => Some(TextFrame::raw(bytes)),
+            Outgoing::Ping | Outgoing::Close(_) => None,
+        });
+        Some(Batch::new(frames.collect()).rest())
     }
 
     /// Waits until there is something to send.

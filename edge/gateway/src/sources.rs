@@ -10,12 +10,16 @@ use verso_proto::wire::v1::{From as Position, StateVersion};
 
 use crate::event::{About, Rendered};
 use crate::gateway::Gateway;
+use crate::handover::Origin;
 use crate::local;
 use crate::roster;
 use crate::services::process_name;
 
 /// Between two attempts to reopen a stream, at least.
 const REOPEN_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long to wait for services that are away: their events are followed from where the previous edge was.
+const FOLLOW_WAIT: Duration = Duration::from_secs(1);
 
 /// Follows the events of every service until the shutdown.
 pub(crate) fn follow_all(gateway: &Arc<Gateway>) {
@@ -31,11 +35,21 @@ pub(crate) fn follow_all(gateway: &Arc<Gateway>) {
     }
 }
 
+/// Waits until every service that is up is followed: an edge that takes connections over must not miss what they have to hear.
+pub(crate) async fn wait_until_followed(gateway: &Gateway) {
+    let deadline = tokio::time::Instant::now() + FOLLOW_WAIT;
+    while gateway.connections.expects_more() && tokio::time::Instant::now() < deadline {
+        if EVENT_SOURCES.iter().all(|source| gateway.connections.position(source.service).is_some()) {
+            return;
+        }
+        tokio::time::sleep(REOPEN_PAUSE).await;
+    }
+}
+
 async fn follow(gateway: &Arc<Gateway>, source: &'static EventSource) {
-    let mut position: Option<Position> = None;
     let mut backoff = Backoff::default();
     loop {
-        if let Err(status) = follow_once(gateway, source, &mut position, &mut backoff).await {
+        if let Err(status) = follow_once(gateway, source, &mut backoff).await {
             debug!(service = process_name(source.service), error = &status as &dyn std::error::Error, "event stream broke");
         }
         tokio::time::sleep(REOPEN_PAUSE.max(backoff.next_pause())).await;
@@ -43,17 +57,13 @@ async fn follow(gateway: &Arc<Gateway>, source: &'static EventSource) {
 }
 
 /// Follows one stream until it ends.
-async fn follow_once(
-    gateway: &Arc<Gateway>,
-    source: &'static EventSource,
-    position: &mut Option<Position>,
-    backoff: &mut Backoff,
-) -> Result<(), tonic::Status> {
-    let mut stream = gateway.services.of(source.service)?.events(source, position.clone()).await?;
+async fn follow_once(gateway: &Arc<Gateway>, source: &'static EventSource, backoff: &mut Backoff) -> Result<(), tonic::Status> {
+    let position = gateway.connections.position(source.service);
+    let mut stream = gateway.services.of(source.service)?.events(source, position).await?;
     while let Some(item) = stream.message().await? {
         backoff.reset();
         match (source.read)(&item) {
-            Ok(emitted) => take(gateway, source, position, emitted).await,
+            Ok(emitted) => take(gateway, source, emitted).await,
             Err(error) => {
                 warn!(service = process_name(source.service), error = &error as &dyn std::error::Error, "dropped an unreadable event");
             }
@@ -62,30 +72,28 @@ async fn follow_once(
     Ok(())
 }
 
-async fn take(gateway: &Arc<Gateway>, source: &'static EventSource, position: &mut Option<Position>, emitted: Emitted) {
+async fn take(gateway: &Arc<Gateway>, source: &'static EventSource, emitted: Emitted) {
     let Emitted { meta, event } = emitted;
+    let origin = Origin { service: source.service, position: Position { epoch: meta.epoch.clone(), seq: meta.seq } };
     let Some((kind, payload)) = event else {
         // The greeting. An incarnation that this edge has not met knows nothing of its connections.
-        let met = position.as_ref().is_some_and(|position| position.epoch == meta.epoch);
-        *position = Some(Position { epoch: meta.epoch, seq: meta.seq });
-        if !met {
-            let process = process_name(source.service);
-            roster::restore(gateway, process).await;
+        let met = gateway.connections.position(source.service).is_some_and(|position| position.epoch == origin.position.epoch);
+        if gateway.connections.advance(&origin) && !met {
+            roster::restore(gateway, process_name(source.service)).await;
             gateway.health.request_refresh();
         }
         return;
     };
-    *position = Some(Position { epoch: meta.epoch.clone(), seq: meta.seq });
     if kind.name == "heartbeat" {
         gateway.last_heartbeat.store(Arc::new(Some(payload.clone())));
     }
     if kind.scope == Scope::Unspecified {
-        return local::follow::heard(gateway, kind, &payload).await;
+        local::follow::heard(gateway, kind, &payload).await;
     }
     let mut event = Rendered::new(kind, payload).droppable(meta.droppable).about(About::from(&meta));
     if let Some(version) = meta.state_version {
         gateway.saw_presence(version.presence);
         event = event.with_state_version(&StateVersion { presence: version.presence, health: gateway.state_version().health });
     }
-    gateway.connections.publish(event, meta.audience.as_ref(), &gateway.limits);
+    gateway.connections.publish_from(&origin, event, meta.audience.as_ref(), &gateway.limits);
 }

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use verso_protocol::frames::EventPrefix;
 
 use crate::outlet::Numbered;
@@ -37,6 +37,8 @@ enum Body {
     Text(Utf8Bytes),
     /// The shared part of an event, and what is this connection's own.
     Event(Arc<EventPrefix>, String),
+    /// What somebody else has framed.
+    Raw(Bytes),
 }
 
 impl TextFrame {
@@ -50,35 +52,74 @@ impl TextFrame {
         Self { header, body: Body::Event(event.prefix, tail) }
     }
 
-    fn add_to<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
-        slices.push(IoSlice::new(self.header.bytes()));
+    /// What somebody else has framed; only as the first of all.
+    pub(crate) fn raw(bytes: Bytes) -> Self {
+        Self { header: Header::NONE, body: Body::Raw(bytes) }
+    }
+
+    fn parts(&self) -> [&[u8]; 3] {
         match &self.body {
-            Body::Text(text) => slices.push(IoSlice::new(text.as_bytes())),
-            Body::Event(prefix, tail) => {
-                slices.push(IoSlice::new(prefix.as_bytes()));
-                slices.push(IoSlice::new(tail.as_bytes()));
-            }
+            Body::Text(text) => [self.header.bytes(), text.as_bytes(), &[]],
+            Body::Event(prefix, tail) => [self.header.bytes(), prefix.as_bytes(), tail.as_bytes()],
+            Body::Raw(bytes) => [&[], bytes, &[]],
         }
     }
 }
 
-/// Writes the frames, whole and in order. A write that is given up leaves half a frame: nothing may be sent after it.
-pub(crate) async fn write_all<W: AsyncWrite + Unpin>(stream: &mut W, frames: &[TextFrame]) -> io::Result<()> {
-    for some in frames.chunks(SLICES_MAX / 3) {
-        let mut slices = Vec::with_capacity(some.len() * 3);
-        for frame in some {
-            frame.add_to(&mut slices);
-        }
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            let written = stream.write_vectored(rest).await?;
+/// Frames on their way out. What of them has left is known at any moment, also when the writing is given up.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    frames: Vec<TextFrame>,
+    written_bytes: usize,
+}
+
+impl Batch {
+    pub(crate) fn new(frames: Vec<TextFrame>) -> Self {
+        Self { frames, written_bytes: 0 }
+    }
+
+    /// Writes the frames, whole and in order. Goes on where it was when it was given up before.
+    pub(crate) async fn write<W: AsyncWrite + Unpin>(&mut self, stream: &mut W) -> io::Result<()> {
+        loop {
+            let slices = self.slices();
+            if slices.is_empty() {
+                break;
+            }
+            let written = stream.write_vectored(&slices).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            IoSlice::advance_slices(&mut rest, written);
+            self.written_bytes += written;
         }
+        stream.flush().await
     }
-    stream.flush().await
+
+    /// Whether anything has left.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.written_bytes > 0
+    }
+
+    /// What has not left.
+    pub(crate) fn rest(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for part in self.frames.iter().flat_map(TextFrame::parts) {
+            all.extend_from_slice(part);
+        }
+        all.split_off(self.written_bytes.min(all.len()))
+    }
+
+    fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut skip = self.written_bytes;
+        let mut slices = Vec::with_capacity((self.frames.len() * 3).min(SLICES_MAX));
+        for part in self.frames.iter().flat_map(TextFrame::parts) {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            if skipped < part.len() && slices.len() < SLICES_MAX {
+                slices.push(IoSlice::new(&part[skipped..]));
+            }
+        }
+        slices
+    }
 }
 
 /// The bytes before a payload.
@@ -89,6 +130,8 @@ struct Header {
 }
 
 impl Header {
+    const NONE: Self = Self { bytes: [0; 10], length: 0 };
+
     fn of(payload_bytes: usize) -> Self {
         let mut bytes = [0; 10];
         bytes[0] = TEXT_FRAME;
@@ -128,7 +171,7 @@ mod tests {
         let lengths = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000];
         let (mut server, client) = tokio::io::duplex(1 << 12);
         let frames: Vec<_> = lengths.iter().map(|length| TextFrame::text("x".repeat(*length).into())).collect();
-        let writing = async { write_all(&mut server, &frames).await.unwrap() };
+        let writing = async { Batch::new(frames).write(&mut server).await.unwrap() };
         let reading = async {
             let mut socket = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
             for length in lengths {
@@ -146,12 +189,31 @@ mod tests {
         for seq in [7, 8] {
             let prefix = event.prefix(Version::V3, None).unwrap();
             let frame = TextFrame::event(Numbered { prefix, seq: Some(seq), state_version: None });
-            write_all(&mut server, &[frame]).await.unwrap();
+            Batch::new(vec![frame]).write(&mut server).await.unwrap();
         }
         let mut socket = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
         for seq in [7, 8] {
             let text = socket.next().await.unwrap().unwrap().into_text().unwrap();
             assert_eq!(text.as_str(), format!("{{\"type\":\"event\",\"event\":\"tick\",\"payload\":{{\"ts\":1}},\"seq\":{seq}}}"));
         }
+    }
+
+    #[tokio::test]
+    async fn what_has_not_left_when_writing_is_given_up_follows_without_a_gap() {
+        let texts = ["x".repeat(300), "y".repeat(5_000), "z".to_owned()];
+        let frames = || texts.iter().map(|text| TextFrame::text(text.clone().into())).collect();
+        let (mut server, client) = tokio::io::duplex(1 << 10);
+        let mut batch = Batch::new(frames());
+        let given_up = futures_util::FutureExt::now_or_never(batch.write(&mut server));
+        assert!(given_up.is_none() && batch.has_begun(), "the pipe is full");
+        let mut rest = Batch::new(vec![TextFrame::raw(batch.rest().into())]);
+        let writing = async { rest.write(&mut server).await.unwrap() };
+        let reading = async {
+            let mut socket = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+            for text in &texts {
+                assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), text);
+            }
+        };
+        tokio::join!(writing, reading);
     }
 }

@@ -148,6 +148,8 @@ pub struct Limits {
     pub failed_retry: Duration,
     /// How long the edge may take to say goodbye to its clients.
     pub edge_drain: Duration,
+    /// How long an edge that was replaced may go on with what it could not hand over.
+    pub edge_linger: Duration,
     /// How long any other service may take to stop.
     pub service_drain: Duration,
 }
@@ -180,6 +182,8 @@ pub const BUDGET_WINDOW_MS: u64 = 300_000;
 pub const FAILED_RETRY_MS: u64 = 30_000;
 /// Together with [`SERVICE_DRAIN_MS`] below the 10 s after which container engines kill.
 pub const EDGE_DRAIN_MS: u64 = 4_000;
+/// Longer than the edge gives to what it could not hand over: 30 s, after up to 20 s of handing over on a busy machine.
+pub const EDGE_LINGER_MS: u64 = 60_000;
 /// See [`EDGE_DRAIN_MS`].
 pub const SERVICE_DRAIN_MS: u64 = 5_000;
 
@@ -200,6 +204,7 @@ impl Default for Limits {
             budget_window: Duration::from_millis(BUDGET_WINDOW_MS),
             failed_retry: Duration::from_millis(FAILED_RETRY_MS),
             edge_drain: Duration::from_millis(EDGE_DRAIN_MS),
+            edge_linger: Duration::from_millis(EDGE_LINGER_MS),
             service_drain: Duration::from_millis(SERVICE_DRAIN_MS),
         }
     }

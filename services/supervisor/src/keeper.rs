@@ -18,7 +18,7 @@ use crate::budget::{Budget, Verdict};
 use crate::config::Limits;
 use crate::epochs::Epochs;
 use crate::error::Error;
-use crate::launch::Launcher;
+use crate::launch::{Inheritance, Launcher};
 use crate::probe::Probe;
 use crate::process::{Exit, Process};
 use crate::service_name::ServiceName;
@@ -120,7 +120,8 @@ impl Keeper {
             Some(epoch) => epoch,
             None => self.shared.epochs.mint(self.name).await?,
         };
-        let process = self.shared.launcher.start(self.name, epoch, &self.sockets.control, &self.sockets.ports).await?;
+        let inherits = Inheritance { control: &self.sockets.control, ports: &self.sockets.ports, replaced: None };
+        let process = self.shared.launcher.start(self.name, epoch, &inherits).await?;
         self.shared.board.update(self.name, |entry| {
             entry.state = State::Starting;
             entry.starts += 1;
@@ -145,7 +146,7 @@ impl Keeper {
                 Watched::Drain(deadline) => return self.halt(process, deadline, Ended::Drained).await,
                 Watched::Ended(exit) => return Ended::Failed { why: exit.to_string(), served: since.elapsed() },
                 Watched::Restart if !self.name.overlaps() => return self.halt(process, None, Ended::Restarting).await,
-                Watched::Restart => match self.successor().await {
+                Watched::Restart => match self.successor(process.pid()).await {
                     Ok(next) => {
                         let previous = std::mem::replace(&mut process, next);
                         since = self.serves(&process);

@@ -40,6 +40,23 @@ pub(crate) struct Launcher {
     forks: mpsc::Sender<Fork>,
 }
 
+/// The sockets that a process gets.
+#[derive(Debug)]
+pub(crate) struct Inheritance<'a> {
+    pub(crate) control: &'a Control,
+    pub(crate) ports: &'a [(&'static str, TcpListener)],
+    /// The process whose place it takes while that one still runs.
+    pub(crate) replaced: Option<Replaced<'a>>,
+}
+
+/// A process that hands over.
+#[derive(Debug)]
+pub(crate) struct Replaced<'a> {
+    pub(crate) pid: i64,
+    /// Where it hands over.
+    pub(crate) handover: &'a Control,
+}
+
 /// A command for the thread that starts processes, and where the process goes.
 struct Fork {
     command: tokio::process::Command,
@@ -93,15 +110,9 @@ impl Launcher {
     }
 
     /// Starts a service.
-    pub(crate) async fn start(
-        &self,
-        name: ServiceName,
-        epoch: u64,
-        control: &Control,
-        ports: &[(&'static str, TcpListener)],
-    ) -> Result<Process, Error> {
+    pub(crate) async fn start(&self, name: ServiceName, epoch: u64, inherits: &Inheritance<'_>) -> Result<Process, Error> {
         let failed = |source| Error::Spawn { name, source };
-        let command = self.command(name, epoch, control, ports).map_err(failed)?;
+        let command = self.command(name, epoch, inherits).map_err(failed)?;
         let (started, child) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
         self.forks.send(Fork { command, started }).map_err(|_| failed(gone()))?;
@@ -109,16 +120,14 @@ impl Launcher {
         Process::new(child, epoch).map_err(failed)
     }
 
-    fn command(
-        &self,
-        name: ServiceName,
-        epoch: u64,
-        control: &Control,
-        ports: &[(&'static str, TcpListener)],
-    ) -> io::Result<tokio::process::Command> {
+    fn command(&self, name: ServiceName, epoch: u64, inherits: &Inheritance<'_>) -> io::Result<tokio::process::Command> {
         let mut names = vec!["control"];
-        let mut descriptors = vec![control.share()?];
-        for (port, listener) in ports {
+        let mut descriptors = vec![inherits.control.share()?];
+        if let Some(replaced) = &inherits.replaced {
+            names.push("handover");
+            descriptors.push(replaced.handover.share()?);
+        }
+        for (port, listener) in inherits.ports {
             names.push(*port);
             descriptors.push(listener.try_clone()?.into());
         }
@@ -137,6 +146,9 @@ impl Launcher {
             .env("LISTEN_FDS", listeners.to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
             .env("VERSO_SECRETS_FD", (usize::try_from(FIRST_FD).unwrap_or_default() + listeners).to_string());
+        if let Some(replaced) = &inherits.replaced {
+            command.env("VERSO_REPLACES_PID", replaced.pid.to_string());
+        }
         if let Some(folder) = &self.handed_over {
             command.env("VERSO_CONFIG_SNAPSHOT", folder.join(format!("{name}.json")));
         }

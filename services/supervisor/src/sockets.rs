@@ -79,6 +79,12 @@ impl Control {
         Self::bind_at(run_dir.join(format!("{name}.{epoch}.sock")))
     }
 
+    /// Binds the socket on which the process that is replaced hands over to the one that replaces it. Its name is the same each time, as
+    /// the former has to find it; who finds a socket there that we did not bind does not use it.
+    pub(crate) fn bind_handover(run_dir: &Path) -> Result<Self, Error> {
+        Self::bind_at(run_dir.join("handover.sock"))
+    }
+
     fn bind_at(path: PathBuf) -> Result<Self, Error> {
         match listen_unix(&path) {
             Ok(listener) => Ok(Self { path, listener }),

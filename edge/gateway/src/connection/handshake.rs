@@ -89,7 +89,7 @@ pub(super) async fn introduce(gateway: &Arc<Gateway>, conn_id: &str) {
 }
 
 /// Forgets a connection, and tells the services that it is gone.
-pub(super) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
+pub(crate) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
     let Some(announced) = gateway.roster.remove(conn_id) else { return };
     let told = Arc::clone(gateway);
     gateway.tasks.spawn("farewell", async move {

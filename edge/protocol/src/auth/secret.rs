@@ -67,6 +67,9 @@ pub enum SharedMethod {
 }
 
 impl SharedMethod {
+    /// Every method.
+    pub const ALL: [Self; 6] = [Self::None, Self::Token, Self::Password, Self::DeviceToken, Self::Tailscale, Self::TrustedProxy];
+
     /// The method as written on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

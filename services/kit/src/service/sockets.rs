@@ -28,11 +28,13 @@ pub struct Sockets {
 #[derive(Debug, Default)]
 struct HandedOver {
     control: Option<UnixListener>,
+    handover: Option<UnixListener>,
     tcp: BTreeMap<String, Vec<TcpListener>>,
 }
 
 impl Sockets {
-    /// Adopts the sockets named in `LISTEN_FDNAMES`: `control` is the service's own Unix socket, all others are TCP.
+    /// Adopts the sockets named in `LISTEN_FDNAMES`: `control` is the service's own Unix socket, `handover` the one
+    /// on which the process that this one replaces hands its connections over; all others are TCP.
     pub(super) fn inherited(env: &Env, control_path: PathBuf) -> Result<Self, Error> {
         let names: Vec<&str> = env.get("LISTEN_FDNAMES").map(|names| names.split(':').collect()).unwrap_or_default();
         let mut descriptors = listenfd::ListenFd::from_env();
@@ -40,6 +42,7 @@ impl Sockets {
         for index in 0..descriptors.len() {
             match names.get(index).copied().unwrap_or("control") {
                 "control" => sockets.control = descriptors.take_unix_listener(index)?,
+                "handover" => sockets.handover = descriptors.take_unix_listener(index)?,
                 name => sockets.tcp.entry(name.to_owned()).or_default().extend(descriptors.take_tcp_listener(index)?),
             }
         }
@@ -70,6 +73,11 @@ impl Sockets {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(UnixListener::bind(&self.control_path)?),
         }
+    }
+
+    /// Takes the socket on which the process that this one replaces hands over; none when it replaces nobody.
+    pub fn handover(&self) -> Option<UnixListener> {
+        self.lock().handover.take()
     }
 
     /// Takes the TCP sockets of a name; none were handed over when it is empty.
