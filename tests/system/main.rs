@@ -4,6 +4,7 @@ mod accounts;
 mod attacks;
 mod auth_modes;
 mod authorization;
+mod backup;
 mod bad_input;
 mod canvas_pages;
 mod chat_networks;

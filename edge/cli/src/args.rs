@@ -1,6 +1,7 @@
 //! The command line: its commands, flags and help.
 
 mod agents;
+mod backup;
 mod chats;
 mod config;
 mod cron;
@@ -21,6 +22,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Protocol, Skills, System};
+pub(crate) use backup::Backup;
 pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
 pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
@@ -72,6 +74,12 @@ pub(crate) enum Command {
     /// Look after the gateway's processes, also while the gateway does not answer.
     #[command(arg_required_else_help = true)]
     Services(ServicesGroup),
+    /// Copy everything that the gateway keeps, check a copy, or put it back.
+    #[command(arg_required_else_help = true)]
+    Backup {
+        #[command(subcommand)]
+        command: Backup,
+    },
     /// Read, change and check the configuration file.
     #[command(arg_required_else_help = true)]
     Config {

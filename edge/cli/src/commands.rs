@@ -3,6 +3,7 @@
 mod agent;
 mod agents;
 mod approvals;
+mod backup;
 mod call;
 mod channels;
 mod completion;
@@ -131,6 +132,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(Box::pin(tui::run(options, start)))?;
         }
         Some(Command::Services(group)) => runtime()?.block_on(services::run(&session(), &group))?,
+        Some(Command::Backup { command }) => backup::run(&session(), &command)?,
         Some(Command::Config { command }) => config::run(&session(), &command)?,
         Some(other) => {
             let session = session();

@@ -1,9 +1,11 @@
 //! Starts, watches and restarts the processes of one gateway, and holds their listening sockets. `LIFECYCLE.md` tells how.
 
 mod audit;
+pub mod backup;
 mod board;
 mod budget;
 mod config;
+mod digest;
 mod epochs;
 mod error;
 mod fleet;

@@ -59,7 +59,7 @@ fn database(session: &Session, path: &Path, deep: bool) -> Option<Check> {
 fn damaged(id: &'static str, words: &str) -> Check {
     Check::wrong(id, Status::Error, words)
         .because("Its owner does not start with it, or loses what it holds.")
-        .mended_by("Stop the gateway, keep a copy, and put the last backup in its place.")
+        .mended_by("Stop the gateway, and put the last backup in its place: `verso backup restore`.")
 }
 
 fn documents(session: &Session) -> Check {
