@@ -27,6 +27,7 @@ packages! {
     presence: "verso.presence.v1", "Who and what is connected.";
     node: "verso.node.v1", "Devices that offer capabilities.";
     channel: "verso.channel.v1", "Chat networks.";
+    adapter: "verso.adapter.v1", "Chat networks that programs of their own speak.";
     canvas: "verso.canvas.v1", "Pages that an agent can draw on.";
     upkeep: "verso.upkeep.v1", "What agents may see and change of the gateway itself.";
     supervisor: "verso.supervisor.v1", "The processes of one gateway.";
@@ -36,6 +37,9 @@ pub mod json;
 pub mod methods;
 
 pub use wire::v1::Json;
+
+/// The contract of adapters as their authors read it: it needs no other file.
+pub const ADAPTER_PROTO: &str = include_str!("../verso/adapter/v1/adapter.proto");
 
 /// The descriptors of every file, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -65,6 +65,13 @@ fn rollup(pid: i64, name: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
+/// The numbers of the sockets that a process holds.
+pub fn sockets(pid: i64) -> Vec<String> {
+    let links =
+        fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())).collect()
+}
+
 /// The fields of `/proc/<pid>/stat` from the state on.
 fn stat(pid: i64) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -1,6 +1,7 @@
 //! Whole gateways of real processes: killed, stopped, flooded and fed with nonsense.
 
 mod accounts;
+mod adapters;
 mod attacks;
 mod auth_modes;
 mod authorization;

@@ -1,5 +1,6 @@
 //! The command line: its commands, flags and help.
 
+mod adapters;
 mod agents;
 mod backup;
 mod chats;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use adapters::{Adapter, AdapterCheck, AdapterExec};
 pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Protocol, Skills, System};
 pub(crate) use backup::Backup;
 pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
@@ -138,6 +140,12 @@ pub(crate) enum Command {
     Tui(Tui),
     /// Print a completion script for a shell.
     Completion(Completion),
+    /// Become the adapter of a chat network, within limits. The channel service does this by itself.
+    #[command(hide = true)]
+    AdapterExec(AdapterExec),
+    /// Run one account of a chat network. The channel service does this by itself.
+    #[command(hide = true)]
+    ChannelAccount,
     /// Run one service in the foreground. The gateway does this by itself.
     #[command(hide = true)]
     Service {

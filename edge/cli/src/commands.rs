@@ -1,5 +1,6 @@
 //! From arguments to a command, and from its end to an exit code.
 
+mod adapter;
 mod agent;
 mod agents;
 mod approvals;
@@ -96,6 +97,8 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         None => output::part(&Cli::help())?,
         Some(Command::Protocol { command }) => system::protocol(&command)?,
         Some(Command::Completion(arguments)) => completion::run(&arguments, &Env::process())?,
+        Some(Command::AdapterExec(arguments)) => return Err(adapter::exec(&arguments).into()),
+        Some(Command::ChannelAccount) => return service::run_account(),
         // Its environment is complete: whoever started it has seen to that.
         Some(Command::Service { name }) => return service::run(name.parse()?),
         Some(Command::Gateway(gateway)) => return of_gateway(session(), gateway),

@@ -7,8 +7,11 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use anyhow::Context as _;
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
+use verso_adapter::Handover;
 use verso_kit::CancellationToken;
+use verso_kit::config::{Env, File};
 use verso_kit::service::{self, Context};
 use verso_kit::telemetry;
 use verso_supervisor::ServiceName;
@@ -48,6 +51,23 @@ async fn work(name: ServiceName, context: Context, shutdown: CancellationToken) 
         ServiceName::Canvas => verso_canvas::serve(context, shutdown).await?,
     }
     Ok(())
+}
+
+/// Runs the account that this process was told of on its standard input.
+pub(crate) fn run_account() -> anyhow::Result<ExitCode> {
+    // Fails only when there is a provider already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let (told, lifeline) = Handover::take()?;
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let env = Env::process();
+        // The channel service reads what is printed here, and has the log file.
+        let logging = File::from_value(json!({"logging": {"level": "silent", "consoleLevel": "info"}}));
+        let _telemetry = telemetry::start("channel", &service::state_dir(&env), &logging, &env)?;
+        let shutdown = CancellationToken::new();
+        service::stop_on_signals(shutdown.clone())?;
+        verso_channel::host(told, lifeline, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// One thread: passing work between threads costs more than it gains, but for the edge of a large machine.

@@ -11,8 +11,9 @@ use verso_kit::config::File;
 use verso_kit::tasks::Tasks;
 
 use crate::error::Error;
-use crate::make::{self, BuiltIn};
+use crate::make::{BuiltIn, Make};
 use crate::network::Network;
+use crate::remote::Launch;
 use crate::settings::{Account, DEFAULT_ACCOUNT};
 use crate::store::AccountKey;
 use crate::units::{Shared, State, Unit};
@@ -46,6 +47,18 @@ impl Channel {
 
 /// How long an account whose settings changed may take to stop before its successor is started.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Fare {
+    /// Whether the network knows the account as its owner's device; none on networks that have no such thing.
+    pub(crate) fn linked(&self) -> Option<bool> {
+        self.state.linked.or(self.account.linked)
+    }
+
+    /// Whether the account has what its network asks for.
+    pub(crate) fn configured(&self) -> bool {
+        self.account.configured || self.state.linked == Some(true)
+    }
+}
 
 /// All accounts.
 #[derive(Debug)]
@@ -113,8 +126,13 @@ impl Accounts {
     fn begin(&self, account: &Account, file: &File) -> (AccountKey, Running) {
         let key = key_of(account);
         let (context, shelf) = (self.shared.context.clone(), self.shared.shelf.clone());
-        let adapters = Box::new(BuiltIn { key: key.clone(), network: account.network, context, shelf });
-        let unit = Arc::new(Unit::new(key.clone(), account.network, adapters, self.shared.clone()));
+        let network = account.network;
+        let make: Box<dyn Make> = if account.isolated {
+            Box::new(Launch { key: key.clone(), network, context, shelf })
+        } else {
+            Box::new(BuiltIn { key: key.clone(), network, context, shelf })
+        };
+        let unit = Arc::new(Unit::new(key.clone(), network, make, self.shared.clone()));
         let (stop, over) = (self.tasks.shutdown().child_token(), CancellationToken::new());
         let (working, halt, done) = (Arc::clone(&unit), stop.clone(), over.clone().drop_guard());
         self.tasks.spawn("account", async move {
@@ -161,14 +179,14 @@ impl Present {
 
 /// The accounts that can run here.
 fn able(configured: &[Account]) -> impl Iterator<Item = &Account> {
-    configured.iter().filter(|account| account.enabled && account.configured && make::speaks(account.network))
+    configured.iter().filter(|account| account.can_run())
 }
 
 fn key_of(account: &Account) -> AccountKey {
     AccountKey { channel: account.network.id().to_owned(), account: account.id.clone() }
 }
 
-/// Everything in the file that an account goes by: what holds for all, what holds for its network, and its own. The settings of its
+/// Everything in the file that an account goes by: what holds for all, what holds for its network, its program, and its own. The settings of its
 /// network's other accounts are not among it.
 fn settings_of(file: &File, key: &AccountKey) -> Value {
     let root = file.value();
@@ -177,5 +195,6 @@ fn settings_of(file: &File, key: &AccountKey) -> Value {
     let own = own.and_then(|mut accounts| Some(accounts.as_object_mut()?.remove(&key.account)));
     let of_all = ["channels", "web", "messages", "commands", "broadcast"];
     let [channels, others @ ..] = of_all.map(|section| root.get(section).cloned().unwrap_or_default());
-    json!([network, own.flatten(), channels.get("defaults"), others])
+    let program = root.pointer(&format!("/adapters/{}", key.channel));
+    json!([network, own.flatten(), channels.get("defaults"), others, program])
 }

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use verso_kit::CancellationToken;
 
 use crate::link::Link;
-use crate::message::{Address, Attached, Part, Receipt};
+use crate::message::{Address, Attached, Incoming, Part, Receipt};
 use crate::text::Rich;
 
 /// What a network can show besides plain messages.
@@ -54,6 +54,16 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
     /// Sends one message. Only what [`Self::abilities`] names is asked for.
     fn send<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Receipt, Refusal>>;
 
+    /// The same, with the name of the sending: where [`Self::repeats`], a second one with the same name is the same sending.
+    fn deliver<'a>(&'a self, _id: &'a str, part: &'a Part) -> BoxFuture<'a, Result<Receipt, Refusal>> {
+        self.send(part)
+    }
+
+    /// Whether a sending that may have happened can be repeated without anybody seeing two messages.
+    fn repeats(&self) -> bool {
+        false
+    }
+
     /// Changes a message that was sent to what `part` says.
     fn edit<'a>(&'a self, _message_id: &'a str, _part: &'a Part) -> BoxFuture<'a, Result<(), Refusal>> {
         never("this network cannot change a message")
@@ -74,12 +84,22 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// Shows whoever wrote a message that it was read, if the network and the account do that.
+    fn mark_read<'a>(&'a self, _message: &'a Incoming) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Asks the network whether the account is well.
     fn probe(&self) -> BoxFuture<'_, Result<Wellbeing, Fault>>;
 
     /// Returns how accounts are linked by a code that their owner scans, on networks that do that.
     fn login(&self) -> Option<&dyn Login> {
         None
+    }
+
+    /// Ends what is left of the account when it does not run any more.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     /// Returns how formatted text is written there.
@@ -138,6 +158,9 @@ pub(crate) enum Fault {
     /// The network does not accept the account.
     #[error("{0}")]
     Account(String),
+    /// The account waits for its owner to link it.
+    #[error("{0}")]
+    Unlinked(String),
     /// What came in could not be kept.
     #[error("{0}")]
     Storage(String),

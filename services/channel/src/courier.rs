@@ -78,7 +78,7 @@ impl Courier {
             Ok(part) => part,
             Err(error) => return Fate::Failed { error: format!("the message cannot be read: {error}") },
         };
-        let sent = tokio::time::timeout(SEND_TIMEOUT, adapter.send(&part)).await;
+        let sent = tokio::time::timeout(SEND_TIMEOUT, adapter.deliver(&claimed.id, &part)).await;
         match sent {
             Ok(Ok(receipt)) => {
                 self.pulse.sent(self.clock.now_ms());

@@ -139,6 +139,7 @@ impl Dispatch {
         let reply = self.agent.submit(&self.key, &incoming, crate::agent::Words { body, context, authorized }, open.received_at_ms).await;
         let (this, open, stop) = (self.clone(), open.clone(), tasks.shutdown().clone());
         tasks.spawn("answer", async move {
+            this.adapter.mark_read(&incoming).await;
             let answered = tokio::select! {
                 () = stop.cancelled() => return,
                 answered = this.answer(&open, &incoming, reply) => answered,

@@ -72,6 +72,28 @@ pub enum Error {
         /// How many there may be.
         max: usize,
     },
+    /// The configuration names too many programs that speak chat networks.
+    #[error("adapters: at most {0} programs")]
+    TooManyAdapters(usize),
+    /// The account waits for its owner to link it.
+    #[error("{channel} is not linked: {reason}")]
+    NotLinked {
+        /// The network.
+        channel: &'static str,
+        /// What to do.
+        reason: String,
+    },
+    /// The account's process did not do what a login needs.
+    #[error("could not link {channel}: {reason}")]
+    Login {
+        /// The network.
+        channel: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// An account's process could not be what it was started for.
+    #[error(transparent)]
+    Adapter(#[from] verso_adapter::Error),
     /// A newer incarnation of this service owns the database.
     #[error("the channel service was replaced; try again")]
     Replaced,
@@ -123,9 +145,12 @@ impl WireError for Error {
             | Self::NoLogout(_)
             | Self::NoWebLogin
             | Self::WebLoginUnsupported(_) => WireCode::InvalidRequest,
-            Self::Replaced | Self::NotRunning { .. } => WireCode::Unavailable,
+            Self::NotLinked { .. } => WireCode::NotLinked,
+            Self::Replaced | Self::NotRunning { .. } | Self::Login { .. } => WireCode::Unavailable,
             Self::RemoveCredentials { .. }
             | Self::TooManyAccounts { .. }
+            | Self::TooManyAdapters(_)
+            | Self::Adapter(_)
             | Self::Newer { .. }
             | Self::Create { .. }
             | Self::Media(_)

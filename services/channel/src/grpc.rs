@@ -30,6 +30,7 @@ use crate::agent::Agent;
 use crate::error::Error;
 use crate::logins::Logins;
 use crate::media::Shelf;
+use crate::remote::login::Desk;
 use crate::settings;
 use crate::store::Store;
 use crate::units::Shared;
@@ -58,7 +59,8 @@ pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     let accounts = Arc::new(Accounts::start(configured, &shared, tasks));
     follow_configuration(context, &accounts);
     let logins = Logins::new(context.state_dir.join("credentials"));
-    let service = Service { accounts, store, logins, clock: context.clock.clone(), shutdown: tasks.shutdown().clone() };
+    let desk = Desk::new(tasks.clone());
+    let service = Service { accounts, store, logins, desk, shared, clock: context.clock.clone(), shutdown: tasks.shutdown().clone() };
     let messaging = MessagingServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Ok(Routes::new(ChannelServer::new(service.clone())).add_service(messaging).add_service(PairingServer::new(service)))
 }
@@ -82,6 +84,8 @@ struct Service {
     accounts: Arc<Accounts>,
     store: Store,
     logins: Logins,
+    desk: Desk,
+    shared: Shared,
     clock: Clock,
     shutdown: CancellationToken,
 }
@@ -153,8 +157,8 @@ fn id(channel: &Channel) -> String {
 
 fn summary(channel: &Channel) -> ChannelSummary {
     channel.default_account().map_or_else(ChannelSummary::default, |fare| ChannelSummary {
-        configured: fare.account.configured,
-        linked: fare.account.linked,
+        configured: fare.configured(),
+        linked: fare.linked(),
         running: Some(fare.state.running),
     })
 }
@@ -165,11 +169,11 @@ fn account(fare: &Fare) -> Account {
         account_id: fare.account.id.clone(),
         name: fare.account.name.clone(),
         enabled: Some(fare.account.enabled),
-        configured: Some(fare.account.configured),
-        linked: fare.account.linked,
+        configured: Some(fare.configured()),
+        linked: fare.linked(),
         running: Some(fare.state.running),
         last_error: fare.state.last_error.clone(),
-        connected: fare.unit.as_ref().map(|unit| fare.state.running && unit.pulse.connected_at_ms() >= fare.state.last_start_at_ms),
+        connected: fare.unit.as_ref().map(|unit| fare.state.running && unit.pulse.is_connected(fare.state.last_start_at_ms)),
         reconnect_attempts: fare.unit.as_ref().map(|_| i64::from(fare.state.restarts)),
         last_connected_at_ms: pulse.and_then(|pulse| pulse.connected_at_ms()),
         last_start_at_ms: fare.state.last_start_at_ms,

@@ -9,6 +9,7 @@ mod courier;
 mod dispatch;
 mod error;
 mod grpc;
+mod host;
 mod irc;
 mod link;
 mod logins;
@@ -20,6 +21,7 @@ mod message;
 mod network;
 mod pairing;
 mod profile;
+mod remote;
 mod sending;
 mod settings;
 mod store;
@@ -36,6 +38,7 @@ use verso_kit::tasks::Tasks;
 
 pub use error::Error;
 pub use grpc::routes;
+pub use host::host;
 
 /// How long the accounts of a stopping service may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);

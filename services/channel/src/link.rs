@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use verso_kit::clock::Clock;
 
 use crate::adapter::Fault;
@@ -19,6 +19,7 @@ pub(crate) struct Pulse {
     inbound: AtomicI64,
     outbound: AtomicI64,
     connected: AtomicI64,
+    lost: AtomicI64,
 }
 
 impl Pulse {
@@ -29,6 +30,17 @@ impl Pulse {
     pub(crate) fn connected(&self, now_ms: i64) {
         self.beat(now_ms);
         self.connected.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// The network is not reached any more, and the account goes on trying.
+    pub(crate) fn lost(&self, now_ms: i64) {
+        self.lost.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whether the network is reached by the run that began then.
+    pub(crate) fn is_connected(&self, since_ms: Option<i64>) -> bool {
+        let connected = self.connected_at_ms();
+        connected >= since_ms && connected >= since(&self.lost)
     }
 
     pub(crate) fn sent(&self, now_ms: i64) {
@@ -62,19 +74,51 @@ pub(crate) struct Link {
     pub(crate) key: AccountKey,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
-    store: Store,
-    arrived: Arc<Notify>,
+    sink: Sink,
+}
+
+/// Where messages are kept.
+#[derive(Debug)]
+enum Sink {
+    /// In our database.
+    Inbox { store: Store, arrived: Arc<Notify> },
+    /// In that of another process.
+    Away { deliveries: mpsc::Sender<Delivery>, position: Option<i64> },
+}
+
+/// A message for another process.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) incoming: Option<Incoming>,
+    pub(crate) position: Option<i64>,
+    /// Told when it is kept.
+    pub(crate) kept: oneshot::Sender<()>,
 }
 
 impl Link {
     pub(crate) fn new(key: AccountKey, store: Store, clock: Clock, pulse: Arc<Pulse>, arrived: Arc<Notify>) -> Self {
-        Self { key, clock, pulse, store, arrived }
+        Self { key, clock, pulse, sink: Sink::Inbox { store, arrived } }
+    }
+
+    /// A way to another process, which has read the network as far as `position`.
+    pub(crate) fn away(
+        key: AccountKey,
+        clock: Clock,
+        pulse: Arc<Pulse>,
+        deliveries: mpsc::Sender<Delivery>,
+        position: Option<i64>,
+    ) -> Self {
+        Self { key, clock, pulse, sink: Sink::Away { deliveries, position } }
     }
 
     /// Keeps a message, and how far the network has been read. The network may be told once this has returned.
     pub(crate) async fn take(&self, incoming: Option<&Incoming>, position: Option<i64>) -> Result<(), Fault> {
         let now_ms = self.clock.now_ms();
         self.pulse.beat(now_ms);
+        let (store, arriving) = match &self.sink {
+            Sink::Inbox { store, arrived } => (store, arrived),
+            Sink::Away { deliveries, .. } => return hand_over(deliveries, incoming.cloned(), position).await,
+        };
         let arrived = incoming.map(|incoming| -> Result<_, serde_json::Error> {
             Ok(Arrived {
                 event: incoming.event.clone(),
@@ -84,16 +128,27 @@ impl Link {
             })
         });
         let arrived = arrived.transpose().map_err(|error| Fault::Storage(error.to_string()))?;
-        let taken = self.store.take(&self.key, arrived, position).await.map_err(|error| Fault::Storage(error.to_string()))?;
+        let taken = store.take(&self.key, arrived, position).await.map_err(|error| Fault::Storage(error.to_string()))?;
         if taken.is_some() {
             self.pulse.inbound.store(now_ms, Ordering::Relaxed);
-            self.arrived.notify_one();
+            arriving.notify_one();
         }
         Ok(())
     }
 
     /// Returns how far the network has been read.
     pub(crate) async fn position(&self) -> Result<Option<i64>, Fault> {
-        self.store.position(&self.key).await.map_err(|error| Fault::Storage(error.to_string()))
+        match &self.sink {
+            Sink::Inbox { store, .. } => store.position(&self.key).await.map_err(|error| Fault::Storage(error.to_string())),
+            Sink::Away { position, .. } => Ok(*position),
+        }
     }
+}
+
+/// Hands a message to another process, and waits until it is kept there.
+async fn hand_over(deliveries: &mpsc::Sender<Delivery>, incoming: Option<Incoming>, position: Option<i64>) -> Result<(), Fault> {
+    let gone = || Fault::Storage("the channel service is gone".to_owned());
+    let (kept, keeping) = oneshot::channel();
+    deliveries.send(Delivery { incoming, position, kept }).await.map_err(|_| gone())?;
+    keeping.await.map_err(|_| gone())
 }

@@ -18,6 +18,11 @@ use crate::{irc, telegram};
 pub(crate) trait Make: Debug + Send + Sync {
     /// Makes it by the settings as they are now.
     fn make(&self, profile: Arc<Profile>) -> BoxFuture<'_, Result<Arc<dyn Adapter>, Fault>>;
+
+    /// Adds to the settings what the account itself knows, such as who its owner is.
+    fn complete(&self, profile: Profile) -> BoxFuture<'_, Profile> {
+        std::future::ready(profile).boxed()
+    }
 }
 
 /// Accounts of the networks that this build speaks to.

@@ -82,6 +82,8 @@ pub(crate) struct Profile {
     pub(crate) link_preview: Option<bool>,
     /// Words that count as a mention.
     pub(crate) mention_patterns: Option<Vec<String>>,
+    /// `WhatsApp`: where the linked device's keys are.
+    pub(crate) auth_dir: Option<PathBuf>,
 
     /// Telegram: the bot's token.
     pub(crate) bot_token: Option<Secret<String>>,
@@ -135,6 +137,7 @@ impl Profile {
             reply_to_mode: self.reply_to_mode.or(shared.reply_to_mode),
             link_preview: self.link_preview.or(shared.link_preview),
             mention_patterns: self.mention_patterns.or(shared.mention_patterns),
+            auth_dir: self.auth_dir,
             bot_token: self.bot_token.or(credentials.bot_token),
             token_file: self.token_file.or(credentials.token_file),
             api_root: self.api_root.or(shared.api_root),
@@ -148,6 +151,17 @@ impl Profile {
             sasl_password: self.sasl_password.or(credentials.sasl_password),
             channels: self.channels.or(shared.channels),
         }
+    }
+
+    /// Lets the account's owner in: he is who has linked it. In groups he is nobody in particular.
+    #[must_use]
+    pub(crate) fn with_owner(mut self, number: Option<String>) -> Self {
+        if let Some(number) = number {
+            // The list of groups falls back to this one, and must stay as it was.
+            self.group_allow_from = self.group_allow_from.or_else(|| self.allow_from.clone());
+            self.allow_from.get_or_insert_default().push(Value::from(number));
+        }
+        self
     }
 
     /// Returns the longest message, in characters.
@@ -173,6 +187,14 @@ mod tests {
     fn read(policy: &str) -> Result<Profile, Fault> {
         let file = File::from_value(json!({"channels": {"irc": {"dmPolicy": "open", "accounts": {"own": {"dmPolicy": policy}}}}}));
         Profile::read(&file, &AccountKey { channel: "irc".into(), account: "own".into() })
+    }
+
+    #[test]
+    fn the_owner_is_let_in_and_groups_stay_as_they_were() {
+        let profile = Profile { allow_from: Some(vec![json!("+1555")]), ..Profile::default() }.with_owner(Some("+49170".into()));
+        assert_eq!(profile.allow_from, Some(vec![json!("+1555"), json!("+49170")]));
+        assert_eq!(profile.group_allow_from, Some(vec![json!("+1555")]));
+        assert_eq!(Profile::default().with_owner(None).allow_from, None);
     }
 
     #[test]

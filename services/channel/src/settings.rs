@@ -14,6 +14,7 @@ use verso_kit::service::Context;
 
 use crate::error::Error;
 use crate::network::Network;
+use crate::{make, remote};
 
 /// The account of a network that names none.
 pub(crate) const DEFAULT_ACCOUNT: &str = "default";
@@ -33,8 +34,21 @@ pub(crate) struct Account {
     pub(crate) enabled: bool,
     /// Has the credentials that its network asks for.
     pub(crate) configured: bool,
+    /// Is run in a process of its own.
+    pub(crate) isolated: bool,
     /// Is tied to a device of its owner; only some networks know that.
     pub(crate) linked: Option<bool>,
+}
+
+impl Account {
+    /// Whether the account can run here, or could once its owner has linked it.
+    pub(crate) fn can_run(&self) -> bool {
+        match self.network {
+            // It waits until its owner has linked it.
+            Network::WhatsApp => self.enabled,
+            network => self.enabled && self.configured && (make::speaks(network) || !network.is_built_in()),
+        }
+    }
 }
 
 /// `channels.<id>` and each `channels.<id>.accounts.<account>`, as far as it says whether an account can run.
@@ -43,6 +57,8 @@ pub(crate) struct Account {
 struct Settings {
     /// Off for `false`. Default: on.
     enabled: Option<bool>,
+    /// Run in a process of its own. Default: off for networks that this build speaks.
+    isolate: Option<bool>,
     /// What people call the account.
     name: Option<String>,
     /// Accounts by their ids. Default: one, named `default`.
@@ -85,11 +101,12 @@ struct Web {
 /// Reads the accounts of every network that is configured. It looks for files, so it blocks.
 pub(crate) fn accounts(context: &Context) -> Result<Vec<Account>, Error> {
     let channels: BTreeMap<String, Value> = context.config.section("channels")?;
+    let others = remote::declare(&context.config)?;
     for channel in channels.keys().filter(|id| *id != DEFAULTS_KEY && Network::find(id).is_none()) {
         warn!(channel = %channel, "channel is not known to this build");
     }
     let mut accounts = Vec::new();
-    for network in Network::ALL {
+    for network in Network::ALL.into_iter().chain(others) {
         let reader = Reader { network, config: &context.config, env: &context.env, state_dir: &context.state_dir };
         if channels.contains_key(network.id()) || reader.environment_suffices() {
             accounts.extend(reader.accounts()?);
@@ -119,10 +136,11 @@ impl Reader<'_> {
             each.insert(DEFAULT_ACCOUNT.to_owned(), Settings { name: top.name.take(), ..Settings::default() });
         }
         let account = |(id, own): (String, Settings)| {
-            let linked = (self.network == Network::WhatsApp).then(|| self.has_device_keys(&id, &own));
+            let linked = (self.network == Network::WhatsApp).then(|| has_device_keys(self.state_dir, &id, own.auth_dir.as_deref()));
             let configured = linked.unwrap_or_else(|| self.has_credentials(&own, (id == DEFAULT_ACCOUNT).then_some(&top)));
             let enabled = enabled && own.enabled.unwrap_or(true);
-            Account { network: self.network, id, name: own.name, enabled, configured, linked }
+            let isolated = self.network == Network::WhatsApp || !self.network.is_built_in() || own.isolate.or(top.isolate).unwrap_or(false);
+            Account { network: self.network, id, name: own.name, enabled, configured, isolated, linked }
         };
         Ok(each.into_iter().map(account).collect())
     }
@@ -146,18 +164,37 @@ impl Reader<'_> {
             Network::IMessage => any(|own| own.cli_path.is_some() || own.db_path.is_some()),
             Network::Irc => any(|own| text(own.host.as_ref())) && any(|own| text(own.nick.as_ref())),
             Network::WhatsApp => false,
+            // Its own program knows what it needs.
+            Network::Other(_) => true,
         }
-    }
-
-    fn has_device_keys(&self, id: &str, own: &Settings) -> bool {
-        let folder = own.auth_dir.clone().unwrap_or_else(|| self.state_dir.join("credentials/whatsapp").join(id));
-        folder.join("creds.json").is_file()
     }
 
     /// Whether the environment alone makes an account.
     fn environment_suffices(&self) -> bool {
-        self.has_credentials(&Settings::default(), Some(&Settings::default()))
+        self.network.is_built_in() && self.has_credentials(&Settings::default(), Some(&Settings::default()))
     }
+}
+
+/// Whether a linked device's keys are there. It looks for a file, so it blocks.
+pub(crate) fn has_device_keys(state_dir: &Path, id: &str, auth_dir: Option<&Path>) -> bool {
+    device_folder(state_dir, id, auth_dir).join(DEVICE_FILE).is_file()
+}
+
+/// The file that says that a device is linked, and to whom.
+const DEVICE_FILE: &str = "creds.json";
+
+/// Returns where a linked device's keys are.
+pub(crate) fn device_folder(state_dir: &Path, id: &str, auth_dir: Option<&Path>) -> PathBuf {
+    auth_dir.map_or_else(|| state_dir.join("credentials/whatsapp").join(id), Path::to_path_buf)
+}
+
+/// Returns the number of the account that a device is linked to, as people write it. It reads a file, so it blocks.
+pub(crate) fn device_number(folder: &Path) -> Option<String> {
+    let text = std::fs::read(folder.join(DEVICE_FILE)).ok()?;
+    let value: Value = serde_json::from_slice(&text).ok()?;
+    let id = value.pointer("/me/id")?.as_str()?;
+    let digits = id.split(['@', ':']).next().filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(format!("+{digits}"))
 }
 
 fn secret(value: Option<&Secret<String>>) -> bool {

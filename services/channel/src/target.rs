@@ -7,6 +7,7 @@ use crate::adapter::Adapter;
 use crate::error::Error;
 use crate::network::Network;
 use crate::profile::Profile;
+use crate::remote::login::NOT_LINKED;
 use crate::units::Unit;
 
 /// The network that is meant when nothing says which and the configuration does not tell.
@@ -54,6 +55,7 @@ impl Target<'_> {
             }
             Network::Telegram => ("<chatId>", !to.is_empty()),
             Network::Discord | Network::Slack => ("<channelId|user:ID|channel:ID>", !to.is_empty()),
+            Network::Other(_) => ("<an address of this network>", !to.is_empty()),
             Network::IMessage => ("<handle|chat_id:ID>", !to.is_empty()),
             Network::Irc => ("<#channel|nick>", !to.is_empty() && !to.contains(char::is_whitespace)),
         };
@@ -76,6 +78,9 @@ impl Target<'_> {
             Some(Sender { unit: fare.unit.as_ref()?, adapter: fare.state.adapter.as_ref()?, profile: &fare.state.profile })
         }) {
             Some(sender) => Ok(sender),
+            None if fare.is_some_and(|fare| fare.account.enabled && fare.linked() == Some(false)) => {
+                Err(Error::NotLinked { channel: network.id(), reason: NOT_LINKED.to_owned() })
+            }
             None => Err(Error::NotRunning { channel: network.id(), reason: reason(fare) }),
         }
     }

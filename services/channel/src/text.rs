@@ -3,9 +3,11 @@
 pub(crate) mod chunks;
 pub(crate) mod envelope;
 mod markdown;
+mod marked;
 mod render;
 
 pub(crate) use markdown::parse;
+pub(crate) use marked::{markdown, whatsapp};
 pub(crate) use render::{irc, plain, telegram_html};
 
 /// How a run of characters looks.

@@ -78,7 +78,7 @@ const RUNNING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("node", Action
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts. A section without a rule restarts everything.
-const RULES: [(&str, Effect); 57] = [
+const RULES: [(&str, Effect); 58] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -110,6 +110,7 @@ const RULES: [(&str, Effect); 57] = [
     ("canvasHost.enabled", Effect::Gateway),
     ("canvasHost.port", Effect::Gateway),
     ("channels", CHANNEL_HOT),
+    ("adapters", CHANNEL_HOT),
     ("web", CHANNEL_HOT),
     ("messages", TALKING_HOT),
     ("commands", TALKING_HOT),

@@ -95,14 +95,26 @@ pub(crate) enum Channels {
         #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=5000))]
         lines: u16,
     },
-    /// Link an account by scanning a code.
+    /// Link an account by scanning a code, or by typing one.
     Login {
+        /// Your telephone number: get a code to type on the telephone instead of one to scan.
+        #[arg(long, value_name = "NUMBER")]
+        phone: Option<String>,
+        /// Give up the link that there is.
+        #[arg(long)]
+        force: bool,
         /// The network.
         #[arg(long, value_name = "ID")]
         channel: Option<String>,
         /// The account on it.
         #[arg(long, value_name = "ID")]
         account: Option<String>,
+    },
+    /// Help authors of adapters: programs that speak a chat network for this gateway.
+    #[command(arg_required_else_help = true)]
+    Adapter {
+        #[command(subcommand)]
+        command: super::Adapter,
     },
     /// Unlink an account.
     Logout {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
 use serde_json::{Value, json};
 
 use super::remote::{Remote, ask, members, text};
-use super::{Session, logs};
+use super::{Session, adapter, logs};
 use crate::args::{Channels, Group, Logs};
 use crate::failure::Failure;
 use crate::output::{self, As, Column, Tone};
@@ -50,7 +52,11 @@ pub(super) async fn run(session: &Session, group: &Group<Channels>) -> anyhow::R
             let subsystem = channel.as_ref().map_or_else(|| "channels".to_owned(), |id| format!("channels/{id}"));
             logs::run(session, &Logs::of_subsystem(reach, *lines, &subsystem)).await
         }
-        Channels::Login { channel, account } => login(session, group, channel.as_deref(), account.as_deref()).await,
+        Channels::Adapter { command } => adapter::run(session, reach, command).await,
+        Channels::Login { phone, force, channel, account } => {
+            let whose = [("channel", json!(channel)), ("accountId", json!(account))];
+            login(session, group, &whose, &[("force", json!(force.then_some(true))), ("phoneNumber", json!(phone))]).await
+        }
         Channels::Logout { channel, account } => {
             let params = members([("channel", json!(channel)), ("accountId", json!(account))]);
             let words = |_: &Remote<'_>, payload: &Value| {
@@ -62,19 +68,31 @@ pub(super) async fn run(session: &Session, group: &Group<Channels>) -> anyhow::R
 }
 
 /// Shows the code to scan, then waits until somebody has.
-async fn login(session: &Session, group: &Group<Channels>, channel: Option<&str>, account: Option<&str>) -> anyhow::Result<()> {
+async fn login(session: &Session, group: &Group<Channels>, whose: &[Member], how: &[Member]) -> anyhow::Result<()> {
     let mut remote = Remote::open(session, &group.reach).await?;
-    let whose = [("channel", json!(channel)), ("accountId", json!(account))];
-    let started = remote.call_within("web.login.start", members(whose.clone()), SCAN_PATIENCE).await?;
-    output::notice(text(&started, "/message"));
-    if let Some(code) = started["qrDataUrl"].as_str() {
-        output::notice(format!("Open this address in a browser to see the code: {code}"));
-    }
+    let begin = members(whose.iter().chain(how).cloned());
+    let started = remote.call_within("web.login.start", begin, SCAN_PATIENCE).await?;
+    show(&started);
     let timeout_ms = u64::try_from(SCAN_PATIENCE.as_millis()).unwrap_or(u64::MAX);
-    let params = members(whose.into_iter().chain([("timeoutMs", json!(timeout_ms))]));
+    let params = members(whose.iter().cloned().chain([("timeoutMs", json!(timeout_ms))]));
     let payload = remote.call_within("web.login.wait", params, SCAN_PATIENCE + group.reach.timeout).await?;
     remote.answer(&payload, || text(&payload, "/message").to_owned())?;
     if payload["connected"] == true { Ok(()) } else { Err(Failure::silent().into()) }
+}
+
+/// A member of a request.
+type Member = (&'static str, Value);
+
+/// Draws the code where a terminal can, and else says where to see it.
+fn show(started: &Value) {
+    let drawn = started["qrText"].as_str().and_then(|code| QrCode::new(code).ok());
+    match (drawn, started["qrDataUrl"].as_str()) {
+        // Dark on light, whatever the terminal's colours: readers expect that.
+        (Some(code), _) => output::notice(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build()),
+        (None, Some(code)) => output::notice(format!("Open this address in a browser to see the code: {code}")),
+        (None, None) => {}
+    }
+    output::notice(text(started, "/message"));
 }
 
 /// Every account with the name of its network in it.

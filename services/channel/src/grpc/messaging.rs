@@ -1,5 +1,8 @@
 //! The rpcs of messages and logins.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tonic::{Request, Status};
 use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
@@ -12,9 +15,18 @@ use verso_proto::channel::v1::{
 use super::Service;
 use crate::error::Error;
 use crate::network::Network;
+use crate::remote::Launch;
+use crate::remote::login::{Ask, Standing};
 use crate::sending::{self, Message};
 use crate::settings::DEFAULT_ACCOUNT;
 use crate::target::Target;
+use crate::units::Unit;
+
+/// How long the first code of a login may take, unless the caller says otherwise.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the owner may take to use a code, unless the caller says otherwise.
+const WAIT_PATIENCE: Duration = Duration::from_mins(2);
 
 #[tonic::async_trait]
 impl Messaging for Service {
@@ -61,31 +73,86 @@ impl Messaging for Service {
             Some(named) => named,
             None => self.default_account(network)?,
         };
-        let cleared = self.logins.remove(network, &account_id).await.map_err(status)?;
+        let cleared = self.log_out(network, &account_id).await.map_err(status)?;
         reply(ChannelsLogoutResponse { channel: network.id().to_owned(), account_id, cleared, logged_out: Some(cleared) })
     }
 
     async fn web_login_start(&self, request: Request<WebLoginStartRequest>) -> Reply<WebLoginStartResponse> {
-        Err(status(no_web_login(request.into_inner().channel)))
+        let request = request.into_inner();
+        let (unit, launch) = self.to_be_linked(request.channel, request.account_id).map_err(status)?;
+        if unit.state().linked == Some(true) && request.force != Some(true) {
+            let message = "The account is linked already. Say force to link it anew.".to_owned();
+            return reply(WebLoginStartResponse { qr_data_url: None, message, qr_text: None });
+        }
+        let ask = Ask { force: request.force == Some(true), phone_number: request.phone_number };
+        let patience = patience(request.timeout_ms, START_PATIENCE);
+        let standing = self.desk.start(&unit, launch, ask, patience).await.map_err(status)?;
+        reply(WebLoginStartResponse { qr_data_url: standing.qr_data_url, message: standing.message, qr_text: standing.qr_text })
     }
 
     async fn web_login_wait(&self, request: Request<WebLoginWaitRequest>) -> Reply<WebLoginWaitResponse> {
-        Err(status(no_web_login(request.into_inner().channel)))
+        let request = request.into_inner();
+        let (unit, _) = self.to_be_linked(request.channel, request.account_id).map_err(status)?;
+        let patience = patience(request.timeout_ms, WAIT_PATIENCE);
+        let standing = self.desk.wait(&unit.key, request.current_qr_data_url.as_deref(), patience).await;
+        let standing = standing.unwrap_or_else(|| {
+            let connected = unit.state().linked == Some(true);
+            let message = if connected { "The account is linked." } else { "No login is under way; begin one first." };
+            Standing { connected, message: message.to_owned(), ..Standing::default() }
+        });
+        reply(WebLoginWaitResponse { connected: standing.connected, message: standing.message, qr_data_url: standing.qr_data_url })
     }
 }
 
+fn patience(asked_ms: Option<i64>, usual: Duration) -> Duration {
+    asked_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(usual, Duration::from_millis)
+}
+
 impl Service {
+    /// Finds the account that is to be linked, and how its process is started.
+    fn to_be_linked(&self, channel: Option<String>, account: Option<String>) -> Result<(Arc<Unit>, Launch), Error> {
+        let channel = channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| !channel.is_empty());
+        let network = match &channel {
+            None => Network::WhatsApp,
+            Some(named) => Network::find(named).ok_or_else(|| Error::WebLoginUnsupported(named.clone()))?,
+        };
+        if network != Network::WhatsApp && network.is_built_in() {
+            return Err(Error::WebLoginUnsupported(network.id().to_owned()));
+        }
+        let channels = self.accounts.channels(Some(network.id()))?;
+        let channel = channels.first().ok_or(Error::NoWebLogin)?;
+        let fare = match account.as_deref().map(str::trim).filter(|account| !account.is_empty()) {
+            None => channel.default_account(),
+            Some(named) => match channel.accounts.iter().find(|fare| fare.account.id == named) {
+                None => return Err(Error::UnknownAccount { channel: network.id(), account: named.to_owned() }),
+                known => known,
+            },
+        };
+        let unit = fare.and_then(|fare| fare.unit.clone()).ok_or(Error::NoWebLogin)?;
+        let (context, shelf) = (self.shared.context.clone(), self.shared.shelf.clone());
+        let launch = Launch { key: unit.key.clone(), network, context, shelf };
+        Ok((unit, launch))
+    }
+
+    /// Stops the account, and forgets its credentials.
+    async fn log_out(&self, network: Network, account: &str) -> Result<bool, Error> {
+        let channels = self.accounts.channels(Some(network.id()))?;
+        let fare = channels.first().and_then(|channel| channel.accounts.iter().find(|fare| fare.account.id == account));
+        let Some(unit) = fare.and_then(|fare| fare.unit.clone()).filter(|_| !network.is_built_in() || network == Network::WhatsApp) else {
+            return self.logins.remove(network, account).await;
+        };
+        self.desk.give_up(&unit.key).await;
+        let (context, shelf) = (self.shared.context.clone(), self.shared.shelf.clone());
+        let launch = Launch { key: unit.key.clone(), network, context, shelf };
+        let told = launch.log_out(&unit).await;
+        // What is on the disk goes also when the network could not be told.
+        let removed = if network == Network::WhatsApp { self.logins.remove(network, account).await? } else { false };
+        Ok(removed || told?)
+    }
+
     fn default_account(&self, network: Network) -> Result<String, Status> {
         let channels = self.accounts.channels(Some(network.id())).map_err(|error| self.failed(error))?;
         let default = channels.first().and_then(|channel| channel.default_account());
         Ok(default.map_or_else(|| DEFAULT_ACCOUNT.to_owned(), |fare| fare.account.id.clone()))
-    }
-}
-
-/// Whether a code could be shown for the network at all, and that this build shows none.
-fn no_web_login(channel: Option<String>) -> Error {
-    match channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| !channel.is_empty()) {
-        Some(named) if Network::find(&named) != Some(Network::WhatsApp) => Error::WebLoginUnsupported(named),
-        _ => Error::NoWebLogin,
     }
 }

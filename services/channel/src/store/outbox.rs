@@ -128,11 +128,32 @@ impl Store {
         .await
     }
 
+    /// Decides about what was being sent when the account stopped: it is sent again where `again` says that nobody would see it twice, and is
+    /// uncertain otherwise. Returns how many messages that are.
+    pub(crate) async fn interrupted(&self, account: &AccountKey, now_ms: i64, again: bool) -> Result<usize, Error> {
+        let account = account.clone();
+        self.write(move |transaction| {
+            let ours = "channel = ?1 AND account = ?2 AND (state = 'claimed' OR (state = 'uncertain' AND part IS NOT NULL))";
+            let changed = if again {
+                let sql = format!("UPDATE outbox SET state = 'waiting', due_at_ms = ?3, ended_at_ms = NULL WHERE {ours}");
+                transaction.execute(&sql, params![account.channel, account.account, now_ms])?
+            } else {
+                let sql = format!(
+                    "UPDATE outbox SET state = 'uncertain', ended_at_ms = ?3, part = NULL, error = 'the account stopped while it was being sent' WHERE {ours}"
+                );
+                transaction.execute(&sql, params![account.channel, account.account, now_ms])?
+            };
+            Ok(changed)
+        })
+        .await
+    }
+
     /// Marks what an earlier incarnation was sending when it died, and forgets what ended before `before_ms`. Returns how many are uncertain.
     pub(crate) async fn recover(&self, now_ms: i64, before_ms: i64) -> Result<usize, Error> {
         self.write(move |transaction| {
             let uncertain = transaction.execute(
-                "UPDATE outbox SET state = 'uncertain', ended_at_ms = ?1, part = NULL,
+                // What it was stays until its account starts: its network may let it be sent again.
+                "UPDATE outbox SET state = 'uncertain', ended_at_ms = ?1,
                  error = 'the gateway was interrupted while it was being sent' WHERE state = 'claimed'",
                 [now_ms],
             )?;

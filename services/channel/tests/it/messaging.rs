@@ -91,3 +91,12 @@ async fn a_login_that_no_network_offers_is_refused() {
     let status = client.web_login_start(login(Some("irc"))).await.unwrap_err();
     assert_eq!(status.message(), "web login is not supported by provider irc");
 }
+
+#[tokio::test]
+async fn sec_85_an_account_that_nobody_has_linked_says_so_and_starts_no_process() {
+    let state = tempfile::tempdir().unwrap();
+    let mut client = connect(state.path(), json!({"channels": {"whatsapp": {}}})).await;
+    let refusal = refused(&mut client, Some("whatsapp"), "+4930123456", None).await;
+    assert_eq!(refusal, "FailedPrecondition whatsapp is not linked: link it first, with `verso channels login`");
+    assert!(!state.path().join("channel/accounts").exists() && !state.path().join("run/accounts").exists());
+}
