@@ -79,8 +79,9 @@ async fn no_answer_shows_a_credential() {
     let mut client = start(state.path(), json!({"channels": {"slack": {"botToken": "xoxb-hidden", "appToken": "xapp-hidden"}}})).await;
     let answer = wire(&mut client, ChannelsStatusRequest::default()).await.to_string();
     assert!(!answer.contains("hidden"), "{answer}");
-    for file in std::fs::read_dir(state.path().join("channel")).unwrap() {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+    let files = std::fs::read_dir(state.path().join("channel")).unwrap().map(|file| file.unwrap().path());
+    for file in files.filter(|file| file.is_file()) {
+        let bytes = std::fs::read(file).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains("hidden"));
     }
 }
