@@ -279,6 +279,29 @@ fn one_name(name: &str) -> String {
 mod tests {
     use super::*;
 
+    fn planned(adapter: Value) -> Result<Plan, Fault> {
+        let state = tempfile::tempdir().unwrap();
+        let file = File::from_value(serde_json::json!({"adapters": {"doves": adapter}, "channels": {"doves": {}}}));
+        let key = AccountKey { channel: "doves".into(), account: "home; reboot".into() };
+        Plan::of_others(&Context::for_test("channel", state.path()), &key, &file)
+    }
+
+    #[test]
+    fn sec_54_a_command_is_words_that_no_shell_ever_reads() {
+        let words = ["/opt/doves; touch /tmp/x", "$(id)", "a b"];
+        let Ok(Plan { way: Way::Program(program), .. }) = planned(serde_json::json!({"command": words})) else { panic!("a program") };
+        assert_eq!(program.command, words);
+        assert!(program.folder.ends_with("accounts/doves/home%3b%20reboot"), "{}", program.folder.display());
+    }
+
+    #[test]
+    fn an_adapter_is_either_started_or_called_and_then_with_a_token() {
+        let refused = |adapter| planned(adapter).err().map(|fault| fault.to_string()).unwrap_or_default();
+        assert!(refused(serde_json::json!({})).contains("either a command to start or an address"));
+        assert!(refused(serde_json::json!({"command": ["x"], "address": "unix:/x"})).contains("either a command"));
+        assert!(refused(serde_json::json!({"address": "unix:/x"})).contains("must be presented a token"));
+    }
+
     #[test]
     fn no_name_of_an_account_leads_elsewhere() {
         assert_eq!(one_name("home-2"), "home-2");
