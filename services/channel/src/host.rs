@@ -9,7 +9,8 @@ use verso_adapter::{Handover, Lifeline};
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_kit::config::{Env, File};
-use verso_kit::service::{Context, Reload, Sockets};
+use verso_kit::reload::Reload;
+use verso_kit::service::{Context, Sockets};
 use verso_kit::tasks::Tasks;
 
 use crate::error::Error;
