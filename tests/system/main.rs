@@ -30,4 +30,5 @@ mod telemetry;
 mod terminal;
 mod tls;
 mod turns;
+mod update;
 mod wizard;

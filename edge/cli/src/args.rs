@@ -13,6 +13,7 @@ mod node;
 mod peers;
 mod reach;
 mod services;
+mod update;
 mod usage;
 
 use std::ffi::OsString;
@@ -35,6 +36,7 @@ pub(crate) use node::{NodeCommand, NodeRun};
 pub(crate) use peers::{Devices, Nodes, NodesRun, Pairing};
 pub(crate) use reach::{Group, Reach};
 pub(crate) use services::{Services, ServicesGroup, ServicesLogs};
+pub(crate) use update::Update;
 pub(crate) use usage::Usage;
 
 /// What `verso configure` can ask about.
@@ -76,6 +78,8 @@ pub(crate) enum Command {
     /// Look after the gateway's processes, also while the gateway does not answer.
     #[command(arg_required_else_help = true)]
     Services(ServicesGroup),
+    /// Run another executable from now on: one service after the other, without closing a connection.
+    Update(Update),
     /// Copy everything that the gateway keeps, check a copy, or put it back.
     #[command(arg_required_else_help = true)]
     Backup {

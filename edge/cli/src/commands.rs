@@ -34,6 +34,7 @@ mod setup;
 mod skills;
 mod status;
 mod system;
+mod update;
 mod words;
 
 use std::io;
@@ -135,6 +136,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(Box::pin(tui::run(options, start)))?;
         }
         Some(Command::Services(group)) => runtime()?.block_on(services::run(&session(), &group))?,
+        Some(Command::Update(arguments)) => runtime()?.block_on(update::run(&session(), &arguments))?,
         Some(Command::Backup { command }) => backup::run(&session(), &command)?,
         Some(Command::Config { command }) => config::run(&session(), &command)?,
         Some(other) => {

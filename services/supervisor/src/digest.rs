@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Returns the length and the hexadecimal SHA-256 of a file.
-pub(crate) fn digest_of(path: &Path) -> io::Result<(u64, String)> {
+pub fn digest_of(path: &Path) -> io::Result<(u64, String)> {
     let (mut file, mut digest, mut bytes) = (File::open(path)?, Sha256::new(), 0);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {

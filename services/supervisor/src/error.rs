@@ -95,6 +95,12 @@ pub enum Error {
         /// How it ended.
         why: String,
     },
+    /// All services are being restarted already.
+    #[error("a rolling restart or an update is under way; try again when it is over")]
+    Rolling,
+    /// A file cannot take the place of the executable.
+    #[error("not updated: {0}")]
+    Executable(String),
     /// The gateway is stopping.
     #[error("gateway stopping")]
     Stopping,
@@ -135,8 +141,10 @@ pub enum Error {
 impl WireError for Error {
     fn code(&self) -> WireCode {
         match self {
-            Self::UnknownService { .. } | Self::NoConfiguration | Self::NoEarlier(_) | Self::EdgeStays => WireCode::InvalidRequest,
-            Self::NotUp { .. } | Self::Stopping | Self::Audit(_) | Self::ReadLog(_) => WireCode::Unavailable,
+            Self::UnknownService { .. } | Self::NoConfiguration | Self::NoEarlier(_) | Self::EdgeStays | Self::Executable(_) => {
+                WireCode::InvalidRequest
+            }
+            Self::NotUp { .. } | Self::Stopping | Self::Rolling | Self::Audit(_) | Self::ReadLog(_) => WireCode::Unavailable,
             Self::AlreadyRunning { .. }
             | Self::Lock { .. }
             | Self::PortTaken(_)

@@ -27,7 +27,8 @@ const COMMANDS_MAX: usize = 8;
 pub(crate) struct Fleet {
     pub(crate) shared: Arc<Shared>,
     handles: Arc<BTreeMap<ServiceName, Handle>>,
-    rolling: Arc<AtomicBool>,
+    /// Whether all services are being restarted one by one.
+    pub(crate) rolling: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -103,9 +104,7 @@ impl Fleet {
         }
         let fleet = self.clone();
         self.shared.tasks.spawn("rolling restart", async move {
-            let (edge, others): (Vec<ServiceName>, Vec<ServiceName>) =
-                fleet.handles.keys().copied().partition(|name| *name == ServiceName::Edge);
-            for name in others.into_iter().chain(edge) {
+            for name in fleet.names() {
                 if let Err(error) = fleet.restart(name.as_str()).await {
                     // What stopped this one would stop the next one too.
                     error!(service = %name, error = &error as &dyn std::error::Error, "rolling restart abandoned");
@@ -115,6 +114,14 @@ impl Fleet {
             fleet.rolling.store(false, Ordering::Release);
             info!("rolling restart over");
         });
+    }
+
+    /// The services, the edge last.
+    pub(crate) fn names(&self) -> Vec<ServiceName> {
+        let (edge, mut names): (Vec<ServiceName>, Vec<ServiceName>) =
+            self.handles.keys().copied().partition(|name| *name == ServiceName::Edge);
+        names.extend(edge);
+        names
     }
 
     /// Whether the service runs here.

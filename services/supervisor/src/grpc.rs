@@ -1,10 +1,14 @@
 //! The rpcs for operators.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::service::Routes;
 use tonic::{Request, Status, async_trait};
 use verso_kit::clock::Clock;
@@ -14,7 +18,7 @@ use verso_proto::supervisor::v1::supervisor_server::{Supervisor, SupervisorServe
 use verso_proto::supervisor::v1::{
     ConfigStateRequest, ConfigStateResponse, ServiceInfo, ServicesDrainRequest, ServicesDrainResponse, ServicesListRequest,
     ServicesListResponse, ServicesLogsRequest, ServicesLogsResponse, ServicesRestartRequest, ServicesRestartResponse,
-    ServicesRollbackRequest, ServicesRollbackResponse,
+    ServicesRollbackRequest, ServicesRollbackResponse, ServicesUpdateRequest, ServicesUpdateResponse,
 };
 
 use crate::audit::{Actor, Audit};
@@ -24,6 +28,10 @@ use crate::fleet::Fleet;
 use crate::logs;
 use crate::reload::Reloader;
 use crate::service_name::ServiceName;
+use crate::update;
+
+/// Steps of an update that nobody has read yet.
+const STEPS_MAX: usize = 16;
 
 /// Returns the rpcs of the supervisor.
 pub(crate) fn routes(fleet: Fleet, reloader: Option<Arc<Reloader>>, state_dir: &Path) -> Routes {
@@ -77,6 +85,17 @@ impl Supervisor for Adapter {
         let state = reloader.state();
         let revision = verso_config::content_hash(&state.value.to_string());
         reply(ConfigStateResponse { generation: state.generation, revision, problem: state.problem })
+    }
+
+    type ServicesUpdateStream = Pin<Box<dyn Stream<Item = Result<ServicesUpdateResponse, Status>> + Send>>;
+
+    async fn services_update(&self, request: Request<ServicesUpdateRequest>) -> Reply<Self::ServicesUpdateStream> {
+        let (progress, steps) = mpsc::channel(STEPS_MAX);
+        let actor = Actor::of(&request, None);
+        self.audit.begin("update", "all", &actor).map_err(|source| status(Error::Audit(source)))?;
+        // A task of its own: it is not to end half-way because whoever asked has gone.
+        self.fleet.shared.tasks.spawn("update", update::run(self.fleet.clone(), request.into_inner(), progress));
+        reply(Box::pin(ReceiverStream::new(steps).map(|step| step.map_err(status))))
     }
 
     async fn services_restart(&self, request: Request<ServicesRestartRequest>) -> Reply<ServicesRestartResponse> {

@@ -31,7 +31,10 @@ const INHERITED: [&str; 9] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTI
 /// Starts the processes of one gateway.
 #[derive(Debug)]
 pub(crate) struct Launcher {
-    executable: PathBuf,
+    /// What the gateway was started from.
+    installed: PathBuf,
+    /// What a service is started from instead.
+    executables: Mutex<BTreeMap<ServiceName, PathBuf>>,
     run_dir: PathBuf,
     environment: BTreeMap<String, String>,
     secrets: Mutex<Secrets>,
@@ -85,7 +88,8 @@ impl Launcher {
         let run_dir = listening.run_dir.clone();
         let handed_over = config.configuration.is_some().then(|| run_dir.join("config"));
         let secrets = Mutex::new(config.secrets.clone());
-        Ok(Self { executable: config.executable.clone(), run_dir, environment, secrets, handed_over, forks: start_thread()? })
+        let (installed, executables) = (config.executable.clone(), Mutex::default());
+        Ok(Self { installed, executables, run_dir, environment, secrets, handed_over, forks: start_thread()? })
     }
 
     /// Puts other secrets in place of those that processes were given, and returns these; the next starts get the others.
@@ -97,6 +101,22 @@ impl Launcher {
     pub(crate) fn secrets_differ(&self, name: ServiceName, before: &Secrets) -> bool {
         let now = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         readable(name, &now) != readable(name, before)
+    }
+
+    /// What the gateway was started from.
+    pub(crate) fn installed(&self) -> &Path {
+        &self.installed
+    }
+
+    /// Starts a service from another executable from now on; returns the one so far.
+    pub(crate) fn run_as(&self, name: ServiceName, executable: PathBuf) -> PathBuf {
+        let mut executables = self.executables.lock().unwrap_or_else(PoisonError::into_inner);
+        executables.insert(name, executable).unwrap_or_else(|| self.installed.clone())
+    }
+
+    fn executable(&self, name: ServiceName) -> PathBuf {
+        let executables = self.executables.lock().unwrap_or_else(PoisonError::into_inner);
+        executables.get(&name).unwrap_or(&self.installed).clone()
     }
 
     /// Gives a service its configuration: it reads it when it starts, and when it is told to.
@@ -134,7 +154,7 @@ impl Launcher {
         let listeners = descriptors.len();
         descriptors.push(self.secrets_file(name)?);
 
-        let mut command = std::process::Command::new(&self.executable);
+        let mut command = std::process::Command::new(self.executable(name));
         command
             .args(["service", name.as_str()])
             .stdin(Stdio::null())

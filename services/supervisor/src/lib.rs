@@ -21,6 +21,7 @@ mod reload;
 mod service_name;
 mod signals;
 mod sockets;
+mod update;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ use gateway::Gateway;
 use signals::Signals;
 
 pub use config::*;
+pub use digest::digest_of;
 pub use error::Error;
 pub use lock::Holder;
 pub use service_name::{ServiceName, UnknownService};
