@@ -36,6 +36,24 @@ pub fn tree(root: i64) -> Vec<i64> {
     tree
 }
 
+/// The TCP ports of IPv4 and IPv6 that the process listens on.
+pub fn listening_ports(pid: i64) -> Vec<u16> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let sockets: Vec<String> = links.filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned)).collect();
+    let mut ports = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for fields in text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+            // The fourth field is the state: 0A is listening.
+            let (Some(&address), Some(&"0A"), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else { continue };
+            if sockets.contains(&format!("socket:[{inode}]")) {
+                ports.extend(address.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok()));
+            }
+        }
+    }
+    ports
+}
+
 /// Proportional set size in KiB: what the process costs when shared pages are split among their users.
 pub fn pss_kib(pid: i64) -> u64 {
     rollup(pid, "Pss:")

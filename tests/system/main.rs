@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod config_faults;
 mod devices;
+mod exposure;
 mod following;
 mod fuzz;
 mod handover;

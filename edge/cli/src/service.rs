@@ -25,6 +25,7 @@ pub(crate) fn run(name: ServiceName) -> anyhow::Result<ExitCode> {
     drop(rustls::crypto::ring::default_provider().install_default());
     let context = Context::from_environment(name.as_str()).with_context(|| format!("the service {name} could not start"))?;
     service::follow_supervisor(&context.env)?;
+    service::forbid_core_dumps();
     runtime(name)?.block_on(serve(name, context))
 }
 

@@ -170,6 +170,14 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Has the process, and whatever it starts, leave no core dump: what it holds in memory are also secrets.
+pub fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "could not turn core dumps off");
+    }
+}
+
 /// Set by SIGUSR1. A signal is for the process, so this is too.
 static REPLACED: AtomicBool = AtomicBool::new(false);
 

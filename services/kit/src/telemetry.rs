@@ -5,6 +5,7 @@ mod otlp;
 mod record;
 mod redaction;
 mod rolling;
+mod sampling;
 mod tail;
 
 use std::io;

@@ -104,9 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_trace_context() {
+    fn sec_79_what_is_no_trace_context_is_refused_and_so_is_a_long_one() {
+        let long = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01{}", "0".repeat(128));
         for text in [
             "",
+            long.as_str(),
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
             "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",

@@ -3,12 +3,13 @@
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use serde::Deserialize;
 use tracing::Subscriber;
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::sampling::Sampling;
 use crate::config::{Env, Error, File};
 
 /// The `diagnostics.otel` section.
@@ -40,7 +41,7 @@ impl Traces {
             .build()
             .map_err(|error| Error::Value { key: "diagnostics.otel.endpoint".to_owned(), reason: error.to_string() })?;
         let prefix = otel.service_name.as_deref().or_else(|| env.get("OTEL_SERVICE_NAME")).unwrap_or("verso");
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(otel.sample_rate.unwrap_or(1.0))));
+        let sampler = Sampling { share: otel.sample_rate.unwrap_or(1.0), at_the_door: service == "edge" };
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_sampler(sampler)
