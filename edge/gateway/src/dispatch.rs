@@ -10,7 +10,7 @@ use tonic::Status;
 use tracing::{Instrument as _, debug, debug_span, info};
 use verso_kit::peer::{Backoff, Caller, broken_by_transport};
 use verso_kit::trace::TraceContext;
-use verso_proto::methods::{DecodeError, Encoded, Method, Transcode, find};
+use verso_proto::methods::{DecodeError, Encoded, Method, Retry, Transcode, find};
 use verso_protocol::auth::authorize;
 use verso_protocol::frames::{RequestFrame, response_error, response_failed, response_ok};
 use verso_protocol::{Adapter, ErrorShape, validation};
@@ -25,6 +25,9 @@ use crate::services::{is_local, process_name};
 
 /// How long a streaming answer may be picked up again after its service died.
 const RESUME_WINDOW: Duration = Duration::from_secs(30);
+
+/// The process whose list the edge has a copy of.
+const PRESENCE: &str = "presence";
 
 /// How the refusal of a call begins that the peer's role does not allow.
 const UNAUTHORIZED_ROLE: &str = "unauthorized role:";
@@ -115,7 +118,7 @@ impl Asking {
         let trace = admitted.trace.enter(&span);
         async {
             let begun = Instant::now();
-            if is_local(admitted.method) {
+            if is_local(admitted.method) || self.gateway.local.knows(admitted.method) {
                 self.answer_locally(&admitted).await;
             } else if admitted.method.streaming {
                 self.answer_in_parts(&admitted, trace).await;
@@ -162,6 +165,9 @@ impl Asking {
         let process = process_name(admitted.method.service);
         let peer = self.gateway.services.of(admitted.method.service).map_err(|status| wire(&status, process))?;
         let answer = peer.call_raw(admitted.method, encoded.message.into(), encoded.wait_ms, &self.caller(trace)).await;
+        if process == PRESENCE && admitted.method.retry != Retry::ReadOnly {
+            self.gateway.presence_list.void();
+        }
         let message = answer.map_err(|status| wire(&status, process))?;
         (transcode.decode)(&message).map_err(|error: DecodeError| fault(&error))
     }

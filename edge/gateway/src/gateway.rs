@@ -23,6 +23,7 @@ use crate::devices::Devices;
 use crate::event::Rendered;
 use crate::handover::Handover;
 use crate::health::Health;
+use crate::kept_answer::KeptAnswer;
 use crate::limits::Limits;
 use crate::local::Local;
 use crate::outlet::Outlet;
@@ -58,6 +59,8 @@ pub(crate) struct Gateway {
     pub(crate) started: Instant,
     /// The presence list that was last heard of, for when the presence service is away.
     pub(crate) presence: ArcSwap<Json>,
+    /// The list as the presence service renders it for clients.
+    pub(crate) presence_list: KeptAnswer,
     /// What `last-heartbeat` answers.
     pub(crate) last_heartbeat: ArcSwap<Option<String>>,
     /// Whether, and where, connections go on elsewhere.
@@ -96,6 +99,7 @@ impl Gateway {
             boot_id: uuid::Uuid::new_v4().to_string(),
             started: Instant::now(),
             presence: ArcSwap::default(),
+            presence_list: KeptAnswer::default(),
             last_heartbeat: ArcSwap::default(),
             handover: Handover::default(),
             versions: Versions { presence: AtomicU64::new(1), health: AtomicU64::new(1) },
@@ -140,11 +144,13 @@ impl Gateway {
 
     /// Takes over the presence service's version; an older one changes nothing.
     pub(crate) fn saw_presence(&self, version: u64) {
+        self.presence_list.void();
         self.versions.presence.fetch_max(version, Ordering::Relaxed);
     }
 
     /// Takes over the presence service's list, unless a newer one is known: answers may overtake each other.
     pub(crate) fn saw_presence_list(&self, version: u64, entries: Option<Json>) {
+        self.presence_list.void();
         if self.versions.presence.fetch_max(version, Ordering::Relaxed) <= version {
             self.presence.store(Arc::new(entries.unwrap_or_default()));
         }

@@ -17,6 +17,7 @@ mod handover;
 mod health;
 mod http;
 mod journal;
+mod kept_answer;
 mod limits;
 mod local;
 mod metered;

@@ -7,6 +7,7 @@ mod health;
 mod host;
 mod logs;
 mod nodes;
+mod presence;
 mod skills;
 mod users;
 mod wizard;
@@ -43,6 +44,7 @@ impl Local {
         follow::register(&mut local);
         logs::register(&mut local);
         nodes::register(&mut local);
+        presence::register(&mut local);
         host::register(&mut local);
         users::register(&mut local);
         skills::register(&mut local);
@@ -76,6 +78,11 @@ impl Local {
             Err(error) => Box::pin(ready(Err(ErrorShape::invalid(unreadable(C::METHOD.name, &error))))),
         });
         self.handlers.insert(C::METHOD.name, boxed);
+    }
+
+    /// Whether the edge has an answer of its own to a method that a service serves.
+    pub(crate) fn knows(&self, method: &Method) -> bool {
+        self.handlers.contains_key(method.name)
     }
 
     /// Answers a call; none when the edge has no such method.

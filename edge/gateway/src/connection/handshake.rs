@@ -101,6 +101,7 @@ pub(crate) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
             presence.broadcast = true;
             // A presence service that is away rebuilds its list without this connection.
             drop(told.services.call(*presence).await);
+            told.presence_list.void();
         }
         if let Some(mut node) = announced.node {
             if let Some(info) = &mut node.node {
