@@ -83,9 +83,9 @@ fn sec_55_a_container_that_would_open_the_host_is_refused() {
 fn sec_55_what_is_run_for_a_container_gives_it_nothing_by_default() {
     let container = checked(json!({})).unwrap();
     let workspace = Path::new("/ws");
-    let wrapper = Wrapper::in_docker("/usr/bin/docker".into(), container, workspace, WorkspaceAccess::ReadOnly, "here");
+    let docker = Wrapper::in_docker("/usr/bin/docker".into(), container, workspace, WorkspaceAccess::ReadOnly, "here");
     let brought = BTreeMap::from([("X".to_owned(), "1".to_owned())]);
-    let wrapped = wrapper.wrap(plan(workspace), "touch 'a b'; --privileged", &brought, "main-1");
+    let wrapped = docker.wrap(plan(workspace), "touch 'a b'; --privileged", &brought, "main-1");
     let line = wrapped.arguments.join(" ");
     for part in [
         "run --rm --interactive --init --name openclaw-sbx-main-1",
@@ -113,8 +113,8 @@ fn sec_55_what_is_run_for_a_container_gives_it_nothing_by_default() {
 fn what_is_run_for_bubblewrap_shares_nothing_but_the_system() {
     let workspace = Path::new("/ws");
     let wrapped = |access, network| {
-        let wrapper = Wrapper::in_bubblewrap("/usr/bin/bwrap".into(), workspace, access, network);
-        wrapper.wrap(plan(workspace), "", &BTreeMap::new(), "x").arguments.join(" ")
+        let bubblewrap = Wrapper::in_bubblewrap("/usr/bin/bwrap".into(), workspace, access, network);
+        bubblewrap.wrap(plan(workspace), "", &BTreeMap::new(), "x").arguments.join(" ")
     };
     let line = wrapped(WorkspaceAccess::ReadWrite, false);
     assert!(line.starts_with("--unshare-all --die-with-parent --new-session --clearenv"), "{line}");

@@ -201,10 +201,10 @@ async fn a_search_service_of_ones_own_is_asked_and_its_answer_is_somebody_elses_
     drop(rustls::crypto::ring::default_provider().install_default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = |axum::extract::RawQuery(query): axum::extract::RawQuery| async move {
-        assert_eq!(query.as_deref(), Some("q=tea+pots&format=json&time_range=week"));
+    let answer = |request: axum::extract::Request| async move {
+        assert_eq!(request.uri().query(), Some("q=tea+pots&format=json&time_range=week"));
         let page = |number: usize| json!({"title": format!("Page {number}"), "url": "https://x.example/", "content": "about tea"});
-        axum::response::Json(json!({"results": (0..9).map(page).collect::<Vec<_>>()}))
+        ([(header::CONTENT_TYPE, "application/json")], json!({"results": (0..9).map(page).collect::<Vec<_>>()}).to_string())
     };
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/search", get(answer))).await });
     let config = serde_json::from_value(json!({"searxng": {"baseUrl": base_url}, "maxResults": 2})).unwrap();
