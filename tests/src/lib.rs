@@ -4,6 +4,7 @@
 
 pub mod bot_api;
 pub mod browser;
+pub mod chaos;
 pub mod file_drop;
 pub mod gateway;
 pub mod irc_server;

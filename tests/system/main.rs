@@ -8,6 +8,7 @@ mod authorization;
 mod backup;
 mod bad_input;
 mod canvas_pages;
+mod chaos;
 mod chat_networks;
 mod cli;
 mod config;

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn forgets_failures_after_a_healthy_minute() {
+    async fn forgets_failures_of_a_service_that_stayed_up() {
         let (mut budget, limits) = (Budget::default(), limits());
         for _ in 0..6 {
             budget.failed(BRIEF, &limits);

@@ -172,8 +172,8 @@ pub const HEALTH_MISSES_MAX: u32 = 2;
 pub const BACKOFF_FIRST_MS: u64 = 100;
 /// See [`Limits::backoff_max`].
 pub const BACKOFF_MAX_MS: u64 = 10_000;
-/// See [`Limits::healthy_after`].
-pub const HEALTHY_AFTER_MS: u64 = 60_000;
+/// Longer than a service that cannot stay up takes to fall, shorter than misfortunes follow each other: those must not add up.
+pub const HEALTHY_AFTER_MS: u64 = 5_000;
 /// The same budget that the systemd unit has.
 pub const BUDGET_FAILURES: usize = 10;
 /// See [`BUDGET_FAILURES`].
