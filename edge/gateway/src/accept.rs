@@ -46,7 +46,7 @@ const HAND_OVER: Duration = Duration::from_millis(250);
 const LEAVE: Duration = Duration::from_millis(1500);
 
 /// How long HTTP requests may go on in an edge that was replaced. It is no longer in anybody's way; the supervisor ends it soon after.
-const LINGER: Duration = Duration::from_secs(30);
+pub(crate) const LINGER: Duration = Duration::from_secs(30);
 
 /// When clients may expect the gateway back, in milliseconds.
 const RESTART_EXPECTED_MS: i64 = 1500;
@@ -76,7 +76,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<std::net::TcpLis
     gateway.emit(farewell());
     gateway.connections.close_all(&Close::SERVICE_RESTART);
     closing.cancel();
-    let leave = if replaced { LINGER } else { LEAVE };
+    let leave = if replaced { LINGER + LEAVE } else { LEAVE };
     if tokio::time::timeout(leave, gateway.tasks.clone().join()).await.is_err() {
         warn!(connections = gateway.connections.count(), "some clients did not leave in time");
     }

@@ -64,7 +64,9 @@ pub(crate) async fn run(fleet: Fleet, request: ServicesUpdateRequest, progress: 
             say(&progress, Ok(step("verified", None, Some(detail)))).await;
             let outcome = roll(&fleet, &verified.path, &progress).await;
             if outcome.step == "done" && request.install {
-                say(&progress, Ok(install(&verified.path, fleet.shared.launcher.installed()))).await;
+                let (new, installed) = (verified.path.clone(), fleet.shared.launcher.installed().to_owned());
+                let put = tokio::task::spawn_blocking(move || install(&new, &installed)).await;
+                say(&progress, Ok(put.unwrap_or_else(|error| step("not-installed", None, Some(error.to_string()))))).await;
             }
             say(&progress, Ok(outcome)).await;
         }

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use verso_kit::CancellationToken;
 use verso_kit::peer::{Answers, Backoff, Caller, broken_by_transport};
+use verso_kit::service::is_replaced;
 use verso_kit::trace::TraceContext;
 use verso_proto::agent::v1::complete_response::Item;
 use verso_proto::agent::v1::{CompleteRequest, CompleteResponse};
@@ -16,6 +17,7 @@ use verso_proto::methods::Call as _;
 use verso_proto::wire::v1::Principal;
 
 use super::super::errors::Refusal;
+use crate::accept::LINGER;
 use crate::gateway::Gateway;
 
 /// How long a service may take to come back before its clients are told.
@@ -110,7 +112,8 @@ fn is_restarting(status: &Status) -> bool {
 
 async fn grace(shutdown: CancellationToken) {
     shutdown.cancelled().await;
-    sleep(SHUTDOWN_GRACE).await;
+    // An edge that was replaced is in nobody's way.
+    sleep(if is_replaced() { LINGER } else { SHUTDOWN_GRACE }).await;
 }
 
 /// Whoever knows the gateway's secret is an operator with every right.
