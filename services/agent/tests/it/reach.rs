@@ -60,7 +60,7 @@ async fn sec_43_and_53_no_file_and_no_address_that_is_not_the_agents_own_leaves_
     let (results, _) = called(&agent, &mut provider, "r-1", &calls).await;
     for (media, result) in media.iter().zip(&results) {
         let refused =
-            ["outside the workspace", "is no file", "leads out", "Invalid URL", "Blocked"].iter().any(|words| result.contains(words));
+            ["outside the workspace", "is not the path of a file", "Invalid URL", "Blocked"].iter().any(|words| result.contains(words));
         assert!(refused && !result.contains("could not be sent"), "{media}: {result}");
     }
     // A plain message gets as far as the service that is not there.

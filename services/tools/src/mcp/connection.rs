@@ -82,7 +82,13 @@ impl Connection {
         let us = Implementation::new("verso", env!("CARGO_PKG_VERSION"));
         let handler = Handler { config: ClientConfig::new(ClientCapabilities::default(), us), changed: Arc::clone(&changed) };
         if !settings.program() {
-            let service = handler.serve(http(settings)?).await.map_err(|error| told(&error))?;
+            let strayed = Strayed::default();
+            let shaken = handler.serve(http(settings, &strayed)?).await;
+            let service = shaken.map_err(|error| {
+                let elsewhere = strayed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let words = |to: String| format!("the server redirects to somebody else ({to}), who is not told what was meant for it");
+                elsewhere.map_or_else(|| told(&error), words)
+            })?;
             return Ok(Self::of(service, None, changed));
         }
         let (mut program, transport) = start(settings, surroundings).await?;
@@ -157,7 +163,10 @@ async fn start(settings: &Settings, surroundings: &Surroundings) -> Result<(Prog
     Ok((Program { group, complaints, _noted: noted }, transport))
 }
 
-fn http(settings: &Settings) -> Result<StreamableHttpClientTransport<reqwest::Client>, String> {
+/// Where a server has redirected to that it may not; its library does not pass the reason on.
+type Strayed = Arc<Mutex<Option<String>>>;
+
+fn http(settings: &Settings, strayed: &Strayed) -> Result<StreamableHttpClientTransport<reqwest::Client>, String> {
     let url = settings.url.as_deref().unwrap_or_default().trim();
     let parsed = reqwest::Url::parse(url).map_err(|error| format!("the address cannot be read: {error}"))?;
     if !matches!(parsed.scheme(), "http" | "https") {
@@ -170,7 +179,9 @@ fn http(settings: &Settings) -> Result<StreamableHttpClientTransport<reqwest::Cl
         value.set_sensitive(true);
         headers.insert(HeaderName::try_from(name.as_str()).map_err(|_| unusable())?, value);
     }
-    let mut builder = reqwest::Client::builder().connect_timeout(settings.connection_timeout()).redirect(Policy::custom(within));
+    let watching = Arc::clone(strayed);
+    let policy = Policy::custom(move |attempt| within(attempt, &watching));
+    let mut builder = reqwest::Client::builder().connect_timeout(settings.connection_timeout()).redirect(policy);
     if parsed.scheme() == "http" {
         // It needs no certificates, so that it also works where there are none.
         builder = builder.tls_certs_only([]);
@@ -184,13 +195,14 @@ fn http(settings: &Settings) -> Result<StreamableHttpClientTransport<reqwest::Cl
 }
 
 /// Headers with credentials of any name go along with a redirect, so that only the same server may redirect.
-fn within(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+fn within(attempt: Attempt<'_>, strayed: &Strayed) -> reqwest::redirect::Action {
     let Some(first) = attempt.previous().first() else { return attempt.stop() };
     if attempt.url().origin() == first.origin() && attempt.previous().len() <= REDIRECTS_MAX {
-        attempt.follow()
-    } else {
-        attempt.error("the server redirects to somebody else, who is not told what was meant for it")
+        return attempt.follow();
     }
+    let elsewhere = attempt.url().origin().ascii_serialization();
+    *strayed.lock().unwrap_or_else(PoisonError::into_inner) = Some(elsewhere);
+    attempt.error("the server redirects to somebody else")
 }
 
 /// Returns an error with its causes: the outer ones only say that a message was sent.

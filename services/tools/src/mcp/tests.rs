@@ -81,10 +81,10 @@ async fn a_program_that_ends_at_once_says_why_and_sees_no_keys() {
 async fn a_server_that_says_nothing_is_given_up_in_time_and_its_program_ended() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!("echo $$ > {}/pid; exec sleep 1000", folder.path().display());
-    let section = json!({"silent": {"command": "sh", "args": ["-c", script], "connectionTimeoutMs": 500}});
+    let section = json!({"silent": {"command": "sh", "args": ["-c", script], "connectionTimeoutMs": 2_000}});
     let servers = servers(folder.path(), section);
     let error = failed(&servers).await.error.unwrap();
-    assert_eq!(error, "it was not ready within 500 ms");
+    assert_eq!(error, "it was not ready within 2000 ms");
     let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
     let running = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "));
     tokio::time::timeout(Duration::from_secs(5), async {
