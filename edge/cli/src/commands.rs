@@ -21,6 +21,7 @@ mod health;
 mod logs;
 mod manual;
 mod message;
+mod migrate;
 mod node;
 mod nodes;
 mod onboard;
@@ -42,7 +43,7 @@ use std::process::ExitCode;
 
 use verso_kit::config::Env;
 
-use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, NodeCommand, Security, Tui, Usage};
+use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, Migrate, NodeCommand, Security, Tui, Usage};
 use crate::client::{self, Target};
 use crate::config::Snapshot;
 use crate::environment;
@@ -117,6 +118,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
         Some(Command::Host(Host::Man(arguments))) => manual::run(&arguments)?,
+        Some(Command::Host(Host::Migrate { from: Migrate::Openclaw(arguments) })) => migrate::run(&session(), &arguments)?,
         Some(Command::Host(Host::Dashboard(arguments))) => dashboard::run(&session(), &arguments)?,
         Some(Command::Host(Host::Setup(arguments))) => setup::run(&usable(session())?, &arguments)?,
         Some(Command::Host(Host::Onboard(arguments))) => onboard::run(&usable(session())?, &arguments)?,

@@ -13,7 +13,8 @@ use verso_proto::agent::v1::{
 
 use crate::attachments;
 use crate::chat::{self, Arriving};
-use crate::commands::Command;
+use crate::commands::{self, Heard, Place};
+use crate::delivery::{self, Wanted};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::provider::{Sampling, ToolChoice, ToolSpec};
@@ -38,7 +39,7 @@ pub(crate) enum Piece {
 pub(crate) async fn run(runs: &Runs, request: RunRequest, caller: Caller, delivered: usize) -> Result<Answers<RunResponse>, Error> {
     let submitted = match submission(runs, request, caller).await? {
         Asked::Run(submission) => runs.submit(*submission).await?,
-        Asked::Reset(arriving) => Submitted::Ended(chat::reset(runs, *arriving).await?),
+        Asked::Answer(arriving, heard) => Submitted::Ended(chat::answered(runs, *arriving, heard).await?.ended),
     };
     Ok(match submitted {
         Submitted::New(run) => accepted_and_final(run, delivered),
@@ -69,7 +70,7 @@ fn ack(run: &Run, status: &str) -> RunResponse {
 
 enum Asked {
     Run(Box<Submission>),
-    Reset(Box<Arriving>),
+    Answer(Box<Arriving>, Heard),
 }
 
 /// Checks a request and turns it into what is to be run.
@@ -85,22 +86,34 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Caller) -> Result<
         _ => roster.session(METHOD, named.as_ref(), request.session_key.as_deref())?,
     };
     let images = attachments::read(request.attachments)?;
-    let party = caller.party(request.session_key.as_deref());
+    let wished_channel = request.channel.clone();
+    let (party, who) = (caller.party(request.session_key.as_deref()), caller.who());
     expect_session(runs, &key, request.expected_existing_session_id.as_deref()).await?;
     let hints = SessionHints {
         session_id,
         label: request.label.as_deref().map(sessions::label).transpose()?,
-        display_name: caller.name,
+        display_name: who.name.clone(),
         channel: request.channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| channel != "last"),
         spawned_by: request.spawned_by,
+        route: None,
     };
-    let (message, reset) = match runs.parts.commands.parse(&request.message) {
-        Some(Command::Reset { rest }) if rest.is_empty() => {
+    let place = Place { agent: agent.clone(), key: key.clone() };
+    let (message, reset) = match commands::fresh(runs, &place, &who, &request.message).await? {
+        Some(Heard::Words(spoken)) => (spoken.message, true),
+        Some(heard) => {
             let run_id = request.idempotency_key;
-            return Ok(Asked::Reset(Box::new(Arriving { run_id, key, agent, hints, party })));
+            return Ok(Asked::Answer(Box::new(Arriving { run_id, place, hints, party }), heard));
         }
-        Some(Command::Reset { rest }) => (rest, true),
-        _ => (request.message, false),
+        None => (request.message, false),
+    };
+    let deliver = match request.deliver {
+        Some(true) => {
+            let (channel, to) = (request.reply_channel.or(wished_channel), request.reply_to.or(request.to));
+            let account = request.reply_account_id.or(request.account_id);
+            let found = delivery::route(runs, &agent, &key, Wanted { channel, to, account, thread: request.thread_id }).await;
+            if request.best_effort_deliver == Some(true) { found.ok() } else { Some(found?) }
+        }
+        _ => None,
     };
     let model = match (request.provider, request.model) {
         (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
@@ -114,6 +127,8 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Caller) -> Result<
         model: model.filter(|model| !model.trim().is_empty()),
         thinking: request.thinking,
         reset,
+        sender_is_owner: who.owns,
+        deliver,
         party,
         ..Request::default()
     };

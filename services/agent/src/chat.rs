@@ -11,15 +11,19 @@ use verso_proto::wire::v1::Party;
 
 use crate::agents;
 use crate::attachments;
-use crate::commands::{self, Command};
+use crate::commands::{self, Heard, Place, Spoken, Who};
+use crate::delivery::{self, Wanted};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages::{self, COMMAND};
-use crate::runs::{Caller, Ended, Facts, Request, Runs, StopReason, Submission, Submitted, emit_reply, success_response};
+use crate::runs::{Caller, Ended, Facts, QueueWishes, Request, Runs, StopReason, Submission, Submitted, emit_reply, success_response};
 use crate::sessions;
 use crate::store::{Accepted, Arrival, RunState, SessionHints};
 
 pub(crate) use history::{branches, history, message, startup};
+
+/// The channel of clients that are no chat network.
+const WEBCHAT: &str = "webchat";
 
 /// The `model` of a message that somebody put into a transcript.
 const INJECTED_MODEL: &str = "inject";
@@ -34,37 +38,41 @@ pub(crate) async fn send(runs: &Runs, request: ChatSendRequest, caller: Caller) 
     }
     agents::expect_session(runs, &key, request.session_id.as_deref()).await?;
     let run_id = request.idempotency_key;
-    let party = caller.party(Some(&request.session_key));
-    let hints = SessionHints { display_name: caller.name, channel: Some("webchat".to_owned()), ..SessionHints::default() };
-    let interprets = request.suppress_command_interpretation != Some(true);
-    let (message, reset) = match runs.parts.commands.parse(&request.message).filter(|_| interprets) {
-        Some(Command::Stop) => {
-            let run_ids = runs.stop_session(&key, StopReason::Stop);
+    let (party, who) = (caller.party(Some(&request.session_key)), caller.who());
+    let hints = SessionHints { display_name: caller.name, channel: Some(WEBCHAT.to_owned()), ..SessionHints::default() };
+    let place = Place { agent, key };
+    let deliver = match request.deliver {
+        Some(true) => {
+            let wanted = Wanted {
+                channel: request.originating_channel,
+                to: request.originating_to,
+                account: request.originating_account_id,
+                thread: request.originating_thread_id,
+            };
+            Some(delivery::route(runs, &place.agent, &place.key, wanted).await?)
+        }
+        _ => None,
+    };
+    let arriving = Arriving { run_id: run_id.clone(), place: place.clone(), hints, party };
+    let who = if request.suppress_command_interpretation == Some(true) { Who { authorized: false, ..who } } else { who };
+    let spoken = match hear_once(runs, &place, &who, (&run_id, &request.message)).await? {
+        Once::Before(ended) => return Ok(repeated(run_id, &ended)),
+        Once::Now(Heard::Stop) => {
+            let run_ids = stop(runs, &place).await?.run_ids;
             return Ok(ChatSendResponse { ok: Some(true), aborted: Some(!run_ids.is_empty()), run_ids, ..ChatSendResponse::default() });
         }
-        Some(Command::Reset { rest }) if rest.is_empty() => {
-            let text = reset_text(runs).await;
-            let answered = reply(runs, Arriving { run_id: run_id.clone(), key, agent, hints, party }, true, text).await?;
-            return Ok(answered.response(run_id));
-        }
-        Some(Command::Reset { rest }) => (rest, true),
-        Some(command) => {
-            let text = reply_text(runs, &command, &key, &agent).await?;
-            let answered = reply(runs, Arriving { run_id: run_id.clone(), key, agent, hints, party }, false, text).await?;
-            return Ok(answered.response(run_id));
-        }
-        None => (request.message, false),
+        Once::Now(Heard::Words(spoken)) => spoken,
+        Once::Now(heard) => return Ok(answered(runs, arriving, heard).await?.response(run_id)),
     };
     let request = Request {
-        message,
         images,
         timeout_ms: request.timeout_ms.and_then(|ms| u64::try_from(ms).ok()),
-        thinking: request.thinking,
-        reset,
-        party,
-        ..Request::default()
+        deliver,
+        party: arriving.party,
+        ..asked(runs, &place, &who, *spoken, request.thinking).await?
     };
-    let submitted = runs.submit(Submission { run_id: run_id.clone(), key, agent, hints, request }).await?;
+    let submission = Submission { run_id: run_id.clone(), key: place.key, agent: place.agent, hints: arriving.hints, request };
+    let submitted = runs.submit(submission).await?;
     let status =
         |status: &str| ChatSendResponse { run_id: Some(run_id.clone()), status: Some(status.to_owned()), ..ChatSendResponse::default() };
     Ok(match submitted {
@@ -74,18 +82,86 @@ pub(crate) async fn send(runs: &Runs, request: ChatSendRequest, caller: Caller) 
     })
 }
 
-/// Begins a session afresh, and says so.
-pub(crate) async fn reset(runs: &Runs, arriving: Arriving) -> Result<Arc<Ended>, Error> {
-    let text = reset_text(runs).await;
-    reply(runs, arriving, true, text).await.map(|answered| answered.ended)
+/// What a message is, unless it was answered before.
+pub(crate) enum Once {
+    Now(Heard),
+    Before(Arc<Ended>),
+}
+
+/// Decides about a message. What was a command the first time is not carried out again.
+pub(crate) async fn hear_once(runs: &Runs, place: &Place, who: &Who, (run_id, message): (&str, &str)) -> Result<Once, Error> {
+    if who.authorized
+        && message.trim_start().starts_with('/')
+        && let Some(record) = runs.parts.store.run(run_id).await?
+        && record.ended_at_ms.is_some()
+    {
+        return Ok(Once::Before(Arc::new(Ended::from_record(&record))));
+    }
+    if !who.authorized {
+        return Ok(Once::Now(Heard::Words(Box::new(Spoken { message: message.to_owned(), ..Spoken::default() }))));
+    }
+    commands::hear(runs, place, who, message).await.map(Once::Now)
+}
+
+/// Returns what is asked of an agent by words of `who`.
+pub(crate) async fn asked(runs: &Runs, place: &Place, who: &Who, spoken: Spoken, thinking: Option<String>) -> Result<Request, Error> {
+    let channel = who.channel.as_deref().unwrap_or(WEBCHAT);
+    // Where nothing runs, nothing is queued.
+    let wishes = match runs.is_busy(&place.key) {
+        true => runs.parts.store.session(&place.key).await?.map(|session| session.queue).unwrap_or_default(),
+        false => QueueWishes::default(),
+    };
+    Ok(Request {
+        message: spoken.message,
+        reset: spoken.reset,
+        thinking: spoken.thinking.or(thinking),
+        model: spoken.model,
+        inline: spoken.inline,
+        sender_is_owner: who.owns,
+        sender: who.sender.clone(),
+        queue: Some(runs.parts.queue.resolve(spoken.queue, wishes, Some(channel))),
+        ..Request::default()
+    })
+}
+
+/// What was stopped.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) run_ids: Vec<String>,
+    /// Runs of subagents.
+    pub(crate) subagents: usize,
+}
+
+/// Stops everything that a session does or has others do.
+pub(crate) async fn stop(runs: &Runs, place: &Place) -> Result<Stopped, Error> {
+    let run_ids = runs.stop_session(&place.key, StopReason::Stop);
+    Ok(Stopped { run_ids, subagents: commands::stop_all(runs, &place.key).await? })
+}
+
+/// Answers what is not for a model.
+pub(crate) async fn answered(runs: &Runs, arriving: Arriving, heard: Heard) -> Result<Answered, Error> {
+    let place = arriving.place.clone();
+    let (reset, answer) = match heard {
+        Heard::Answer(answer) => (false, answer),
+        _ => (true, reset_text(runs, &place).await?.into()),
+    };
+    let answered = reply(runs, arriving, reset, answer.text).await?;
+    if let Some(what) = answer.afterwards.filter(|_| answered.fresh) {
+        commands::afterwards(runs, &place, what).await?;
+    }
+    Ok(answered)
 }
 
 /// Stops one run, or all runs of a session.
-pub(crate) fn abort(runs: &Runs, request: &ChatAbortRequest) -> Result<ChatAbortResponse, Error> {
+pub(crate) async fn abort(runs: &Runs, request: &ChatAbortRequest) -> Result<ChatAbortResponse, Error> {
     let (_, key) = session(runs, "chat.abort", request.agent_id.as_deref(), &request.session_key)?;
     let run_ids = match &request.run_id {
         Some(run_id) => runs.stop_run(&key, run_id, StopReason::Rpc)?,
-        None => runs.stop_session(&key, StopReason::Rpc),
+        None => {
+            let run_ids = runs.stop_session(&key, StopReason::Rpc);
+            commands::stop_all(runs, &key).await?;
+            run_ids
+        }
     };
     Ok(ChatAbortResponse { ok: true, aborted: !run_ids.is_empty(), run_ids })
 }
@@ -108,15 +184,15 @@ pub(crate) async fn inject(runs: &Runs, request: ChatInjectRequest) -> Result<Ch
 #[derive(Debug)]
 pub(crate) struct Arriving {
     pub(crate) run_id: String,
-    pub(crate) key: SessionKey,
-    pub(crate) agent: AgentId,
+    pub(crate) place: Place,
     pub(crate) hints: SessionHints,
     pub(crate) party: Option<Party>,
 }
 
 /// How a command was answered: now, or before.
-struct Answered {
-    ended: Arc<Ended>,
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) ended: Arc<Ended>,
     fresh: bool,
 }
 
@@ -132,7 +208,7 @@ impl Answered {
 
 /// Answers a command: written down like a run, so that a repeat has no effect, but without a model.
 async fn reply(runs: &Runs, arriving: Arriving, reset: bool, text: String) -> Result<Answered, Error> {
-    let Arriving { run_id, key, agent, hints, party } = arriving;
+    let Arriving { run_id, place: Place { agent, key }, hints, party } = arriving;
     let now_ms = runs.parts.clock.now_ms();
     let message = messages::injected(&text, COMMAND, now_ms);
     let facts = Facts {
@@ -163,21 +239,11 @@ async fn reply(runs: &Runs, arriving: Arriving, reset: bool, text: String) -> Re
     })
 }
 
-async fn reply_text(runs: &Runs, command: &Command, key: &SessionKey, agent: &AgentId) -> Result<String, Error> {
-    Ok(match command {
-        Command::Status => {
-            let own = runs.parts.roster.get(agent).model;
-            let asked = runs.parts.store.session(key).await?.and_then(|session| session.model_override());
-            let model = runs.parts.catalog.choose(&runs.parts.clients, asked.as_deref(), own.as_deref()).await?;
-            runs.parts.status_text(key, &model).await?
-        }
-        Command::WhoAmI => format!("You are talking to agent {agent} in session {key}."),
-        Command::Help | Command::Stop | Command::Reset { .. } => commands::HELP.to_owned(),
-    })
-}
-
-async fn reset_text(runs: &Runs) -> String {
-    format!("New session started · model: {}", runs.parts.catalog.default(&runs.parts.clients).await.full_name())
+async fn reset_text(runs: &Runs, place: &Place) -> Result<String, Error> {
+    let asked = runs.parts.store.session(&place.key).await?.and_then(|session| session.model_override());
+    let own = runs.parts.roster.get(&place.agent).model;
+    let model = runs.parts.catalog.choose(&runs.parts.clients, asked.as_deref(), own.as_deref()).await?;
+    Ok(format!("New session started · model: {}", model.full_name()))
 }
 
 /// Returns the answer to a message that was answered before.

@@ -1,6 +1,25 @@
-//! Messages that are not for a model: stop words, and commands that start with a slash.
+//! Messages that are not, or not only, for a model: stop words, commands that start with a slash, and directives between other words.
+//!
+//! What a sender may not do is words for the model. Who he is, the edge or a channel says (`Who`), never his text.
 
-use verso_proto::agent::v1::{ChatCommand, CommandArgument};
+mod catalog;
+mod compact;
+mod directives;
+mod hear;
+mod manage;
+mod options;
+mod set;
+mod show;
+mod speech;
+mod subagents;
+
+pub(crate) use catalog::offered;
+pub(crate) use hear::{Heard, Place, Spoken, afterwards, fresh, hear};
+pub(crate) use subagents::stop_all;
+
+use serde::Deserialize;
+
+use catalog::{Command, Does};
 
 /// Messages that stop whatever the session is doing.
 const STOP_WORDS: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
@@ -8,91 +27,125 @@ const STOP_WORDS: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", 
 /// Messages that begin a session afresh, unless configured.
 const RESET_TRIGGERS: [&str; 2] = ["/new", "/reset"];
 
-/// The reply to `/help`.
-pub(crate) const HELP: &str = "Commands:\n\
-/status — model, tokens and session\n\
-/new [message], /reset [message] — begin the session afresh\n\
-/stop — stop the current answer\n\
-/whoami — who is talking to whom\n\
-/help — this list";
-
-/// What a chat can offer: each command's name, what it does, its kind, and the argument that it takes.
-const OFFERED: [(&str, &str, &str, Option<&str>); 6] = [
-    ("help", "Show available commands.", "status", None),
-    ("status", "Show model, tokens and session.", "status", None),
-    ("whoami", "Show who is talking to whom.", "status", None),
-    ("new", "Begin the session afresh.", "session", Some("message")),
-    ("reset", "Begin the session afresh.", "session", Some("message")),
-    ("stop", "Stop the current answer.", "session", None),
-];
-
-/// Lists the commands, with their arguments if they are asked for.
-pub(crate) fn offered(with_arguments: bool) -> Vec<ChatCommand> {
-    let argument = |name: &str| CommandArgument {
-        name: name.to_owned(),
-        description: "What the model is told then".to_owned(),
-        r#type: "string".to_owned(),
-        ..CommandArgument::default()
-    };
-    let command = |(name, description, category, takes): &(&str, &str, &str, Option<&str>)| ChatCommand {
-        name: (*name).to_owned(),
-        native_name: None,
-        text_aliases: vec![format!("/{name}")],
-        description: (*description).to_owned(),
-        category: Some((*category).to_owned()),
-        source: "native".to_owned(),
-        scope: "text".to_owned(),
-        accepts_args: takes.is_some(),
-        args: takes.filter(|_| with_arguments).into_iter().map(argument).collect(),
-    };
-    OFFERED.iter().map(command).collect()
+/// The section `commands`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Section {
+    /// Whether `/config` is there. Default: no.
+    config: bool,
+    /// Whether `/restart` is there. Default: no.
+    restart: Option<bool>,
+    /// Whether a slash at the beginning of a message means a command. Default: yes.
+    text: Option<bool>,
+    /// Who owns this gateway, with or without the network's name before the id. Default: whom a network's own list names.
+    owner_allow_from: Vec<serde_json::Value>,
 }
 
-/// A command.
+impl Section {
+    /// Whether somebody on a chat network owns this gateway; `named`: the network's own list names him.
+    pub(crate) fn owns(&self, channel: &str, sender: &str, named: bool) -> bool {
+        let is = |entry: &serde_json::Value| {
+            let entry = entry.as_str().map_or_else(|| entry.to_string(), |text| text.trim().to_owned());
+            entry == sender || entry.split_once(':').is_some_and(|(network, id)| network.eq_ignore_ascii_case(channel) && id == sender)
+        };
+        if self.owner_allow_from.is_empty() { named } else { self.owner_allow_from.iter().any(is) }
+    }
+}
+
+/// Who has written a message, as the edge or a channel vouches for it.
+#[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a right of its own")]
+pub(crate) struct Who {
+    /// May give commands.
+    pub(crate) authorized: bool,
+    /// May change sessions.
+    pub(crate) manages: bool,
+    /// Has the owner's authority.
+    pub(crate) owns: bool,
+    /// May allow programs to be run.
+    pub(crate) approves: bool,
+    /// As his network calls him.
+    pub(crate) sender: Option<String>,
+    pub(crate) name: Option<String>,
+    /// The network.
+    pub(crate) channel: Option<String>,
+}
+
+/// What a whole message is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
+enum Parsed {
     Stop,
-    Status,
-    Help,
-    WhoAmI,
     /// Begins the session afresh; the rest of the message, if any, is for the model.
     Reset {
         rest: String,
     },
+    Command {
+        command: &'static Command,
+        arguments: String,
+    },
+    /// Words, maybe with directives between them.
+    Words,
 }
 
 /// Reads commands.
 #[derive(Debug, Clone)]
 pub(crate) struct Commands {
     reset_triggers: Vec<String>,
+    section: Section,
 }
 
 impl Commands {
     /// Knows the configured reset triggers, or the usual ones.
-    pub(crate) fn new(reset_triggers: Option<Vec<String>>) -> Self {
+    pub(crate) fn new(reset_triggers: Option<Vec<String>>, section: Section) -> Self {
         let usual = || RESET_TRIGGERS.iter().map(|trigger| (*trigger).to_owned()).collect();
         let triggers: Vec<String> = reset_triggers.unwrap_or_else(usual);
         let triggers = triggers.iter().map(|trigger| trigger.trim().to_lowercase()).filter(|trigger| !trigger.is_empty());
-        Self { reset_triggers: triggers.collect() }
+        Self { reset_triggers: triggers.collect(), section }
     }
 
-    /// Returns the command that a message is, if it is one.
-    pub(crate) fn parse(&self, message: &str) -> Option<Command> {
+    /// Returns what is configured.
+    pub(crate) fn section(&self) -> &Section {
+        &self.section
+    }
+
+    /// Whether a command is there at all.
+    fn enabled(&self, command: &Command) -> bool {
+        match command.does {
+            Does::Config => self.section.config,
+            Does::Restart => self.section.restart.unwrap_or(false),
+            _ => true,
+        }
+    }
+
+    /// Returns the command that a message of `who` is, if it is one that he may give.
+    fn parse(&self, message: &str, who: &Who) -> Parsed {
         let message = message.trim();
         let lower = message.to_lowercase();
+        if !who.authorized {
+            return Parsed::Words;
+        }
         if STOP_WORDS.contains(&lower.as_str()) {
-            return Some(Command::Stop);
+            return Parsed::Stop;
         }
         let (word, rest) = message.split_once(char::is_whitespace).unwrap_or((message, ""));
         let word = word.to_lowercase();
-        if self.reset_triggers.contains(&word) {
-            return Some(Command::Reset { rest: rest.trim().to_owned() });
+        if self.reset_triggers.contains(&word) || self.reset_triggers.contains(&lower) {
+            let rest = if self.reset_triggers.contains(&lower) { "" } else { rest };
+            return if who.manages { Parsed::Reset { rest: rest.trim().to_owned() } } else { Parsed::Words };
         }
-        match lower.trim_end_matches(':') {
-            "/status" => Some(Command::Status),
-            "/help" | "/commands" => Some(Command::Help),
-            "/whoami" | "/id" => Some(Command::WhoAmI),
-            _ => None,
+        if self.section.text == Some(false) {
+            return Parsed::Words;
+        }
+        let Some(name) = word.strip_prefix('/') else { return Parsed::Words };
+        let name = name.strip_suffix(':').unwrap_or(name);
+        // Stopping and beginning afresh have words of their own, which may be others than usual.
+        let found = catalog::find(name).filter(|command| !matches!(command.does, Does::Stop | Does::Reset));
+        let found = found.filter(|command| self.enabled(command) && command.gate.lets(who));
+        match found {
+            // More words than it takes: somebody talks about it.
+            Some(command) if command.argument.is_none() && !rest.trim().is_empty() => Parsed::Words,
+            Some(command) => Parsed::Command { command, arguments: rest.trim().to_owned() },
+            None => Parsed::Words,
         }
     }
 }
@@ -101,27 +154,64 @@ impl Commands {
 mod tests {
     use super::*;
 
+    fn owner() -> Who {
+        Who { authorized: true, manages: true, owns: true, approves: true, ..Who::default() }
+    }
+
+    fn shown(commands: &Commands, message: &str, who: &Who) -> String {
+        match commands.parse(message, who) {
+            Parsed::Stop => "stop".to_owned(),
+            Parsed::Reset { rest } => format!("reset {rest}"),
+            Parsed::Command { command, arguments } => format!("{} {arguments}", command.name),
+            Parsed::Words => "words".to_owned(),
+        }
+    }
+
     #[test]
     fn reads_commands() {
-        let reset = |rest: &str| Some(Command::Reset { rest: rest.to_owned() });
-        for (message, command) in [
-            ("/stop", Some(Command::Stop)),
-            (" STOP ", Some(Command::Stop)),
-            ("stop it", None),
-            ("/status", Some(Command::Status)),
-            ("/Status:", Some(Command::Status)),
-            ("/status now", None),
-            ("/help", Some(Command::Help)),
-            ("/id", Some(Command::WhoAmI)),
-            ("/new", reset("")),
-            ("/RESET  tell me", reset("tell me")),
-            ("/newer", None),
-            ("hello", None),
-            ("", None),
+        let usual = Commands::new(None, Section::default());
+        for (message, expected) in [
+            ("/stop", "stop"),
+            (" STOP ", "stop"),
+            ("stop it", "words"),
+            ("/status", "status "),
+            ("/Status:", "status "),
+            ("/status now", "words"),
+            ("/help", "help "),
+            ("/id", "whoami "),
+            ("/new", "reset "),
+            ("/RESET  tell me", "reset tell me"),
+            ("/newer", "words"),
+            ("/compact keep the names", "compact keep the names"),
+            ("/config show", "words"),
+            ("hello", "words"),
+            ("", "words"),
         ] {
-            assert_eq!(Commands::new(None).parse(message), command, "{message:?}");
+            assert_eq!(shown(&usual, message, &owner()), expected, "{message:?}");
         }
-        let own = Commands::new(Some(vec!["fresh".to_owned()]));
-        assert_eq!((own.parse("Fresh start"), own.parse("/new")), (reset("start"), None));
+        let own = Commands::new(Some(vec!["fresh".to_owned(), "start over".to_owned()]), Section::default());
+        let found = ["Fresh start", "Start over", "/new"].map(|message| shown(&own, message, &owner()));
+        assert_eq!(found, ["reset start", "reset ", "words"]);
+    }
+
+    #[test]
+    fn sec_20_who_may_not_manage_sessions_begins_none_afresh_by_whatever_word() {
+        let writer = Who { authorized: true, ..Who::default() };
+        let own = Commands::new(Some(vec!["fresh".to_owned(), "/new".to_owned()]), Section { config: true, ..Section::default() });
+        for message in ["fresh", "FRESH start", "/new", "/new page", "/config set a b", "/send on", "/restart", "/approve 1 allow-once"] {
+            assert_eq!(shown(&own, message, &writer), "words", "{message}");
+            assert_eq!(shown(&own, message, &Who::default()), "words", "{message}");
+        }
+        assert_eq!(shown(&own, "/config set a b", &owner()), "config set a b");
+        assert_eq!((shown(&own, "stop", &writer), shown(&own, "stop", &Who::default())), ("stop".to_owned(), "words".to_owned()));
+    }
+
+    #[test]
+    fn an_owner_is_whom_the_configuration_names() {
+        let listed: Section = serde_json::from_value(serde_json::json!({"ownerAllowFrom": ["telegram:42", 7]})).unwrap();
+        let owns = |channel, sender| listed.owns(channel, sender, true);
+        assert!(owns("telegram", "42") && owns("irc", "7"));
+        assert!(!owns("irc", "42") && !owns("telegram", "8"));
+        assert!(Section::default().owns("irc", "x", true) && !Section::default().owns("irc", "x", false));
     }
 }

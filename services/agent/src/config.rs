@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) auth: Auth,
     pub(crate) messages: Messages,
     pub(crate) cron: cron::settings::Section,
+    pub(crate) commands: crate::commands::Section,
     /// The channels that have a section of their own.
     pub(crate) channels: Vec<String>,
     /// Which agent messages from chat networks are for.
@@ -43,6 +44,7 @@ impl Config {
             auth: file.section("auth")?,
             messages: file.section("messages")?,
             cron: file.section("cron")?,
+            commands: file.section("commands")?,
             channels: channels.into_keys().collect(),
             bindings: file.section("bindings")?,
         })
@@ -89,6 +91,10 @@ pub(crate) struct Defaults {
     pub(crate) heartbeat: heartbeat::settings::Section,
     /// Who computes embeddings.
     pub(crate) memory_search: embeddings::Choice,
+    /// How an answer is told in pieces.
+    pub(crate) block_streaming_chunk: crate::reply::Chunks,
+    /// When conversations are summarised.
+    pub(crate) compaction: crate::compaction::Section,
 }
 
 impl Defaults {
@@ -264,6 +270,8 @@ pub(crate) struct Session {
 pub(crate) struct Messages {
     /// Speech.
     pub(crate) tts: crate::tts::Config,
+    /// What becomes of messages while their session is busy.
+    pub(crate) queue: crate::runs::QueueSection,
 }
 
 /// Reads an object as a list: which provider comes first matters.

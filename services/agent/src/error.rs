@@ -88,6 +88,9 @@ pub enum Error {
     /// The session takes no messages.
     #[error("send blocked by session policy")]
     SendDenied,
+    /// Nobody knows where the answer is to go.
+    #[error("no recipient: {0}; name a channel and `to`")]
+    NoRecipient(String),
     /// There is no such session.
     #[error("session not found")]
     SessionNotFound,
@@ -115,6 +118,14 @@ pub enum Error {
     /// What is asked of a job cannot be done.
     #[error(transparent)]
     Cron(#[from] cron::Error),
+    /// Something that is to be taken over cannot be read or written.
+    #[error("could not take over {path}")]
+    Import {
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -158,6 +169,7 @@ impl WireError for Error {
             | Self::Media(_)
             | Self::RunOfAnotherSession
             | Self::SendDenied
+            | Self::NoRecipient(_)
             | Self::SessionNotFound => WireCode::InvalidRequest,
             Self::SessionQueueFull { .. } | Self::QueueFull { .. } | Self::TurnFailed(_) | Self::Restarting => WireCode::Unavailable,
             Self::Session(error) => error.code(),
@@ -165,9 +177,13 @@ impl WireError for Error {
             Self::Speech(error) => error.code(),
             Self::Cron(error) => error.code(),
             Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
-            Self::Store(_) | Self::Service(_) | Self::Config(_) | Self::HttpClient(_) | Self::Credentials(_) | Self::Panicked => {
-                WireCode::Fault
-            }
+            Self::Store(_)
+            | Self::Import { .. }
+            | Self::Service(_)
+            | Self::Config(_)
+            | Self::HttpClient(_)
+            | Self::Credentials(_)
+            | Self::Panicked => WireCode::Fault,
         }
     }
 

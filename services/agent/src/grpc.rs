@@ -41,6 +41,13 @@ use crate::models::access;
 use crate::runs::{Caller, Runs};
 use crate::{Present, Service, chat, sessions, summary};
 
+/// The role and the scope that come with the owner's authority.
+const OPERATOR: &str = "operator";
+const ADMIN: &str = "operator.admin";
+
+/// The scope of those who may allow programs to be run.
+const APPROVALS: &str = "operator.approvals";
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
@@ -125,7 +132,8 @@ impl Agent for Adapter {
     }
 
     async fn sessions_compact(&self, request: Request<SessionsCompactRequest>) -> Reply<SessionsCompactResponse> {
-        reply(sessions::compact(&self.runs, request.into_inner()).await.map_err(refusal)?)
+        let caller = caller(&request);
+        reply(sessions::compact(&self.runs, request.into_inner(), caller).await.map_err(refusal)?)
     }
 
     async fn chat_send(&self, request: Request<ChatSendRequest>) -> Reply<ChatSendResponse> {
@@ -142,7 +150,7 @@ impl Agent for Adapter {
     }
 
     async fn chat_abort(&self, request: Request<ChatAbortRequest>) -> Reply<ChatAbortResponse> {
-        reply(chat::abort(&self.runs, request.get_ref()).map_err(refusal)?)
+        reply(chat::abort(&self.runs, request.get_ref()).await.map_err(refusal)?)
     }
 
     async fn chat_inject(&self, request: Request<ChatInjectRequest>) -> Reply<ChatInjectResponse> {
@@ -183,5 +191,13 @@ fn refusal(error: Error) -> Status {
 fn caller<T>(request: &Request<T>) -> Caller {
     let Some(principal) = principal::principal(request) else { return Caller::default() };
     let name = principal.display_name.or(Some(principal.client_id)).filter(|name| !name.trim().is_empty());
-    Caller { name, conn_id: Some(principal.conn_id).filter(|conn_id| !conn_id.is_empty()) }
+    // The edge vouches for the scopes; a text never makes its sender somebody else.
+    let holds = |wanted: &str| principal.role == OPERATOR && principal.scopes.iter().any(|scope| scope == wanted);
+    Caller {
+        name,
+        owner: holds(ADMIN),
+        approves: holds(APPROVALS),
+        conn_id: Some(principal.conn_id).filter(|conn_id| !conn_id.is_empty()),
+        protocol: principal.protocol,
+    }
 }

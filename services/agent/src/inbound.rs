@@ -1,17 +1,20 @@
 //! Messages from chat networks: to the agent and the conversation that they are for, and the answer back.
 
+mod pieces;
+
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
-use verso_proto::agent::v1::{ChatSendRequest, Payload, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{Payload, SubmitRequest, SubmitResponse};
 
 use crate::agents::Answers;
 use crate::attachments;
-use crate::chat;
+use crate::chat::{self, Arriving, Once};
+use crate::commands::{Heard, Place, Spoken, Who};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::routing::Origin;
-use crate::runs::{Caller, Ended, Origin as From, Request, Run, Runs, Submission, Submitted};
+use crate::runs::{Ended, Origin as From, Request, Route, Run, Runs, Submission, Submitted};
 use crate::store::{RunState, SessionHints};
 use crate::system_events;
 
@@ -29,29 +32,69 @@ pub(crate) async fn submit(runs: &Runs, request: SubmitRequest) -> Result<Answer
         system_events::queue(&runs.parts, &key, &request.body, Some(request.run_id)).await?;
         return Ok(once(Place { agent, key }.response("ok")));
     }
-    if request.authorized && runs.parts.commands.parse(&request.text).is_some() {
-        return command(runs, request, agent, key).await;
-    }
+    let place = Place { agent, key };
+    let channel = request.channel.trim().to_lowercase();
+    let owns = request.authorized && runs.parts.commands.section().owns(&channel, &request.sender_id, request.owner);
+    let who = Who {
+        authorized: request.authorized,
+        manages: request.authorized,
+        owns,
+        approves: owns,
+        sender: Some(request.sender_id.clone()),
+        name: request.sender_name.clone(),
+        channel: Some(channel.clone()),
+    };
+    let to = Route {
+        channel: channel.clone(),
+        to: request.peer_id.clone(),
+        account: Some(request.account_id.clone()),
+        thread: request.thread_id.clone(),
+    };
     let hints = SessionHints {
         display_name: request.sender_name.clone(),
-        channel: Some(request.channel.trim().to_lowercase()),
+        channel: Some(channel),
+        route: Some(to.clone()),
         ..SessionHints::default()
     };
-    let message = match &request.context {
-        Some(context) => format!("{CONTEXT_TITLE}\n{context}\n\n{MESSAGE_TITLE}\n{}", request.body),
-        None => request.body,
+    let arriving = Arriving { run_id: request.run_id.clone(), place: place.clone(), hints, party: None };
+    let spoken = match chat::hear_once(runs, &place, &who, (&request.run_id, &request.text)).await? {
+        Once::Before(ended) => return Ok(once(place.ended(&ended))),
+        Once::Now(Heard::Words(spoken)) => spoken,
+        Once::Now(heard) => return command(runs, arriving, heard).await,
     };
-    let from =
-        From { channel: request.channel.trim().to_lowercase(), to: request.to, thread: request.thread_id, sender: request.sender_id };
-    let asked = Request { message, images: attachments::read(request.attachments)?, origin: Some(from), ..Request::default() };
-    let place = Place { agent: agent.clone(), key: key.clone() };
-    let submission = Submission { run_id: request.run_id, key, agent, hints, request: asked };
-    Ok(match runs.submit(submission).await {
-        Ok(Submitted::New(run) | Submitted::InFlight(run)) => accepted_and_end(run, place),
+    let body = reworded(&request.body, &request.text, &spoken.message);
+    let message = match &request.context {
+        Some(context) => format!("{CONTEXT_TITLE}\n{context}\n\n{MESSAGE_TITLE}\n{body}"),
+        None => body,
+    };
+    let images = attachments::read(request.attachments)?;
+    let asked = chat::asked(runs, &place, &who, Spoken { message, ..*spoken }, None).await?;
+    let from = From { channel: to.channel.clone(), to: request.to, thread: request.thread_id, sender: request.sender_id };
+    let asked = Request { images, origin: Some(from), route: Some(to.clone()), ..asked };
+    let submission =
+        Submission { run_id: request.run_id, key: place.key.clone(), agent: place.agent.clone(), hints: arriving.hints, request: asked };
+    let answers = match runs.submit(submission).await {
+        Ok(Submitted::New(run) | Submitted::InFlight(run)) if request.parts => pieces::of(run, place.clone(), runs.parts.chunks),
+        Ok(Submitted::New(run) | Submitted::InFlight(run)) => accepted_and_end(run, place.clone()),
+        Ok(Submitted::Ended(ended)) if request.parts => once(pieces::again(&ended, &place, runs.parts.chunks)),
         Ok(Submitted::Ended(ended)) => once(place.ended(&ended)),
-        Err(Error::SendDenied) => once(place.response("denied")),
+        Err(Error::SendDenied) => return Ok(once(place.response("denied"))),
         Err(error) => return Err(error),
-    })
+    };
+    let main = runs.parts.roster.naming.main(&place.agent);
+    if request.chat_type == "direct" && main != place.key {
+        // Whoever writes in private is whom the agent reaches by itself.
+        runs.parts.store.keep_route(&main, to).await?;
+    }
+    Ok(answers)
+}
+
+/// Puts what is left of a text into its envelope.
+fn reworded(body: &str, text: &str, left: &str) -> String {
+    match body.rfind(text) {
+        Some(place) if text != left && !text.is_empty() => format!("{}{left}{}", &body[..place], &body[place + text.len()..]),
+        _ => body.to_owned(),
+    }
 }
 
 /// Which agent and conversation a message is for.
@@ -71,37 +114,21 @@ fn session(runs: &Runs, request: &SubmitRequest) -> Result<(AgentId, SessionKey)
 }
 
 /// Carries out a command, whose answer is a run like any other.
-async fn command(runs: &Runs, request: SubmitRequest, agent: AgentId, key: SessionKey) -> Result<Answers<SubmitResponse>, Error> {
-    let place = Place { agent, key };
-    let run_id = request.run_id;
-    let sent = ChatSendRequest {
-        session_key: place.key.to_string(),
-        message: request.text,
-        idempotency_key: run_id.clone(),
-        ..ChatSendRequest::default()
-    };
-    let caller = Caller { name: request.sender_name, ..Caller::default() };
-    let answered = chat::send(runs, sent, caller).await;
-    let answered = match answered {
-        Err(Error::SendDenied) => return Ok(once(place.response("denied"))),
-        answered => answered?,
-    };
-    if answered.ok == Some(true) {
-        let words = if answered.aborted == Some(true) { "⚙️ Agent was aborted." } else { "⚙️ Nothing was running." };
-        return Ok(once(SubmitResponse { payloads: vec![payload(words)], ..place.response("ok") }));
+async fn command(runs: &Runs, arriving: Arriving, heard: Heard) -> Result<Answers<SubmitResponse>, Error> {
+    let place = arriving.place.clone();
+    if matches!(heard, Heard::Stop) {
+        let stopped = chat::stop(runs, &place).await?;
+        let mut words = if stopped.run_ids.is_empty() { "⚙️ Nothing was running." } else { "⚙️ Agent was aborted." }.to_owned();
+        if stopped.subagents > 0 {
+            words = format!("{words} Stopped {} subagent runs.", stopped.subagents);
+        }
+        return Ok(once(SubmitResponse { payloads: vec![payload(&words)], ..place.response("ok") }));
     }
-    let (runs, accepted) = (runs.clone(), place.response("accepted"));
-    let end = async move {
-        let ended = runs.wait(&run_id, std::time::Duration::MAX).await?.ok_or(Error::Restarting)?;
-        Ok(place.ended(&ended))
-    };
-    Ok(stream::once(async { Ok(accepted) }).chain(stream::once(end)).boxed())
-}
-
-/// Where a message belongs.
-struct Place {
-    agent: AgentId,
-    key: SessionKey,
+    match chat::answered(runs, arriving, heard).await {
+        Ok(answered) => Ok(once(place.ended(&answered.ended))),
+        Err(Error::SendDenied) => Ok(once(place.response("denied"))),
+        Err(error) => Err(error),
+    }
 }
 
 impl Place {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,11 +12,11 @@ use crate::keys::SessionKey;
 #[cfg(test)]
 mod tests;
 
-/// Runs that may wait in one session.
-const SESSION_WAITING_MAX: usize = 20;
+/// Runs that may wait in one session, unless its queue has a limit of its own.
+pub(crate) const SESSION_WAITING_MAX: usize = 20;
 
 /// Runs that may wait in all.
-const WAITING_MAX: usize = 1_024;
+pub(crate) const WAITING_MAX: usize = 1_024;
 
 /// All lanes. Clones share them.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ struct State {
     lanes: HashMap<SessionKey, Lane>,
     /// Sessions with somebody waiting and nobody running, the longest-waiting first.
     ready: VecDeque<SessionKey>,
+    /// Those who have paused and want to go on. They go first: their sessions wait for them.
+    returning: VecDeque<oneshot::Sender<Running>>,
     running: usize,
     running_max: usize,
     waiting: usize,
@@ -51,12 +54,19 @@ pub(crate) struct Turn {
     /// None once somebody else has taken the right back.
     lanes: Option<Lanes>,
     key: SessionKey,
+    /// Whether it counts among those that run.
+    running: bool,
 }
+
+/// A place among those that run, on its way to somebody who has paused. Dropping it lets somebody else run.
+#[derive(Debug)]
+struct Running(Option<Lanes>);
 
 impl Lanes {
     /// Makes lanes for `running_max` runs at once.
     pub(crate) fn new(running_max: usize) -> Self {
-        let state = State { lanes: HashMap::new(), ready: VecDeque::new(), running: 0, running_max, waiting: 0 };
+        let state =
+            State { lanes: HashMap::new(), ready: VecDeque::new(), returning: VecDeque::new(), running: 0, running_max, waiting: 0 };
         Self { shared: Arc::new(Mutex::new(state)) }
     }
 
@@ -68,7 +78,8 @@ impl Lanes {
     }
 
     /// Takes the next place in the queue of a session.
-    pub(crate) fn join(&self, key: &SessionKey) -> Result<Place, Error> {
+    /// No more than `session_max` may wait in it.
+    pub(crate) fn join(&self, key: &SessionKey, session_max: usize) -> Result<Place, Error> {
         let mut state = self.state();
         if state.waiting >= WAITING_MAX {
             state.forget_the_gone();
@@ -77,12 +88,12 @@ impl Lanes {
             return Err(Error::QueueFull { max: WAITING_MAX });
         }
         let lane = state.lanes.entry(key.clone()).or_default();
-        if lane.queue.len() >= SESSION_WAITING_MAX {
+        if lane.queue.len() >= session_max {
             let before = lane.queue.len();
             lane.queue.retain(|place| !place.is_closed());
             let gone = before - lane.queue.len();
             if gone == 0 {
-                return Err(Error::SessionQueueFull { max: SESSION_WAITING_MAX });
+                return Err(Error::SessionQueueFull { max: session_max });
             }
             state.waiting -= gone;
         }
@@ -111,12 +122,21 @@ impl Lanes {
     /// Gives turns away while there are some.
     fn admit(&self, state: &mut State) {
         while state.running < state.running_max
+            && let Some(waiting) = state.returning.pop_front()
+        {
+            state.running += 1;
+            if let Err(mut given_up) = waiting.send(Running(Some(self.clone()))) {
+                given_up.0 = None;
+                state.running -= 1;
+            }
+        }
+        while state.running < state.running_max
             && let Some(key) = state.ready.pop_front()
         {
             let Some(lane) = state.lanes.get_mut(&key) else { continue };
             while let Some(place) = lane.queue.pop_front() {
                 state.waiting -= 1;
-                let turn = Turn { lanes: Some(self.clone()), key: key.clone() };
+                let turn = Turn { lanes: Some(self.clone()), key: key.clone(), running: true };
                 match place.send(turn) {
                     Ok(()) => {
                         lane.busy = true;
@@ -133,9 +153,23 @@ impl Lanes {
         }
     }
 
-    fn release(&self, key: &SessionKey) {
+    fn pause(&self) {
         let mut state = self.state();
         state.running -= 1;
+        self.admit(&mut state);
+    }
+
+    fn ask_back(&self) -> oneshot::Receiver<Running> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.state();
+        state.returning.push_back(sender);
+        self.admit(&mut state);
+        receiver
+    }
+
+    fn release(&self, key: &SessionKey, running: bool) {
+        let mut state = self.state();
+        state.running -= usize::from(running);
         if let Some(lane) = state.lanes.get_mut(key) {
             lane.busy = false;
             if lane.queue.is_empty() {
@@ -171,10 +205,33 @@ impl Place {
     }
 }
 
+impl Turn {
+    /// Lets others run for a while. Nobody else of its session does.
+    pub(crate) async fn pause(&mut self, pause: Duration) -> Result<(), Error> {
+        let Some(lanes) = self.lanes.clone() else { return Ok(()) };
+        if std::mem::take(&mut self.running) {
+            lanes.pause();
+        }
+        tokio::time::sleep(pause).await;
+        let mut place = lanes.ask_back().await.map_err(|_| Error::Restarting)?;
+        place.0 = None;
+        self.running = true;
+        Ok(())
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(lanes) = self.lanes.take() {
-            lanes.release(&self.key);
+            lanes.release(&self.key, self.running);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(lanes) = self.0.take() {
+            lanes.pause();
         }
     }
 }

@@ -8,13 +8,16 @@ mod attachments;
 mod avatars;
 mod chat;
 mod commands;
+mod compaction;
 mod config;
 mod cron;
+mod delivery;
 mod embeddings;
 mod error;
 mod grpc;
 mod heartbeat;
 mod hooks;
+mod import;
 mod inbound;
 mod keys;
 mod lanes;
@@ -46,6 +49,7 @@ use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 
 pub use error::Error;
+pub use import::{Left, Report as ImportReport, Taken, import};
 
 use cron::Cron;
 use heartbeat::Heartbeats;
@@ -81,6 +85,7 @@ impl Service {
         let parts = Arc::new(Parts::open(context, &tasks).await?);
         let runs = Runs::new(Arc::clone(&parts), tasks.clone());
         runs.recover().await?;
+        delivery::recover(&runs).await?;
         runs.start_pruning();
         let replaced = CancellationToken::new();
         let heartbeats = Heartbeats::new(runs.clone());

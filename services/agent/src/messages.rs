@@ -52,14 +52,31 @@ pub(crate) fn user(text: &str, images: &[Image], at_ms: i64) -> ChatMessage {
     }
 }
 
+/// Messages that their senders recognise.
+pub(crate) trait Named {
+    /// Names a user's message after the run that answers it.
+    fn named(self, run_id: &str) -> Self;
+}
+
+impl Named for ChatMessage {
+    fn named(self, run_id: &str) -> Self {
+        Self { idempotency_key: Some(format!("{run_id}:user")), ..self }
+    }
+}
+
 /// Puts what a session heard since its last turn, a line each, above what the user says.
 pub(crate) fn after_events(mut message: ChatMessage, heard: &[String]) -> ChatMessage {
     if !heard.is_empty() {
-        let body = text_of(&message);
-        let pictures = message.content.into_iter().filter(|block| block.r#type != "text");
-        let text = format!("{}\n\n{body}", heard.join("\n"));
-        message.content = std::iter::once(text_block(text)).chain(pictures).collect();
+        let text = format!("{}\n\n{}", heard.join("\n"), text_of(&message));
+        message = with_text(message, text);
     }
+    message
+}
+
+/// Replaces the words of a message, and keeps the rest.
+pub(crate) fn with_text(mut message: ChatMessage, text: String) -> ChatMessage {
+    let others = message.content.into_iter().filter(|block| block.r#type != "text");
+    message.content = std::iter::once(text_block(text)).chain(others).collect();
     message
 }
 
@@ -115,7 +132,11 @@ pub(crate) fn position(session_id: &str, id: &str) -> Option<i64> {
 
 /// Returns a message that says where it stands.
 pub(crate) fn with_place(session_id: &str, placed: Placed) -> ChatMessage {
-    let place = MessagePlace { id: id(session_id, placed.position), seq: placed.position + 1 };
+    let place = MessagePlace {
+        id: id(session_id, placed.position),
+        seq: placed.position + 1,
+        idempotency_key: placed.message.idempotency_key.clone(),
+    };
     ChatMessage { place: Some(place), ..placed.message }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use verso_kit::clock::Clock;
+use verso_kit::config::File;
 use verso_kit::events::Hub;
 use verso_kit::peer::Peer;
 use verso_kit::service::Context;
@@ -14,6 +15,7 @@ use verso_proto::agent::v1::Event;
 use verso_tools::skills::Shelf;
 
 use crate::commands::Commands;
+use crate::compaction;
 use crate::config::Config;
 use crate::error::Error;
 use crate::heartbeat::Plan;
@@ -23,6 +25,7 @@ use crate::models::{Catalog, Keyring, Model};
 use crate::prompt::workspace::Workspaces;
 use crate::provider::client::Clients;
 use crate::roster::Roster;
+use crate::runs::QueueSection;
 use crate::status;
 use crate::store::{self, Fence, Store};
 use crate::tools::Toolbox;
@@ -60,6 +63,15 @@ pub(crate) struct Parts {
     /// How each agent wakes by itself.
     pub(crate) heartbeats: Vec<Plan>,
     pub(crate) commands: Commands,
+    pub(crate) queue: QueueSection,
+    /// How an answer is told in pieces.
+    pub(crate) chunks: crate::reply::Chunks,
+    /// When conversations are summarised.
+    pub(crate) compaction: compaction::Section,
+    /// The configuration.
+    pub(crate) file: Arc<File>,
+    pub(crate) node: Peer,
+    pub(crate) supervisor: Peer,
     pub(crate) cron: cron::settings::Section,
     /// Whether jobs run by themselves.
     pub(crate) cron_enabled: bool,
@@ -137,7 +149,13 @@ impl Parts {
             channel: context.peer("channel"),
             heartbeats: roster.heartbeats(config),
             roster,
-            commands: Commands::new(config.session.reset_triggers.clone()),
+            commands: Commands::new(config.session.reset_triggers.clone(), config.commands.clone()),
+            queue: config.messages.queue.clone(),
+            chunks: defaults.block_streaming_chunk,
+            compaction: defaults.compaction.clone(),
+            file: Arc::clone(&context.config),
+            node: context.peer("node"),
+            supervisor: context.peer("supervisor"),
             cron_enabled: config.cron.enabled(&context.env),
             cron: config.cron.clone(),
             clock: context.clock.clone(),

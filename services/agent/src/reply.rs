@@ -1,10 +1,12 @@
 //! What a model's words mean beyond what they say: silence, acknowledgement, reply tags, attachments.
 
+mod blocks;
 mod directives;
 mod heartbeat;
 mod silent;
 mod untrusted;
 
+pub(crate) use blocks::{Chunker, Section as Chunks};
 pub(crate) use directives::parse;
 pub(crate) use heartbeat::{Beat, message as without_ack, strip};
 pub(crate) use silent::{is_silent, may_become_silent};

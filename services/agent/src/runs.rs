@@ -1,15 +1,20 @@
 //! Runs: accepted into the journal, queued in their session's lane, carried out, ended once, and found again after a restart.
 
+mod aside;
 mod ask;
 mod drive;
 mod emitter;
+mod footer;
+mod keepsake;
 mod preview;
+mod queue;
 mod recovery;
 mod run;
 mod throttle;
 mod turn;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,13 +24,17 @@ use verso_kit::tasks::Tasks;
 use verso_kit::trace;
 use verso_proto::wire::v1::Party;
 
+use crate::commands::Who;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
+use crate::lanes::{SESSION_WAITING_MAX, WAITING_MAX};
 use crate::parts::Parts;
 use crate::store::SessionHints;
 pub(crate) use emitter::{Emitter, Source, StopReason, emit_reply};
 pub(crate) use preview::preview;
-pub(crate) use run::{Ended, Facts, HeartbeatTurn, Origin, Phase, Request, Run, success_response};
+pub(crate) use queue::{Drops, Mode as QueueMode, Queue, Section as QueueSection, Wishes as QueueWishes, dropped as tell_of_dropped};
+use run::Claim;
+pub(crate) use run::{Ended, Facts, HeartbeatTurn, Inline, Origin, Phase, Request, Route, Run, success_response};
 
 /// How long an ended run is remembered for those who wait for it, in milliseconds.
 const WAITABLE_MS: i64 = 10 * 60 * 1_000;
@@ -39,6 +48,8 @@ pub(crate) struct Runs {
     pub(crate) parts: Arc<Parts>,
     tasks: Tasks,
     active: Arc<Mutex<HashMap<String, Arc<Run>>>>,
+    /// The number of the next run.
+    ordinal: Arc<AtomicU64>,
     /// Counts the runs that arrived, for those who wait for one that is not there yet.
     arrivals: watch::Sender<u64>,
 }
@@ -50,9 +61,28 @@ pub(crate) struct Caller {
     pub(crate) name: Option<String>,
     /// The connection.
     pub(crate) conn_id: Option<String>,
+    /// Whether the edge vouches for the owner's authority.
+    pub(crate) owner: bool,
+    /// Whether it may allow programs to be run.
+    pub(crate) approves: bool,
+    /// The protocol that it speaks; 0: none.
+    pub(crate) protocol: u32,
 }
 
 impl Caller {
+    /// Returns what the caller may say. Whoever may write may give commands; what needs more as a method needs more as a command.
+    pub(crate) fn who(&self) -> Who {
+        Who {
+            authorized: true,
+            manages: self.owner,
+            owns: self.owner,
+            approves: self.owner || self.approves,
+            name: self.name.clone(),
+            channel: None,
+            sender: None,
+        }
+    }
+
     /// Returns the caller as one who calls the session `session_key`.
     pub(crate) fn party(&self, session_key: Option<&str>) -> Option<Party> {
         Some(Party { conn_id: self.conn_id.clone()?, session_key: session_key.unwrap_or_default().to_owned() })
@@ -92,7 +122,7 @@ impl Runs {
 
     /// Makes the table of runs. `tasks` carry them out.
     pub(crate) fn new(parts: Arc<Parts>, tasks: Tasks) -> Self {
-        Self { parts, tasks, active: Arc::default(), arrivals: watch::Sender::new(0) }
+        Self { parts, tasks, active: Arc::default(), ordinal: Arc::default(), arrivals: watch::Sender::new(0) }
     }
 
     /// The same table, whose next runs are carried out with other parts. Those under way keep theirs.
@@ -131,6 +161,12 @@ impl Runs {
                 Phase::Refused(_) | Phase::Denied | Phase::Arriving => {}
             }
         }
+        if let Some(Queue { cap, drops: Drops::New, .. }) = submission.request.queue
+            && self.queued_in(&submission.key).len() >= cap
+            && self.parts.store.run(&submission.run_id).await?.is_none()
+        {
+            return Err(Error::SessionQueueFull { max: cap });
+        }
         let run = self.enter(submission)?;
         match run.settled_arrival().await {
             Phase::Known(ended) => Ok(Submitted::Ended(ended)),
@@ -155,6 +191,34 @@ impl Runs {
         let mut stopped: Vec<String> = order.collect();
         stopped.reverse();
         stopped
+    }
+
+    /// Stops every other run of a session.
+    fn stop_others(&self, run: &Run, reason: StopReason) {
+        let mut others = self.of_session(&run.key);
+        others.retain(|other| other.ordinal < run.ordinal);
+        others.sort_by_key(|other| std::cmp::Reverse(other.ordinal));
+        for other in others {
+            other.stop(reason);
+        }
+    }
+
+    /// Returns the messages that wait in a session and can become part of another's turn, the oldest first.
+    fn queued_in(&self, key: &SessionKey) -> Vec<Arc<Run>> {
+        let mut runs = self.of_session(key);
+        runs.retain(|run| queue::waits(run));
+        runs.sort_by_key(|run| run.ordinal);
+        runs
+    }
+
+    /// Whether any subagent is at work.
+    pub(crate) fn any_subagent_active(&self) -> bool {
+        self.active().values().any(|run| run.key.is_subagent())
+    }
+
+    /// Whether a message to a session would have to wait.
+    pub(crate) fn is_busy(&self, key: &SessionKey) -> bool {
+        self.active().values().any(|run| run.key == *key)
     }
 
     /// Stops every run of a session, and waits until they are over. Returns false if that takes longer than `timeout`.
@@ -241,18 +305,27 @@ impl Runs {
 
     /// Puts a new run into the table and starts its task, which nobody's impatience can end.
     fn enter(&self, submission: Submission) -> Result<Arc<Run>, Error> {
-        let place = self.parts.lanes.join(&submission.key)?;
+        let limit = if submission.request.queue.is_some() { WAITING_MAX } else { SESSION_WAITING_MAX };
+        let mut place = self.parts.lanes.join(&submission.key, limit)?;
+        let turn = place.try_turn();
         let source = Self::source(&submission.run_id, &submission.key, &submission.agent, submission.request.party.clone());
-        let heartbeat = submission.request.heartbeat.clone();
-        let source = Source { quiet: heartbeat.is_some(), ..source };
+        let source = Source { quiet: submission.request.heartbeat.is_some(), ..source };
         let context = trace::current();
         let emitter = Emitter::new(self.parts.hub.clone(), self.parts.clock.clone(), source, 1);
         let (id, key, agent) = (submission.run_id.clone(), submission.key.clone(), submission.agent.clone());
         let run = Run::new(id, key, agent, emitter, self.parts.clock.now_ms());
-        let run = Arc::new(run.by_itself(heartbeat));
+        let run = Arc::new(run.asks(submission.request, self.next_ordinal()));
+        if turn.is_some() {
+            run.claim(Claim::Itself);
+        }
+        let arriving = drive::Arriving { hints: submission.hints, place, turn };
         self.insert(&run);
-        self.tasks.spawn("run", trace::scope(context, drive::arrive(self.clone(), Arc::clone(&run), submission, place)));
+        self.tasks.spawn("run", trace::scope(context, drive::arrive(self.clone(), Arc::clone(&run), arriving)));
         Ok(run)
+    }
+
+    fn next_ordinal(&self) -> u64 {
+        self.ordinal.fetch_add(1, Ordering::Relaxed)
     }
 
     fn insert(&self, run: &Arc<Run>) {

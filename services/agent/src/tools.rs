@@ -90,6 +90,17 @@ pub(crate) struct Turn<'a> {
     pub(crate) skills: &'a [Skill],
     /// Where the message comes from, if it is from a chat network.
     pub(crate) origin: Option<&'a Origin>,
+    /// How programs are to be run in this session.
+    pub(crate) exec: ExecWishes,
+}
+
+/// What a session, or one message, says about programs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExecWishes {
+    /// `deny`, `allowlist` or `full`.
+    pub(crate) security: Option<String>,
+    /// `off`, `on-miss` or `always`.
+    pub(crate) ask: Option<String>,
 }
 
 /// What a turn is equipped with.
@@ -187,7 +198,7 @@ impl Toolbox {
         tools.push(Arc::new(Exec {
             jobs: self.jobs.clone(),
             approver: self.approvals.clone(),
-            config: self.config.exec(turn.profile.id.as_str()),
+            config: self.config.exec_for(turn.profile.id.as_str(), &turn.exec),
             env: self.env.clone(),
             sandbox: confinement.sandbox,
             wrapper: confinement.wrapper,

@@ -35,6 +35,11 @@ pub(crate) fn judge(profile: &Profile, incoming: &Incoming, paired: bool) -> Ver
     }
 }
 
+/// Whether the configuration names the sender himself. Who was let in by a code, or by a group's list, has not the owner's authority.
+pub(crate) fn owns(profile: &Profile, incoming: &Incoming) -> bool {
+    names(profile.allow_from.as_deref().unwrap_or_default(), &incoming.sender)
+}
+
 fn direct(profile: &Profile, incoming: &Incoming, paired: bool) -> Verdict {
     let listed = profile.allow_from.as_deref().unwrap_or_default();
     let named = names(listed, &incoming.sender);

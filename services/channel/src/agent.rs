@@ -29,6 +29,8 @@ pub(crate) struct Words {
     pub(crate) context: Option<String>,
     /// Whether the sender may give commands.
     pub(crate) authorized: bool,
+    /// Whether the configuration names the sender himself.
+    pub(crate) owner: bool,
 }
 
 /// What came of a message.
@@ -76,6 +78,7 @@ impl Agent {
             body: words.body,
             text: incoming.text.clone(),
             authorized: words.authorized,
+            owner: words.owner,
             attachments: Vec::new(),
             context: words.context,
             message_id: incoming.message_id.clone(),

@@ -136,7 +136,9 @@ impl Dispatch {
     async fn admit(&self, open: &Open, incoming: Incoming, authorized: bool, tasks: &Tasks) -> Result<(), Error> {
         let body = text::envelope::wrap(self.network.label(), &incoming, &self.zone);
         let context = (incoming.chat == ChatKind::Group).then(|| self.take_overheard(&incoming)).flatten();
-        let reply = self.agent.submit(&self.key, &incoming, crate::agent::Words { body, context, authorized }, open.received_at_ms).await;
+        let owner = authorized && access::owns(&self.profile, &incoming);
+        let words = crate::agent::Words { body, context, authorized, owner };
+        let reply = self.agent.submit(&self.key, &incoming, words, open.received_at_ms).await;
         let (this, open, stop) = (self.clone(), open.clone(), tasks.shutdown().clone());
         tasks.spawn("answer", async move {
             this.adapter.mark_read(&incoming).await;

@@ -128,6 +128,27 @@ pub(crate) struct Man {
     pub(crate) dir: Option<PathBuf>,
 }
 
+/// Where `verso migrate` takes from.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Migrate {
+    /// Take over the sessions, transcripts and credentials of an OpenClaw state folder. Nothing is changed there.
+    Openclaw(Openclaw),
+}
+
+/// `verso migrate openclaw`.
+#[derive(Debug, Args)]
+pub(crate) struct Openclaw {
+    /// Its state folder, such as ~/.openclaw.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Only say what would be taken.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Commands about this machine.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Host {
@@ -153,6 +174,11 @@ pub(crate) enum Host {
     Reset(Reset),
     /// Remove the service and everything that the gateway keeps; this program stays.
     Uninstall(Uninstall),
+    /// Take over what another gateway has kept.
+    Migrate {
+        #[command(subcommand)]
+        from: Migrate,
+    },
 }
 
 /// The commands under `verso gateway` that are about its service, or look from outside.

@@ -126,6 +126,7 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V3, "chat.history", "defaults"),
     drop(V3, "chat.history", "verboseLevel"),
     drop(V3, "chat.history", "messages.__openclaw"),
+    drop(V3, "chat.history", "messages.idempotencyKey"),
     drop(V4, "chat.history", "thinkingLevel"),
     drop(V4, "chat.startup", "thinkingLevel"),
     drop(V3, "device.token.rotate", "tokenDelivery"),

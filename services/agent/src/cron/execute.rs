@@ -1,11 +1,12 @@
 //! One run of a job, from its written start to its written end.
 
-use verso_proto::agent::v1::{CronEvent, CronJob, CronPayload, CronRunEntry};
+use verso_proto::agent::v1::{CronEvent, CronJob, CronPayload, CronRunEntry, Payload};
 
 use super::schedule::Schedule;
 use super::{Cron, Result, jobs};
+use crate::delivery::{self, Delivery, Wanted};
 use crate::heartbeat::{Beaten, Cause};
-use crate::keys::AgentId;
+use crate::keys::{AgentId, SessionKey};
 use crate::messages;
 use crate::reply;
 use crate::runs::{Request, Submission, Submitted};
@@ -126,11 +127,12 @@ async fn turn(cron: &Cron, run: &JobRun, payload: CronPayload) -> Result<Outcome
         Submitted::New(run) | Submitted::InFlight(run) => run.ended().await?,
         Submitted::Ended(ended) => ended,
     };
-    let texts = ended.response.result.iter().flat_map(|result| &result.payloads).map(|payload| payload.text.as_str());
+    let payloads = ended.response.result.as_ref().map(|result| result.payloads.clone()).unwrap_or_default();
+    let texts = payloads.iter().map(|payload| payload.text.as_str());
     let said = texts.filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join("\n\n");
     let mut outcome = match ended.error() {
         Some(error) => Outcome::error(error),
-        None => delivered(&payload, &said),
+        None => delivered(cron, run, (&agent, &key), &said, payloads).await,
     };
     outcome.event = aftermath(cron, &run.job, &agent, &outcome, &said);
     outcome.session_key = Some(key.to_string());
@@ -140,14 +142,24 @@ async fn turn(cron: &Cron, run: &JobRun, payload: CronPayload) -> Result<Outcome
     Ok(outcome)
 }
 
-/// Says what became of the delivery of what a turn has said.
-fn delivered(payload: &CronPayload, said: &str) -> Outcome {
+/// Delivers what a turn has said to whom the job names, and says what became of it. The run's name makes a repeat harmless.
+async fn delivered(cron: &Cron, run: &JobRun, (agent, key): (&AgentId, &SessionKey), said: &str, payloads: Vec<Payload>) -> Outcome {
+    let payload = run.job.payload.clone().unwrap_or_default();
     let ok = Outcome::ok(Some(messages::shorten(said, SUMMARY_CHARS_MAX)).filter(|summary| !summary.is_empty()));
     let wanted = payload.deliver == Some(true) || (payload.to.is_some() && payload.deliver != Some(false));
-    if !wanted || reply::visible(said).is_empty() {
+    if !wanted || (reply::visible(said).is_empty() && payloads.iter().all(|payload| payload.media_url.is_none())) {
         return ok;
     }
-    let reason = "no recipient: this gateway has no chat network to deliver to";
+    let wish = Wanted { channel: payload.channel.clone(), to: payload.to.clone(), ..Wanted::default() };
+    let runs = &cron.heartbeats.runs;
+    let sent = match delivery::route(runs, agent, key, wish).await {
+        Ok(route) => match Delivery::new(&run.run_id, (agent, key), route, payloads, run.started_at_ms) {
+            Some(delivery) => delivery::send(&runs.parts, &delivery).await,
+            None => Ok(()),
+        },
+        Err(error) => Err(error.to_string()),
+    };
+    let Err(reason) = sent else { return ok };
     let failed = if payload.best_effort_deliver == Some(true) { Outcome::skipped(reason) } else { Outcome::error(reason) };
     Outcome { summary: ok.summary, ..failed }
 }

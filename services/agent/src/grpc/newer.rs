@@ -42,7 +42,7 @@ impl Sessions for Adapter {
     }
 
     async fn sessions_abort(&self, request: Request<SessionsAbortRequest>) -> Reply<SessionsAbortResponse> {
-        reply(sessions::abort(&self.runs, request.get_ref()).map_err(refusal)?)
+        reply(sessions::abort(&self.runs, request.get_ref()).await.map_err(refusal)?)
     }
 
     async fn chat_message_get(&self, request: Request<ChatMessageGetRequest>) -> Reply<ChatMessageGetResponse> {
@@ -54,7 +54,7 @@ impl Sessions for Adapter {
         agents::known(&self.runs, "chat.metadata", agent_id.as_deref()).map_err(refusal)?;
         let asked = ModelsListRequest { agent_id, session_key, ..ModelsListRequest::default() };
         let models = access::list(&self.runs, &asked).await.map_err(refusal)?.models;
-        reply(ChatMetadataResponse { models, commands: commands::offered(true), swarm_enabled: false })
+        reply(ChatMetadataResponse { models, commands: commands::offered(&self.runs.parts.commands, true), swarm_enabled: false })
     }
 
     async fn commands_list(&self, request: Request<CommandsListRequest>) -> Reply<CommandsListResponse> {
@@ -62,7 +62,7 @@ impl Sessions for Adapter {
         agents::known(&self.runs, "commands.list", request.agent_id.as_deref()).map_err(refusal)?;
         // All commands are words in a message; no client has them built in.
         let asked = request.scope.as_deref() != Some("native");
-        let commands = if asked { commands::offered(request.include_args.unwrap_or(true)) } else { Vec::new() };
+        let commands = if asked { commands::offered(&self.runs.parts.commands, request.include_args.unwrap_or(true)) } else { Vec::new() };
         reply(CommandsListResponse { commands })
     }
 

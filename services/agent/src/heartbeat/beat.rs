@@ -3,11 +3,12 @@
 use verso_proto::agent::v1::{HeartbeatEvent, Payload};
 
 use super::{Cause, Heartbeats, Plan, nothing_to_look_after};
+use crate::delivery::{self, Delivery, Wanted};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages;
 use crate::reply::{self, Beat};
-use crate::runs::{HeartbeatTurn, Request, Submission, Submitted};
+use crate::runs::{HeartbeatTurn, Request, Route, Submission, Submitted};
 use crate::store::{RunState, SessionHints};
 
 /// The same words are not sent again for so long, in milliseconds.
@@ -63,13 +64,14 @@ async fn attempt(heartbeats: &Heartbeats, plan: &Plan, cause: Cause) -> Result<B
     if parts.catalog.choose(&parts.clients, None, own).await?.offline() {
         return Ok(skip(heartbeats, "no-model", begun_ms));
     }
-    let payloads = turn(heartbeats, plan, key).await?;
+    let run_id = format!("heartbeat-{}", uuid::Uuid::new_v4());
+    let payloads = turn(heartbeats, plan, key.clone(), run_id.clone()).await?;
     parts.store.keep_beat(plan.agent.as_str(), begun_ms, None).await?;
-    settle(heartbeats, plan, payloads, begun_ms).await
+    settle(heartbeats, plan, (&key, &run_id), payloads, begun_ms).await
 }
 
 /// Runs the turn, and returns what it says.
-async fn turn(heartbeats: &Heartbeats, plan: &Plan, key: SessionKey) -> Result<Vec<Payload>, Error> {
+async fn turn(heartbeats: &Heartbeats, plan: &Plan, key: SessionKey, run_id: String) -> Result<Vec<Payload>, Error> {
     let parts = &heartbeats.runs.parts;
     let updated_at_ms = parts.store.session(&key).await?.map(|session| session.updated_at_ms);
     let request = Request {
@@ -78,7 +80,6 @@ async fn turn(heartbeats: &Heartbeats, plan: &Plan, key: SessionKey) -> Result<V
         heartbeat: Some(HeartbeatTurn { ack_chars_max: plan.ack_chars_max, updated_at_ms }),
         ..Request::default()
     };
-    let run_id = format!("heartbeat-{}", uuid::Uuid::new_v4());
     let submission = Submission { run_id, key, agent: plan.agent.clone(), hints: SessionHints::default(), request };
     let ended = match heartbeats.runs.submit(submission).await? {
         Submitted::New(run) | Submitted::InFlight(run) => run.ended().await?,
@@ -91,7 +92,13 @@ async fn turn(heartbeats: &Heartbeats, plan: &Plan, key: SessionKey) -> Result<V
 }
 
 /// Decides what becomes of the answer.
-async fn settle(heartbeats: &Heartbeats, plan: &Plan, payloads: Vec<Payload>, begun_ms: i64) -> Result<Beaten, Error> {
+async fn settle(
+    heartbeats: &Heartbeats,
+    plan: &Plan,
+    (key, run_id): (&SessionKey, &str),
+    payloads: Vec<Payload>,
+    begun_ms: i64,
+) -> Result<Beaten, Error> {
     let parts = &heartbeats.runs.parts;
     let quiet =
         |status: &str| HeartbeatEvent { silent: Some(true), indicator_type: Some("ok".to_owned()), ..event(heartbeats, status, begun_ms) };
@@ -120,10 +127,38 @@ async fn settle(heartbeats: &Heartbeats, plan: &Plan, payloads: Vec<Payload>, be
         parts.hub.emit(HeartbeatEvent { reason: Some("duplicate".to_owned()), ..alert });
         return Ok(Beaten::Ran);
     }
+    let told = tell(heartbeats, plan, (key, run_id), Payload { text: text.clone(), ..payload }, begun_ms).await;
     parts.store.keep_beat(plan.agent.as_str(), begun_ms, Some(text)).await?;
-    // The words stand in the session; nobody else is told until there is a way to a chat network.
-    parts.hub.emit(HeartbeatEvent { reason: Some("no-target".to_owned()), to: plan.to.clone(), ..alert });
+    parts.hub.emit(match told {
+        Told::Sent(route) => HeartbeatEvent { status: "sent".to_owned(), channel: Some(route.channel), to: Some(route.to), ..alert },
+        // The words stand in the session all the same.
+        Told::Nobody => HeartbeatEvent { reason: Some("no-target".to_owned()), to: plan.to.clone(), ..alert },
+        Told::Failed(reason) => HeartbeatEvent { status: "failed".to_owned(), reason: Some(reason), to: plan.to.clone(), ..alert },
+    });
     Ok(Beaten::Ran)
+}
+
+/// Whether somebody on a chat network was told.
+enum Told {
+    Sent(Route),
+    Nobody,
+    Failed(String),
+}
+
+/// Tells whom the configuration names, or who wrote last.
+async fn tell(heartbeats: &Heartbeats, plan: &Plan, (key, run_id): (&SessionKey, &str), payload: Payload, at_ms: i64) -> Told {
+    let target = plan.target.as_str();
+    if target == "none" {
+        return Told::Nobody;
+    }
+    let wanted = Wanted { channel: Some(target.to_owned()), to: plan.to.clone(), ..Wanted::default() };
+    let runs = &heartbeats.runs;
+    let Ok(route) = delivery::route(runs, &plan.agent, key, wanted).await else { return Told::Nobody };
+    let Some(delivery) = Delivery::new(run_id, (&plan.agent, key), route.clone(), vec![payload], at_ms) else { return Told::Nobody };
+    match delivery::send(&runs.parts, &delivery).await {
+        Ok(()) => Told::Sent(route),
+        Err(reason) => Told::Failed(reason),
+    }
 }
 
 fn skip(heartbeats: &Heartbeats, reason: &'static str, begun_ms: i64) -> Beaten {

@@ -10,11 +10,12 @@ use verso_proto::agent::v1::{ChatMessage, Usage};
 
 use super::Runs;
 use super::run::{Request, Run};
-use super::turn::Error;
+use super::turn::{self, Error};
 use crate::messages;
 use crate::models::{Endpoint, Key, Model};
 use crate::provider::{self, Answer, Call, Delta, Failure, Finish, Kind, Prompt, ThoughtFragment, ToolFragment, ToolSpec};
 use crate::sessions::levels;
+use crate::store::Head;
 
 /// Tools that a model may call at once.
 const CALLS_MAX: usize = 16;
@@ -61,7 +62,7 @@ pub(super) struct Asking<'a> {
     pub(super) runs: &'a Runs,
     pub(super) run: &'a Run,
     pub(super) request: &'a Request,
-    pub(super) session_id: &'a str,
+    pub(super) head: &'a Head,
     /// Those that may answer, the preferred first; never empty.
     pub(super) chain: Vec<Arc<Model>>,
     pub(super) place: usize,
@@ -104,7 +105,7 @@ impl Asking<'_> {
                 Ok(round) => return Ok(round),
                 Err(failure) => failure,
             };
-            if failure.kind == Kind::ContextLength && !shortened && self.shorten() {
+            if failure.kind == Kind::ContextLength && !shortened && (self.summarise().await? || self.shorten()) {
                 tracing::info!(run = self.run.id, model = model.full_name(), "conversation is shortened and sent again");
                 shortened = true;
                 continue;
@@ -119,6 +120,17 @@ impl Asking<'_> {
             self.place += 1;
             self.prompt = None;
         }
+    }
+
+    /// Has the older part of the conversation summarised. Returns false if that cannot be done.
+    async fn summarise(&mut self) -> Result<bool, Error> {
+        if !turn::summarise(self.runs, self.run, self.head, &self.chain[self.place..]).await? {
+            return Ok(false);
+        }
+        let model = Arc::clone(self.model());
+        self.conversation = turn::conversation(self.runs, self.run, self.request, self.head, &model).await?;
+        self.prompt = None;
+        Ok(true)
     }
 
     /// Leaves the older half of the conversation out, and says so in its place. Returns false if there is nothing to leave out.
@@ -148,7 +160,7 @@ impl Asking<'_> {
             Endpoint::Server(server) => server.credential.as_ref(),
             Endpoint::Offline | Endpoint::Unusable(_) => None,
         };
-        let mut keys = keyring.keys(&self.run.agent, self.session_id, &model.provider, configured).await;
+        let mut keys = keyring.keys(&self.run.agent, &self.head.session.session_id, &model.provider, configured).await;
         if keys.iter().any(|key| !keyring.cools(&key.id)) {
             keys.retain(|key| !keyring.cools(&key.id));
         } else if !(last && nobody_asked) {
@@ -160,7 +172,7 @@ impl Asking<'_> {
             let patient = last && place + 1 == keys.len();
             match self.ask_with(model, key, patient).await? {
                 Ok(round) => {
-                    keyring.succeeded(&self.run.agent, self.session_id, &model.provider, key).await;
+                    keyring.succeeded(&self.run.agent, &self.head.session.session_id, &model.provider, key).await;
                     return Ok(Ok(round));
                 }
                 Err(found) => failure = found,

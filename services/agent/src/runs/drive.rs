@@ -6,15 +6,17 @@ use std::time::Duration;
 use verso_proto::agent::v1::{ChatMessage, RunResponse, Usage};
 
 use super::emitter::StopReason;
-use super::run::{Ended, Facts, Phase, Request, Run, failure_response, success_response};
+use super::queue::{self, Gathered};
+use super::run::{Claim, Ended, Facts, Phase, Request, Run, failure_response, success_response};
 use super::turn::{self, Reply};
-use super::{Runs, Submission};
+use super::{QueueMode, Runs, footer, keepsake};
+use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::lanes::{Place, Turn};
-use crate::messages::{self, Author};
+use crate::messages::{self, Author, Named as _};
 use crate::models::Model;
 use crate::sessions::{self, events::What};
-use crate::store::{self, Accepted, Arrival, Finish, Head, Opening, RunState, TokenCounts};
+use crate::store::{self, Accepted, Arrival, Finish, Head, Opening, RunState, SessionHints, TokenCounts};
 
 /// How long a run takes that says it has no limit.
 const UNLIMITED: Duration = Duration::from_hours(30 * 24);
@@ -32,6 +34,15 @@ pub(super) enum Accession {
     Waiting(Place),
 }
 
+/// A run on its way into the journal.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    pub(super) hints: SessionHints,
+    pub(super) place: Place,
+    /// Set when it need not wait.
+    pub(super) turn: Option<Turn>,
+}
+
 /// How a run went.
 enum Outcome {
     Replied(Box<Reply>),
@@ -41,12 +52,13 @@ enum Outcome {
 }
 
 /// Writes a run down, and begins it in the same write if it need not wait.
-pub(super) async fn arrive(runs: Runs, run: Arc<Run>, submission: Submission, mut place: Place) {
-    let turn = place.try_turn();
-    let Submission { run_id, key, agent, hints, request } = submission;
-    let written = match serde_json::to_string(&request) {
+pub(super) async fn arrive(runs: Runs, run: Arc<Run>, arriving: Arriving) {
+    let Arriving { hints, place, turn } = arriving;
+    let request = Arc::clone(&run.request);
+    let written = match serde_json::to_string(&*request) {
         Ok(text) => {
-            let opening = turn.is_some().then(|| opening(&request, run.accepted_at_ms));
+            let opening = turn.is_some().then(|| opening(&run, None));
+            let (run_id, key, agent) = (run.id.clone(), run.key.clone(), run.agent.clone());
             let arrival = Arrival { run_id, key, agent, request: text, hints, at_ms: run.accepted_at_ms, opening };
             runs.parts.store.accept(arrival).await
         }
@@ -62,7 +74,8 @@ pub(super) async fn arrive(runs: Runs, run: Arc<Run>, submission: Submission, mu
                 (Some(turn), Some(head)) => Accession::Begun(turn, head),
                 _ => Accession::Waiting(place),
             };
-            carry_out(&runs, &run, &request, accession).await;
+            crowd(&runs, &run, &request).await;
+            carry_out(&runs, &run, accession).await;
             return;
         }
         Ok(Accepted::Known(record)) => Phase::Known(Arc::new(Ended::from_record(&record))),
@@ -73,11 +86,24 @@ pub(super) async fn arrive(runs: Runs, run: Arc<Run>, submission: Submission, mu
     run.set_phase(phase);
 }
 
+/// Does to the other messages of the session what a new one does to them.
+async fn crowd(runs: &Runs, run: &Run, request: &Request) {
+    if request.queue.is_some_and(|queue| queue.mode == QueueMode::Interrupt) {
+        runs.stop_others(run, StopReason::Interrupted);
+    }
+    if let Err(error) = queue::make_room(runs, run, request).await {
+        tracing::warn!(run = run.id, error = &error as &dyn std::error::Error, "the oldest waiting message could not be dropped");
+    }
+}
+
 /// Carries a run out once it is its turn.
-pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Accession) {
+pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, accession: Accession) {
     let shutdown = runs.tasks.shutdown();
+    let request = &*run.request;
     let begun = tokio::select! {
         biased;
+        // Whoever has taken it on ends it.
+        () = run.absorbed() => return,
         () = run.stopped() => Ok(None),
         () = shutdown.cancelled() => return leave(runs, run),
         begun = begin(runs, run, request, accession) => begun.map(Some),
@@ -107,31 +133,119 @@ pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, request: &Request, ac
     drop(turn);
 }
 
-/// Returns how a turn of `request` begins.
-pub(super) fn opening(request: &Request, at_ms: i64) -> Opening {
-    Opening { user: Some(messages::user(&request.message, &request.images, at_ms)), reset: request.reset }
+/// Returns how a turn begins: with its own message, or with several.
+fn opening(run: &Run, gathered: Option<&Gathered>) -> Opening {
+    let request = &run.request;
+    let (text, pictures) = gathered.map_or((&request.message, &request.images), |gathered| (&gathered.text, &gathered.pictures));
+    let others = gathered.map(|gathered| gathered.others.as_slice()).unwrap_or_default();
+    Opening {
+        user: Some(messages::user(text, pictures, run.accepted_at_ms).named(&run.id)),
+        reset: request.reset,
+        hears_of_dropped: request.queue.map(|_| request.authority()),
+        within: others.iter().map(|other| (other.id.clone(), answered_elsewhere(other))).collect(),
+    }
 }
 
-async fn begin(runs: &Runs, run: &Run, request: &Request, accession: Accession) -> Result<(Turn, Box<Head>), Error> {
-    let now_ms = runs.parts.clock.now_ms();
+/// Returns the answer of a run whose message another one answers.
+fn answered_elsewhere(run: &Run) -> RunResponse {
+    success_response(&run.id, &[], nobodys_facts(false))
+}
+
+/// Returns the answer of a run that is given up before its turn.
+pub(super) fn given_up(run: &Run, reason: StopReason) -> RunResponse {
+    let summary = Some(reason.as_str().to_owned());
+    RunResponse { summary, ..success_response(&run.id, &[], nobodys_facts(true)) }
+}
+
+/// What is known of a turn that no model had.
+fn nobodys_facts(aborted: bool) -> Facts {
+    Facts {
+        duration_ms: 0,
+        session_id: String::new(),
+        provider: messages::OURSELVES.to_owned(),
+        model: "queue".to_owned(),
+        usage: None,
+        aborted,
+        pending: Vec::new(),
+        error: None,
+    }
+}
+
+/// Ends a run whose message is answered with another's, in memory; the journal knows already.
+fn end_within(runs: &Runs, run: &Run, session_id: &str, ended: Ended) {
+    if run.emitter.settle() {
+        run.emitter.started(session_id, false, ended.at_ms);
+        match ended.error() {
+            Some(error) => run.emitter.failed(error, ended.at_ms),
+            None => run.emitter.ended(ended.at_ms),
+        }
+    }
+    runs.remove(run);
+    run.set_phase(Phase::Ended(Arc::new(ended)));
+}
+
+/// Ends a run that has made room, in memory; the journal knows already.
+pub(super) fn end_dropped(runs: &Runs, run: &Run, response: RunResponse) {
+    run.stop(StopReason::Dropped);
+    runs.remove(run);
+    run.set_phase(Phase::Ended(Arc::new(over(RunState::Aborted, response, runs.parts.clock.now_ms()))));
+}
+
+fn over(state: RunState, response: RunResponse, at_ms: i64) -> Ended {
+    Ended { state, response, started_at_ms: None, at_ms, cut_short: false, failure: None }
+}
+
+async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Accession) -> Result<(Turn, Box<Head>), Error> {
     let (turn, head) = match accession {
         Accession::Begun(turn, head) => (turn, head),
         Accession::Waiting(place) => {
-            let turn = place.turn().await?;
-            let head = runs.parts.store.begin(&run.id, opening(request, run.accepted_at_ms), now_ms).await?;
-            (turn, Box::new(head))
+            let mut turn = place.turn().await?;
+            if !run.claim(Claim::Itself) {
+                // Whoever waits for this one hears of it.
+                std::future::pending::<()>().await;
+            }
+            let gathered = queue::gather(runs, run, request, &mut turn).await?;
+            let began = match gathered {
+                None => runs.parts.store.begin(&run.id, opening(run, None), runs.parts.clock.now_ms()).await?,
+                Some(gathered) => begin_together(runs, run, gathered).await?,
+            };
+            (turn, Box::new(began))
         }
     };
     let started_at_ms = *run.started_at_ms.get_or_init(|| head.started_at_ms);
-    let verbose = head.session.verbose_level.as_deref().unwrap_or(&runs.parts.verbose_default) == VERBOSE;
+    let verbose = request.inline.verbose.as_deref().or(head.session.verbose_level.as_deref());
+    let verbose = verbose.unwrap_or(&runs.parts.verbose_default) == VERBOSE;
     run.emitter.started(&head.session.session_id, verbose, started_at_ms);
-    let user = (!run.recovered).then(|| messages::user(&request.message, &request.images, run.accepted_at_ms));
+    let user = head.user.clone().filter(|_| !run.recovered);
     sessions::events::run_began(runs, run, &head, user);
     Ok((turn, head))
 }
 
+/// Begins a turn that answers several messages. A stop in between must not leave the others without an end, so it is a task of its own.
+async fn begin_together(runs: &Runs, run: &Arc<Run>, gathered: Gathered) -> Result<Head, Error> {
+    let (sender, begun) = tokio::sync::oneshot::channel();
+    let (beginning, leader) = (runs.clone(), Arc::clone(run));
+    runs.spawn("turn for several messages", async move {
+        let now_ms = beginning.parts.clock.now_ms();
+        let began = beginning.parts.store.begin(&leader.id, opening(&leader, Some(&gathered)), now_ms).await;
+        for other in &gathered.others {
+            match &began {
+                Ok(head) => end_within(&beginning, other, &head.session.session_id, over(RunState::Ok, answered_elsewhere(other), now_ms)),
+                // They are in the journal as they were: the next incarnation answers them.
+                Err(_) => leave(&beginning, other),
+            }
+        }
+        // Nobody listens to a run that was stopped.
+        drop(sender.send(began));
+    });
+    Ok(begun.await.map_err(|_| Error::Restarting)??)
+}
+
 /// Leaves the run as it is in the journal: the next incarnation goes on with it.
-fn leave(runs: &Runs, run: &Run) {
+pub(super) fn leave(runs: &Runs, run: &Run) {
+    for other in run.within() {
+        leave(runs, &other);
+    }
     runs.remove(run);
     run.set_phase(Phase::Left);
 }
@@ -148,8 +262,13 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     let finish = finish(runs, run, head, &outcome, now_ms);
     let error = finish.response.summary.clone().filter(|_| finish.state == RunState::Error);
     let (mut state, mut response) = (finish.state, finish.response.clone());
+    let (within, delivery) = (finish.within.clone(), finish.delivery.clone());
     let (session_id, added) = (finish.session_id.clone(), finish.messages.clone());
+    keepsake::after(runs, run, &finish);
     let saved = runs.parts.store.finish(finish).await;
+    if let (Ok(Some(_)), Some(delivery)) = (&saved, delivery) {
+        delivery::carry_out(runs, delivery);
+    }
     let unsaved = match &saved {
         // Somebody else goes on with this run, and says how it ends.
         Err(store::Error::Fenced) => return leave(runs, run),
@@ -175,6 +294,9 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
         _ => None,
     };
     run.set_phase(Phase::Ended(Arc::new(Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure })));
+    for (other, (_, answer)) in run.within().iter().zip(within) {
+        end_within(runs, other, &session_id, over(state, answer, now_ms));
+    }
     let added = saved.ok().flatten().map_or_else(Vec::new, |first| (first..).zip(added).collect());
     sessions::events::run_ended(runs, run, &session_id, added).await;
 }
@@ -204,7 +326,11 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
         Outcome::Replied(reply) => {
             tokens = counts(reply);
             let facts = Facts { pending: reply.pending.clone(), ..facts(reply.usage, false) };
-            (RunState::Ok, success_response(&run.id, &added, facts))
+            let mut response = success_response(&run.id, &added, facts);
+            if let (Some(result), Some(head)) = (&mut response.result, head) {
+                footer::add(&mut result.payloads, &run.request, &head.session, &added, reply.usage);
+            }
+            (RunState::Ok, response)
         }
         Outcome::Failed(error) => {
             added.extend(partial(run, &model, "error", now_ms));
@@ -228,8 +354,17 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
     // Without a beginning there is no transcript to add to.
     let messages = if head.is_some() { added } else { Vec::new() };
     let unchanged_since_ms = run.unchanged_since_ms(&messages).filter(|_| state == RunState::Ok);
+    let within = run.within();
+    let answer = |other: &Arc<Run>| match state {
+        RunState::Error => failure_response(&other.id, response.summary.as_deref().unwrap_or_default(), None),
+        _ => answered_elsewhere(other),
+    };
+    let within = within.iter().map(|other| (other.id.clone(), answer(other))).collect();
     let (run_id, key) = (run.id.clone(), run.key.clone());
-    Finish { run_id, key, session_id, state, response, messages, tokens, at_ms: now_ms, unchanged_since_ms }
+    let payloads = response.result.as_ref().map(|result| result.payloads.clone()).unwrap_or_default();
+    let deliver = run.request.deliver.clone().filter(|_| state != RunState::Aborted);
+    let delivery = deliver.and_then(|route| Delivery::new(&run.id, (&run.agent, &run.key), route, payloads, now_ms));
+    Finish { run_id, key, session_id, state, response, messages, within, delivery, tokens, at_ms: now_ms, unchanged_since_ms }
 }
 
 /// Returns what was said before the end came.

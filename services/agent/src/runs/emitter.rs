@@ -35,6 +35,10 @@ pub(crate) enum StopReason {
     Stop,
     /// The run took too long.
     Timeout,
+    /// Something newer is to be answered instead.
+    Interrupted,
+    /// Too many waited.
+    Dropped,
 }
 
 impl StopReason {
@@ -44,6 +48,8 @@ impl StopReason {
             Self::Rpc => "rpc",
             Self::Stop => "stop",
             Self::Timeout => "timeout",
+            Self::Interrupted => "interrupt",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -179,6 +185,8 @@ impl Emitter {
         let mut state = self.state();
         let text = state.text[state.message_start..].to_owned();
         state.message_start = state.text.len();
+        // Those who wait for finished messages look again.
+        self.progress.send_modify(|_| ());
         text
     }
 
@@ -271,6 +279,12 @@ impl Emitter {
     /// Returns what has been said beyond the first `seen` bytes.
     pub(crate) fn text_since(&self, seen: usize) -> String {
         self.state().text.get(seen..).unwrap_or_default().to_owned()
+    }
+
+    /// Returns what has been said beyond the first `seen` bytes, and how much of all is in finished messages.
+    pub(crate) fn text_and_messages_since(&self, seen: usize) -> (String, usize) {
+        let state = self.state();
+        (state.text.get(seen..).unwrap_or_default().to_owned(), state.message_start)
     }
 
     /// Watches how much has been said, in bytes.

@@ -10,6 +10,7 @@ use verso_proto::agent::v1::{
 
 use super::Runs;
 use super::turn::{self, Scenery};
+use crate::compaction;
 use crate::error::Error;
 use crate::keys::SessionKey;
 use crate::messages;
@@ -18,8 +19,7 @@ use crate::prompt::workspace::ContextFile;
 use crate::prompt::{self, Ingredients};
 use crate::provider::{self, Call, Prompt, Sampling, ToolChoice, ToolSpec};
 use crate::sessions::levels;
-use crate::store::PageRequest;
-use crate::tools::Turn;
+use crate::tools::{ExecWishes, Turn};
 
 /// Puts a turn together.
 pub(crate) async fn preview(runs: &Runs, request: AgentPreviewRequest) -> Result<AgentPreviewResponse, Error> {
@@ -35,7 +35,7 @@ pub(crate) async fn preview(runs: &Runs, request: AgentPreviewRequest) -> Result
     let model = Arc::clone(&chain[0]);
     let level = session.as_ref().and_then(|session| session.thinking_level.as_deref());
     let thinking = request.thinking.as_deref().or(level).unwrap_or(&parts.thinking_default).to_owned();
-    let scene = Turn { runs, key: &key, profile: &profile, models: &chain, skills: &[], origin: None };
+    let scene = Turn { runs, key: &key, profile: &profile, models: &chain, skills: &[], origin: None, exec: ExecWishes::default() };
     let Scenery { files, skills, equipment } = turn::scenery(scene).await.map_err(turn::Error::refused)?;
     let conversation = conversation(runs, &key, &model, &request.message).await?;
     let around = turn::surroundings(parts, &key, &equipment.specs, (&files, skills), &thinking);
@@ -73,9 +73,11 @@ pub(crate) async fn preview(runs: &Runs, request: AgentPreviewRequest) -> Result
 
 /// Returns what was said before, and the message.
 async fn conversation(runs: &Runs, key: &SessionKey, model: &Model, message: &str) -> Result<Vec<ChatMessage>, Error> {
-    let bytes_max = prompt::history_bytes_max(model);
-    let page = PageRequest { messages_max: prompt::HISTORY_MESSAGES_MAX, bytes_max, offset: 0 };
-    let mut said = runs.parts.store.history(key, page).await?.messages;
+    let mut said = Vec::new();
+    if let Some(session) = runs.parts.store.session(key).await? {
+        let context = runs.parts.store.context(&session.session_id, i64::MAX, compaction::page(model)).await?;
+        said = compaction::shown(context);
+    }
     said.push(messages::user(message, &[], runs.parts.clock.now_ms()));
     Ok(said)
 }

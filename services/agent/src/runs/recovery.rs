@@ -11,6 +11,7 @@ use super::run::{Request, Run, failure_response};
 use super::{Emitter, Runs};
 use crate::error::Error;
 use crate::keys::AgentId;
+use crate::lanes::WAITING_MAX;
 use crate::store::{Finish, RunRecord, RunState, TokenCounts};
 
 /// A run that is older is not begun again, in milliseconds: nobody waits for it any more, and a late answer confuses.
@@ -39,7 +40,7 @@ impl Runs {
         for record in self.parts.store.unfinished().await? {
             let request = record.request.as_deref().and_then(|text| serde_json::from_str::<Request>(text).ok());
             let place = match fate(&record, now_ms) {
-                Fate::Resume => self.parts.lanes.join(&record.key).ok(),
+                Fate::Resume => self.parts.lanes.join(&record.key, WAITING_MAX).ok(),
                 Fate::Close => None,
             };
             match (request, place) {
@@ -55,13 +56,13 @@ impl Runs {
         let agent = AgentId::normalize(&record.agent_id);
         let context = TraceContext::generate();
         let emitter = self.emitter(record, request.party.clone(), context);
-        let run = Run::recovered(record.run_id.clone(), record.key.clone(), agent, emitter, record.accepted_at_ms);
-        let run = Arc::new(run.by_itself(request.heartbeat.clone()));
+        let run = Run::recovered(record, agent, emitter);
+        let run = Arc::new(run.asks(request, self.next_ordinal()));
         self.insert(&run);
         let runs = self.clone();
         let work = async move {
             runs.listener().await;
-            drive::carry_out(&runs, &run, &request, accession).await;
+            drive::carry_out(&runs, &run, accession).await;
         };
         self.tasks.spawn("resumed run", trace::scope(context, work));
     }
@@ -76,6 +77,8 @@ impl Runs {
             session_id: record.session_id,
             state: RunState::Error,
             messages: Vec::new(),
+            within: Vec::new(),
+            delivery: None,
             tokens: TokenCounts::default(),
             at_ms: now_ms,
             unchanged_since_ms: None,

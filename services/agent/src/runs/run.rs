@@ -1,5 +1,6 @@
 //! One run: what others can see of it and do to it while it is under way.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use verso_proto::agent::v1::{AgentMeta, ChatMessage, Payload, PendingToolCall, R
 use verso_proto::wire::v1::Party;
 
 use super::emitter::{Emitter, StopReason};
+use super::queue::Queue;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages::{self, Image};
@@ -42,8 +44,23 @@ pub(crate) struct Request {
     /// Where the message comes from, if it is from a chat network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origin: Option<Origin>,
-    /// Whether the sender has the owner's authority. What a heartbeat, a job or a webhook causes never has.
+    /// Whether the sender has the owner's authority. The edge or a channel says so, never a text; what a heartbeat, a job or a webhook causes
+    /// never has it.
     pub(crate) sender_is_owner: bool,
+    /// Who speaks, as a chat network knows him.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sender: Option<String>,
+    /// Where it was said, and where the answer goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) route: Option<Route>,
+    /// Where its answer is to be sent when nobody there waits for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deliver: Option<Route>,
+    /// What becomes of it while the session is busy. None: it waits for its turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<Queue>,
+    /// What holds for this message instead of what is set on the session.
+    pub(crate) inline: Inline,
     /// The connection that asks, and how it calls the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) party: Option<Party>,
@@ -58,6 +75,37 @@ pub(crate) struct Origin {
     pub(crate) thread: Option<String>,
     /// The network's own id of the sender.
     pub(crate) sender: String,
+}
+
+impl Request {
+    /// Names the authority with which it was said: the owner's or nobody's, and whose words they are.
+    pub(crate) fn authority(&self) -> String {
+        let rank = if self.sender_is_owner { "owner" } else { "guest" };
+        format!("{rank}:{}", self.sender.as_deref().unwrap_or_default())
+    }
+}
+
+/// A place on a chat network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Route {
+    pub(crate) channel: String,
+    pub(crate) to: String,
+    pub(crate) account: Option<String>,
+    pub(crate) thread: Option<String>,
+}
+
+/// Settings that hold for one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Inline {
+    pub(crate) verbose: Option<String>,
+    pub(crate) reasoning: Option<String>,
+    pub(crate) elevated: Option<String>,
+    pub(crate) exec_host: Option<String>,
+    pub(crate) exec_security: Option<String>,
+    pub(crate) exec_ask: Option<String>,
+    pub(crate) exec_node: Option<String>,
 }
 
 /// What is particular to a turn that nobody asked for.
@@ -116,6 +164,17 @@ impl Ended {
     }
 }
 
+/// Who deals with a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Nobody yet: it waits.
+    Nobody,
+    /// Its own task.
+    Itself,
+    /// Another run, or whoever made room.
+    Absorbed,
+}
+
 /// One run. Held by the task that carries it out and by everybody who waits for it.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -123,15 +182,26 @@ pub(crate) struct Run {
     pub(crate) key: SessionKey,
     pub(crate) agent: AgentId,
     pub(crate) accepted_at_ms: i64,
+    /// Whether an earlier incarnation began it: what it answers is settled.
+    pub(crate) begun_before: bool,
     /// Whether an earlier incarnation accepted it: its caller may come back without knowing that it was.
     pub(crate) recovered: bool,
-    pub(crate) heartbeat: Option<HeartbeatTurn>,
+    pub(crate) request: Arc<Request>,
+    /// Counts the runs of this incarnation in the order in which they came.
+    pub(crate) ordinal: u64,
     pub(crate) emitter: Emitter,
     pub(crate) started_at_ms: OnceLock<i64>,
     phase: watch::Sender<Phase>,
     stop: CancellationToken,
     /// What the turn adds to the transcript: whole rounds only.
     added: Mutex<Vec<ChatMessage>>,
+    claim: Mutex<Claim>,
+    /// Triggered when somebody else deals with it.
+    absorbed: CancellationToken,
+    /// Whether another turn has heard its message already.
+    heard: AtomicBool,
+    /// The runs whose messages this one has heard: they end with it.
+    within: Mutex<Vec<Arc<Run>>>,
 }
 
 impl Run {
@@ -142,26 +212,76 @@ impl Run {
             key,
             agent,
             accepted_at_ms,
+            begun_before: false,
             recovered: false,
-            heartbeat: None,
+            request: Arc::default(),
+            ordinal: 0,
             emitter,
             started_at_ms: OnceLock::new(),
             phase: watch::Sender::new(Phase::Arriving),
             stop: CancellationToken::new(),
             added: Mutex::new(Vec::new()),
+            claim: Mutex::new(Claim::Nobody),
+            absorbed: CancellationToken::new(),
+            heard: AtomicBool::new(false),
+            within: Mutex::default(),
         }
     }
 
     /// Makes a run that an earlier incarnation has written down.
-    pub(crate) fn recovered(id: String, key: SessionKey, agent: AgentId, emitter: Emitter, accepted_at_ms: i64) -> Self {
-        let run = Self { recovered: true, ..Self::new(id, key, agent, emitter, accepted_at_ms) };
+    pub(crate) fn recovered(record: &RunRecord, agent: AgentId, emitter: Emitter) -> Self {
+        let run = Self::new(record.run_id.clone(), record.key.clone(), agent, emitter, record.accepted_at_ms);
+        let run = Self { recovered: true, begun_before: record.user_position.is_some(), ..run };
         run.set_phase(Phase::Accepted);
         run
     }
 
-    /// Says whether anybody asked for it.
-    pub(crate) fn by_itself(self, heartbeat: Option<HeartbeatTurn>) -> Self {
-        Self { heartbeat, ..self }
+    /// Says what is asked, and which run it is.
+    pub(crate) fn asks(self, request: Request, ordinal: u64) -> Self {
+        Self { request: Arc::new(request), ordinal, ..self }
+    }
+
+    /// Takes it on. Returns false if somebody else has.
+    pub(crate) fn claim(&self, claim: Claim) -> bool {
+        let mut claimed = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = *claimed == Claim::Nobody;
+        if free {
+            *claimed = claim;
+            if claim == Claim::Absorbed {
+                self.absorbed.cancel();
+            }
+        }
+        free
+    }
+
+    /// Whether nobody has taken it on.
+    pub(crate) fn is_unclaimed(&self) -> bool {
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) == Claim::Nobody
+    }
+
+    /// Waits until somebody else has taken it on.
+    pub(crate) async fn absorbed(&self) {
+        self.absorbed.cancelled().await;
+    }
+
+    /// Returns true once: whoever asks first lets another turn hear its message.
+    pub(crate) fn hear_once(&self) -> bool {
+        !self.heard.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns how far it is.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Has another run end with this one.
+    pub(crate) fn take_in(&self, other: Arc<Run>) {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+    }
+
+    /// Returns the runs that end with this one.
+    pub(crate) fn within(&self) -> Vec<Arc<Run>> {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Moves on.
@@ -214,7 +334,7 @@ impl Run {
 
     /// Returns when the session was updated last, if this turn is none that makes it younger: nothing needed attention.
     pub(crate) fn unchanged_since_ms(&self, added: &[ChatMessage]) -> Option<i64> {
-        let heartbeat = self.heartbeat.as_ref()?;
+        let heartbeat = self.request.heartbeat.as_ref()?;
         let said = added.iter().rev().find(|message| message.role == "assistant").map(messages::text_of).unwrap_or_default();
         let quiet = reply::strip(&said, heartbeat.ack_chars_max) == Beat::Acknowledged;
         heartbeat.updated_at_ms.filter(|_| quiet)

@@ -10,15 +10,16 @@ use verso_proto::agent::v1::{ChatMessage, ContentBlock, PendingToolCall, Usage};
 use super::Runs;
 use super::ask::{Asking, Round, Unanswered};
 use super::run::{Request, Run};
+use crate::compaction::{self, Outcome};
 use crate::keys::SessionKey;
-use crate::messages::{self, Author};
+use crate::messages::{self, Author, Named as _};
 use crate::models::Model;
 use crate::parts::Parts;
 use crate::prompt::workspace::ContextFile;
 use crate::prompt::{self, Ingredients, Mode, Surroundings};
 use crate::provider::{Finish, ToolFragment, ToolSpec};
-use crate::store::{self, Head, PageRequest};
-use crate::tools::{Equipment, Turn};
+use crate::store::{self, Head};
+use crate::tools::{Equipment, ExecWishes, Turn};
 
 /// How often a model may ask for tools within one turn.
 const ROUNDS_MAX: usize = 16;
@@ -71,10 +72,18 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
     let profile = parts.roster.get(&run.agent);
     let asked = request.model.clone().or_else(|| head.session.model_override());
     let chain = parts.catalog.chain(&parts.clients, asked.as_deref(), &profile).await.map_err(Error::Refused)?;
+    if parts.compaction.due(&head.session, &chain[0]) {
+        summarise(runs, run, head, &chain).await?;
+    }
     let conversation = conversation(runs, run, request, head, &chain[0]).await?;
     let session_level = head.session.thinking_level.as_deref();
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default).to_owned();
-    let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin: request.origin.as_ref() };
+    let (inline, settings) = (&request.inline, &head.session.settings);
+    let exec = ExecWishes {
+        security: inline.exec_security.clone().or_else(|| settings.exec_security.clone()),
+        ask: inline.exec_ask.clone().or_else(|| settings.exec_ask.clone()),
+    };
+    let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin: request.origin.as_ref(), exec };
     let Scenery { files, skills, equipment } = scenery(scene).await?;
     let own = |spec: &&ToolSpec| request.tools.iter().any(|tool| tool.name == spec.name);
     let offered: Vec<ToolSpec> = equipment.specs.iter().filter(|spec| !own(spec)).chain(&request.tools).cloned().collect();
@@ -83,10 +92,10 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
     let show = |model: &Model, conversation: &[ChatMessage]| {
         prompt::build(&Ingredients { profile: &profile, model, zone: &parts.zone, now_ms, around, extra, conversation })
     };
-    let (session_id, thinking) = (head.session.session_id.as_str(), thinking.clone());
+    let thinking = thinking.clone();
     let (show, tools, prompt) = (&show, offered.as_slice(), None);
     let (added, status) = (Vec::new(), String::new());
-    let mut asking = Asking { runs, run, request, session_id, chain, place: 0, show, conversation, added, thinking, tools, status, prompt };
+    let mut asking = Asking { runs, run, request, head, chain, place: 0, show, conversation, added, thinking, tools, status, prompt };
 
     let (mut usage, mut last_usage) = (None, None);
     for _ in 0..ROUNDS_MAX {
@@ -103,11 +112,29 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
             return Ok(Reply { model, usage, last_usage, cut_short, pending });
         }
         asking.add([said.clone()]);
-        let results = tool_calls::answer(runs, run, &equipment, &round).await?;
-        asking.add(results.iter().cloned());
-        run.add(std::iter::once(said).chain(results.into_iter().map(tool_calls::for_transcript)));
+        let answered = tool_calls::answer(runs, run, &equipment, &round).await?;
+        let (results, heard) = (answered.results, answered.heard);
+        asking.add(results.iter().chain(&heard).cloned());
+        run.add(std::iter::once(said).chain(results.into_iter().map(tool_calls::for_transcript)).chain(heard));
     }
     Err(Error::TooManyRounds)
+}
+
+/// Has the older part of the conversation summarised, so that this turn fits. Returns whether it was.
+pub(super) async fn summarise(runs: &Runs, run: &Run, head: &Head, chain: &[Arc<Model>]) -> Result<bool, Error> {
+    run.emitter.shortening(false);
+    let done = compaction::conversation(runs, &run.agent, &head.session, (head.position, chain), None).await;
+    run.emitter.shortening(true);
+    match done {
+        Ok(Outcome::Done { .. }) => Ok(true),
+        Ok(Outcome::Nothing) => Ok(false),
+        Ok(Outcome::Failed(why)) => {
+            tracing::warn!(run = run.id, why, "the conversation could not be summarised");
+            Ok(false)
+        }
+        Err(crate::error::Error::Store(error)) => Err(Error::Store(error)),
+        Err(error) => Err(Error::Refused(error)),
+    }
 }
 
 /// What is around a turn.
@@ -159,14 +186,13 @@ fn pending(request: &Request, round: &Round) -> Vec<PendingToolCall> {
 }
 
 /// Returns what was said before, and the message to answer.
-async fn conversation(runs: &Runs, run: &Run, request: &Request, head: &Head, model: &Model) -> Result<Vec<ChatMessage>, Error> {
+pub(super) async fn conversation(runs: &Runs, run: &Run, request: &Request, head: &Head, model: &Model) -> Result<Vec<ChatMessage>, Error> {
     let mut conversation = Vec::new();
     if head.position > 0 {
-        let bytes_max = prompt::history_bytes_max(model);
-        let page = PageRequest { messages_max: prompt::HISTORY_MESSAGES_MAX, bytes_max, offset: 0 };
-        conversation = runs.parts.store.window(&head.session.session_id, head.position, page).await?;
+        let context = runs.parts.store.context(&head.session.session_id, head.position, compaction::page(model)).await?;
+        conversation = compaction::shown(context);
     }
-    let said = || messages::user(&request.message, &request.images, run.accepted_at_ms);
+    let said = || messages::user(&request.message, &request.images, run.accepted_at_ms).named(&run.id);
     conversation.push(head.user.clone().unwrap_or_else(said));
     Ok(conversation)
 }

@@ -118,7 +118,7 @@ pub(crate) async fn send(runs: &Runs, request: SessionsSendRequest, caller: Call
 }
 
 /// Stops a run by its id, or what a session is doing.
-pub(crate) fn abort(runs: &Runs, request: &SessionsAbortRequest) -> Result<SessionsAbortResponse, crate::Error> {
+pub(crate) async fn abort(runs: &Runs, request: &SessionsAbortRequest) -> Result<SessionsAbortResponse, crate::Error> {
     const METHOD: &str = "sessions.abort";
     let stopped = match (&request.key, &request.run_id) {
         (None, None) => return Err(Error::NothingToAbort.into()),
@@ -130,7 +130,11 @@ pub(crate) fn abort(runs: &Runs, request: &SessionsAbortRequest) -> Result<Sessi
             let (_, key) = session(runs, METHOD, request.agent_id.as_deref(), raw)?;
             match run_id {
                 Some(run_id) => runs.stop_run(&key, run_id, StopReason::Rpc)?,
-                None => runs.stop_session(&key, StopReason::Rpc),
+                None => {
+                    let stopped = runs.stop_session(&key, StopReason::Rpc);
+                    crate::commands::stop_all(runs, &key).await?;
+                    stopped
+                }
             }
         }
     };

@@ -28,7 +28,7 @@ const THINKING: [Value; 5] = [
 
 /// A setting with a fixed list of values.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     /// What requests call it.
     pub(super) name: &'static str,
     values: &'static [Value],
@@ -42,7 +42,7 @@ impl Choice {
     }
 
     /// Reads a value in any of its spellings.
-    pub(super) fn read(&self, raw: &str) -> Result<String, Error> {
+    pub(crate) fn read(&self, raw: &str) -> Result<String, Error> {
         find(self.values, raw).or_else(|| find(self.quiet, raw)).map(str::to_owned).ok_or_else(|| {
             let values: Vec<String> = self.values.iter().map(|(value, _)| format!("\"{value}\"")).collect();
             Error::InvalidSetting { name: self.name, values: values.join("|") }
@@ -50,23 +50,23 @@ impl Choice {
     }
 }
 
-pub(super) const VERBOSE: Choice = Choice {
+pub(crate) const VERBOSE: Choice = Choice {
     quiet: &[("full", &["all", "everything"])],
     ..Choice::new("verboseLevel", &[("on", &["minimal", "1", "true", "yes"]), ("off", &["no", "0", "false"])])
 };
-pub(super) const REASONING: Choice =
+pub(crate) const REASONING: Choice =
     Choice::new("reasoningLevel", &[("on", &["show"]), ("off", &["hide"]), ("stream", &["draft", "live"])]);
-pub(super) const RESPONSE_USAGE: Choice = Choice::new("responseUsage", &[("off", &[]), ("tokens", &["on"]), ("full", &[])]);
-pub(super) const ELEVATED: Choice =
+pub(crate) const RESPONSE_USAGE: Choice = Choice::new("responseUsage", &[("off", &[]), ("tokens", &["on"]), ("full", &[])]);
+pub(crate) const ELEVATED: Choice =
     Choice::new("elevatedLevel", &[("on", &[]), ("off", &[]), ("ask", &[]), ("full", &["auto", "auto-approve"])]);
-pub(super) const EXEC_HOST: Choice = Choice::new("execHost", &[("sandbox", &[]), ("gateway", &[]), ("node", &[])]);
-pub(super) const EXEC_SECURITY: Choice = Choice::new("execSecurity", &[("deny", &[]), ("allowlist", &[]), ("full", &[])]);
-pub(super) const EXEC_ASK: Choice = Choice::new("execAsk", &[("off", &[]), ("on-miss", &[]), ("always", &[])]);
-pub(super) const SEND_POLICY: Choice = Choice::new("sendPolicy", &[("allow", &[]), ("deny", &[])]);
-pub(super) const GROUP_ACTIVATION: Choice = Choice::new("groupActivation", &[("mention", &[]), ("always", &[])]);
+pub(crate) const EXEC_HOST: Choice = Choice::new("execHost", &[("sandbox", &[]), ("gateway", &[]), ("node", &[])]);
+pub(crate) const EXEC_SECURITY: Choice = Choice::new("execSecurity", &[("deny", &[]), ("allowlist", &[]), ("full", &[])]);
+pub(crate) const EXEC_ASK: Choice = Choice::new("execAsk", &[("off", &[]), ("on-miss", &[]), ("always", &[])]);
+pub(crate) const SEND_POLICY: Choice = Choice::new("sendPolicy", &[("allow", &[]), ("deny", &[])]);
+pub(crate) const GROUP_ACTIVATION: Choice = Choice::new("groupActivation", &[("mention", &[]), ("always", &[])]);
 
 /// Reads how hard `model` is to think.
-pub(super) fn thinking(raw: &str, model: &str) -> Result<String, Error> {
+pub(crate) fn thinking(raw: &str, model: &str) -> Result<String, Error> {
     if raw.trim().eq_ignore_ascii_case(XHIGH) {
         let known = XHIGH_MODELS.contains(&model);
         return if known { Ok(XHIGH.to_owned()) } else { Err(Error::ThinkingUnsupported { models: XHIGH_MODELS.join(", ") }) };
@@ -75,7 +75,7 @@ pub(super) fn thinking(raw: &str, model: &str) -> Result<String, Error> {
 }
 
 /// Returns how hard a model can be asked to think.
-pub(super) fn offered(model: &str) -> Vec<&'static str> {
+pub(crate) fn offered(model: &str) -> Vec<&'static str> {
     THINKING.iter().map(|(value, _)| *value).chain(XHIGH_MODELS.contains(&model).then_some(XHIGH)).collect()
 }
 

@@ -10,8 +10,9 @@ use verso_proto::agent::v1::{
 
 use super::entry::entry;
 use super::{Error, events, session};
-use crate::keys::AgentId;
-use crate::runs::Runs;
+use crate::compaction::{self, Outcome};
+use crate::keys::{AgentId, SessionKey};
+use crate::runs::{Caller, Runs};
 use crate::store::{Archive, Changed, Deleted};
 
 /// How long a deletion waits for the session's runs to end.
@@ -71,9 +72,15 @@ pub(crate) async fn delete(runs: &Runs, request: SessionsDeleteRequest) -> Resul
     }
 }
 
-/// Cuts a transcript down to its newest lines. The whole of it is in a file before.
-pub(crate) async fn compact(runs: &Runs, request: SessionsCompactRequest) -> Result<SessionsCompactResponse, crate::Error> {
+/// The protocol whose clients mean a summary when they do not say how many lines are to stay.
+const SUMMARY_PROTOCOL: u32 = 4;
+
+/// Shortens a conversation: to its newest lines, with the whole of it in a file before; or, for newer clients that name no number, by a summary.
+pub(crate) async fn compact(runs: &Runs, request: SessionsCompactRequest, caller: Caller) -> Result<SessionsCompactResponse, crate::Error> {
     let (agent, key) = session(runs, "sessions.compact", request.agent_id.as_deref(), &request.key)?;
+    if request.max_lines.is_none() && caller.protocol >= SUMMARY_PROTOCOL {
+        return summary(runs, &agent, &key).await;
+    }
     let kept_max = request.max_lines.and_then(|lines| usize::try_from(lines).ok()).unwrap_or(KEPT_DEFAULT);
     let unchanged = SessionsCompactResponse { ok: true, key: key.to_string(), ..SessionsCompactResponse::default() };
     let because = |reason: &str| SessionsCompactResponse { reason: Some(reason.to_owned()), ..unchanged.clone() };
@@ -91,6 +98,15 @@ pub(crate) async fn compact(runs: &Runs, request: SessionsCompactRequest) -> Res
     runs.parts.store.cut(&key, &found.session_id, cut.end - kept, runs.parts.clock.now_ms()).await?;
     events::changed(runs, &key, &agent, events::What::reason("compact")).await;
     Ok(SessionsCompactResponse { compacted: true, archived: Some(path), kept: Some(kept), ..unchanged })
+}
+
+async fn summary(runs: &Runs, agent: &AgentId, key: &SessionKey) -> Result<SessionsCompactResponse, crate::Error> {
+    let response = SessionsCompactResponse { ok: true, key: key.to_string(), ..SessionsCompactResponse::default() };
+    Ok(match compaction::session(runs, agent, key, None).await? {
+        Outcome::Done { kept, .. } => SessionsCompactResponse { compacted: true, kept: i64::try_from(kept).ok(), ..response },
+        Outcome::Nothing => SessionsCompactResponse { reason: Some("nothing to summarise".to_owned()), ..response },
+        Outcome::Failed(why) => SessionsCompactResponse { ok: false, reason: Some(why), ..response },
+    })
 }
 
 /// Returns where a transcript is to be written because of `reason`.

@@ -33,6 +33,13 @@ pub(crate) enum Setting {
     Color,
     Category,
     DisplayName,
+    QueueMode,
+    /// In milliseconds.
+    QueueDebounce,
+    QueueCap,
+    QueueDrop,
+    /// How often the session had been summarised when its memory was written down.
+    FlushedAt,
 }
 
 impl Setting {
@@ -61,6 +68,11 @@ impl Setting {
             Self::Color => "color",
             Self::Category => "category",
             Self::DisplayName => "display_name",
+            Self::QueueMode => "queue_mode",
+            Self::QueueDebounce => "queue_debounce_ms",
+            Self::QueueCap => "queue_cap",
+            Self::QueueDrop => "queue_drop",
+            Self::FlushedAt => "flushed_at_compaction",
         }
     }
 }

@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use verso_proto::agent::v1::{ChatMessage, RunResponse};
 
 use super::sessions::{self, SessionHints, SessionRecord, TokenCounts};
-use super::{Result, Store, changes, events, transcript, usage};
+use super::{Result, Store, changes, deliveries, events, overflow, transcript, usage};
+use crate::delivery::Delivery;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages;
 
@@ -91,6 +92,22 @@ pub(crate) struct Opening {
     pub(crate) user: Option<ChatMessage>,
     /// Whether the session begins afresh with it.
     pub(crate) reset: bool,
+    /// It is told which messages of this authority were dropped.
+    pub(crate) hears_of_dropped: Option<String>,
+    /// The runs whose messages are answered with it, and what they are told.
+    pub(crate) within: Vec<(String, RunResponse)>,
+}
+
+/// A waiting run that makes room.
+#[derive(Debug)]
+pub(crate) struct Dropped {
+    pub(crate) run_id: String,
+    pub(crate) key: SessionKey,
+    pub(crate) response: RunResponse,
+    /// With which authority it was said, and the line that is told of it.
+    pub(crate) remembered: Option<(String, String)>,
+    /// Lines that are kept.
+    pub(crate) lines_max: usize,
 }
 
 /// Where a turn begins.
@@ -126,6 +143,10 @@ pub(crate) struct Finish {
     pub(crate) response: RunResponse,
     /// What the turn adds to the transcript.
     pub(crate) messages: Vec<ChatMessage>,
+    /// The runs whose messages it has heard, and what they are told.
+    pub(crate) within: Vec<(String, RunResponse)>,
+    /// What goes to a chat network.
+    pub(crate) delivery: Option<Delivery>,
     pub(crate) tokens: TokenCounts,
     pub(crate) at_ms: i64,
     /// Nothing worth mentioning happened: the session is not younger for it. When it was updated before.
@@ -159,6 +180,19 @@ impl Store {
         .await
     }
 
+    /// Ends a run that waits, and keeps what is told of it.
+    pub(crate) async fn drop_queued(&self, dropped: Dropped, at_ms: i64) -> Result<()> {
+        self.write(move |connection| {
+            if conclude(connection, &dropped.run_id, RunState::Aborted, &dropped.response, at_ms)?
+                && let Some((authority, line)) = &dropped.remembered
+            {
+                overflow::remember(connection, &dropped.key, authority, line, dropped.lines_max)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Ends a run: its messages, its session's counts and its answer, all at once.
     /// Returns where the first of its messages stands; none if the run had ended before.
     pub(crate) async fn finish(&self, finish: Finish) -> Result<Option<i64>> {
@@ -176,13 +210,26 @@ impl Store {
         let epoch = self.epoch;
         self.write(move |connection| {
             let (run_id, key, at_ms) = (arrival.run_id.clone(), arrival.key.clone(), arrival.at_ms);
-            let arrival = Arrival { opening: Some(Opening { user: None, reset }), ..arrival };
+            let arrival = Arrival { opening: Some(Opening { user: None, reset, hears_of_dropped: None, within: Vec::new() }), ..arrival };
             let accepted = accept(connection, arrival, epoch)?;
             if let Accepted::New(Some(head)) = &accepted {
                 let session_id = head.session.session_id.clone();
                 let tokens = TokenCounts::default();
                 let (state, messages) = (RunState::Ok, vec![reply]);
-                let finish = Finish { run_id, key, session_id, state, response, messages, tokens, at_ms, unchanged_since_ms: None };
+                let within = Vec::new();
+                let finish = Finish {
+                    run_id,
+                    key,
+                    session_id,
+                    state,
+                    response,
+                    messages,
+                    within,
+                    delivery: None,
+                    tokens,
+                    at_ms,
+                    unchanged_since_ms: None,
+                };
                 end(connection, &finish)?;
             }
             Ok(accepted)
@@ -258,7 +305,10 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
     let (position, user) = match (&opening.user, run.user_position) {
         (Some(user), None) => {
             let heard = events::drain(connection, &run.key)?;
-            let user = messages::after_events(user.clone(), &heard);
+            let mut user = messages::after_events(user.clone(), &heard);
+            if let Some(authority) = &opening.hears_of_dropped {
+                user = overflow::tell(connection, &run.key, authority, user)?;
+            }
             let position = transcript::append(connection, &session.session_id, Some(run_id), std::slice::from_ref(&user), at_ms)?;
             (position, Some(user))
         }
@@ -269,6 +319,9 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
         }
         (None, None) => (0, None),
     };
+    for (run_id, response) in &opening.within {
+        conclude(connection, run_id, RunState::Ok, response, at_ms)?;
+    }
     sessions::turn_began(connection, &run.key)?;
     connection
         .prepare_cached(
@@ -281,14 +334,16 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
 }
 
 fn end(connection: &Connection, finish: &Finish) -> Result<Option<i64>> {
-    let changed = connection
-        .prepare_cached(
-            "UPDATE runs SET state = ?2, response = ?3, ended_at_ms = ?4, request = NULL WHERE run_id = ?1 AND ended_at_ms IS NULL",
-        )?
-        .execute(params![finish.run_id, finish.state.as_str(), serde_json::to_string(&finish.response)?, finish.at_ms])?;
+    let ended = conclude(connection, &finish.run_id, finish.state, &finish.response, finish.at_ms)?;
     // A run ends once: what came first counts.
     let mut first = None;
-    if changed == 1 {
+    if ended {
+        for (run_id, response) in &finish.within {
+            conclude(connection, run_id, finish.state, response, finish.at_ms)?;
+        }
+        if let Some(delivery) = &finish.delivery {
+            deliveries::put(connection, delivery)?;
+        }
         first = Some(transcript::append(connection, &finish.session_id, Some(&finish.run_id), &finish.messages, finish.at_ms)?);
         usage::record(connection, finish)?;
         sessions::turn_ended(connection, &finish.key, finish.state == RunState::Aborted, &finish.tokens, finish.at_ms)?;
@@ -297,6 +352,16 @@ fn end(connection: &Connection, finish: &Finish) -> Result<Option<i64>> {
         }
     }
     Ok(first)
+}
+
+/// Writes the end of a run. Returns false if it had ended before.
+fn conclude(connection: &Connection, run_id: &str, state: RunState, response: &RunResponse, at_ms: i64) -> Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE runs SET state = ?2, response = ?3, ended_at_ms = ?4, request = NULL WHERE run_id = ?1 AND ended_at_ms IS NULL",
+        )?
+        .execute(params![run_id, state.as_str(), serde_json::to_string(response)?, at_ms])?;
+    Ok(changed == 1)
 }
 
 fn load(connection: &Connection, run_id: &str) -> Result<Option<RunRecord>> {

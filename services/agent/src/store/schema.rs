@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use super::{Error, Fence, Result, events};
 
 /// Each step brings the schema one version further; `user_version` counts those that were made. Steps are never changed.
-const MIGRATIONS: [&str; 5] = [FIRST, SETTINGS, USAGE, events::TABLES, MARKS];
+const MIGRATIONS: [&str; 6] = [FIRST, SETTINGS, USAGE, events::TABLES, MARKS, QUEUE];
 
 const FIRST: &str = "
     CREATE TABLE fence (
@@ -116,6 +116,42 @@ const MARKS: &str = "
     ALTER TABLE sessions ADD COLUMN color TEXT;
     ALTER TABLE sessions ADD COLUMN category TEXT;
     CREATE INDEX runs_by_session ON runs (session_key, accepted_at_ms DESC);
+";
+
+/// How a session queues messages, where its last answer went, how often it was summarised, and what is told of dropped messages.
+const QUEUE: &str = "
+    CREATE TABLE dropped_messages (
+        session_key TEXT NOT NULL,
+        authority TEXT NOT NULL,
+        dropped INTEGER NOT NULL,
+        lines TEXT NOT NULL,
+        PRIMARY KEY (session_key, authority)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE sessions ADD COLUMN queue_mode TEXT;
+    ALTER TABLE sessions ADD COLUMN queue_debounce_ms INTEGER;
+    ALTER TABLE sessions ADD COLUMN queue_cap INTEGER;
+    ALTER TABLE sessions ADD COLUMN queue_drop TEXT;
+    ALTER TABLE sessions ADD COLUMN last_channel TEXT;
+    ALTER TABLE sessions ADD COLUMN last_to TEXT;
+    ALTER TABLE sessions ADD COLUMN last_account TEXT;
+    ALTER TABLE sessions ADD COLUMN last_thread TEXT;
+    ALTER TABLE sessions ADD COLUMN compactions INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN flushed_at_compaction INTEGER;
+    ALTER TABLE sessions ADD COLUMN tts_auto TEXT;
+    CREATE INDEX usage_by_session ON usage (session_key);
+    CREATE INDEX sessions_by_parent ON sessions (spawned_by) WHERE spawned_by IS NOT NULL;
+    CREATE TABLE deliveries (
+        id TEXT PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        delivery TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE summaries (
+        session_id TEXT PRIMARY KEY,
+        first_kept INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        tokens_before INTEGER,
+        text TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// How long a connection waits for another process that holds the file.

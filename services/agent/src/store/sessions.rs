@@ -4,13 +4,16 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Result, Store};
 use crate::keys::{AgentId, SessionKey};
+use crate::runs::{Drops, QueueMode, QueueWishes, Route};
 
 /// The columns of a [`SessionRecord`], in its order.
 pub(super) const COLUMNS: &str = "key, agent_id, session_id, updated_at_ms, label, display_name, channel, thinking_level, verbose_level, \
                        system_sent, aborted_last_run, input_tokens, output_tokens, total_tokens, context_tokens, model_provider, model, \
                        spawned_by, reasoning_level, response_usage, elevated_level, exec_host, exec_security, exec_ask, exec_node, \
                        provider_override, model_override, send_policy, group_activation, \
-                       created_at_ms, archived_at_ms, pinned_at_ms, unread, icon, color, category";
+                       created_at_ms, archived_at_ms, pinned_at_ms, unread, icon, color, category, \
+                       queue_mode, queue_debounce_ms, queue_cap, queue_drop, last_channel, last_to, last_account, last_thread, \
+                       compactions, flushed_at_compaction";
 
 /// One session.
 #[derive(Debug, Clone)]
@@ -31,6 +34,13 @@ pub(crate) struct SessionRecord {
     pub(crate) settings: Settings,
     pub(crate) created_at_ms: i64,
     pub(crate) marks: Marks,
+    pub(crate) queue: QueueWishes,
+    /// Where its last answer went.
+    pub(crate) last_route: Option<Route>,
+    /// How often its beginning was replaced by a summary.
+    pub(crate) compactions: i64,
+    /// How often it had been, when the model was last asked to write down what is worth keeping.
+    pub(crate) flushed_at: Option<i64>,
 }
 
 impl SessionRecord {
@@ -91,6 +101,8 @@ pub(crate) struct SessionHints {
     pub(crate) display_name: Option<String>,
     pub(crate) channel: Option<String>,
     pub(crate) spawned_by: Option<String>,
+    /// Where answers go from now on, if this message says so.
+    pub(crate) route: Option<Route>,
 }
 
 impl Store {
@@ -98,6 +110,12 @@ impl Store {
     pub(crate) async fn session(&self, key: &SessionKey) -> Result<Option<SessionRecord>> {
         let key = key.clone();
         self.read(move |connection| load(connection, &key)).await
+    }
+
+    /// Says where a session's answers go, if there is one.
+    pub(crate) async fn keep_route(&self, key: &SessionKey, route: Route) -> Result<()> {
+        let key = key.clone();
+        self.write(move |connection| set_route(connection, &key, &route)).await
     }
 
     /// Finds the session whose current id is `session_id`.
@@ -154,6 +172,9 @@ pub(super) fn ensure(
             hints.channel,
             hints.spawned_by
         ])?;
+    if let Some(route) = &hints.route {
+        set_route(connection, key, route)?;
+    }
     load(connection, key)?.ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
 }
 
@@ -162,7 +183,7 @@ pub(super) fn reset(connection: &Connection, key: &SessionKey, at_ms: i64) -> Re
     connection
         .prepare_cached(
             "UPDATE sessions SET session_id = ?2, updated_at_ms = max(updated_at_ms, ?3), system_sent = 0, aborted_last_run = 0,
-                 input_tokens = 0, output_tokens = 0, total_tokens = 0
+                 compactions = 0, flushed_at_compaction = NULL, input_tokens = 0, output_tokens = 0, total_tokens = 0
              WHERE key = ?1",
         )?
         .execute(params![key.as_str(), fresh_id(), at_ms])?;
@@ -249,7 +270,28 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
             color: row.get(34)?,
             category: row.get(35)?,
         },
+        queue: QueueWishes {
+            mode: row.get::<_, Option<String>>(36)?.as_deref().and_then(QueueMode::parse),
+            debounce_ms: row.get::<_, Option<i64>>(37)?.and_then(|ms| u64::try_from(ms).ok()),
+            cap: row.get::<_, Option<i64>>(38)?.and_then(|cap| usize::try_from(cap).ok()),
+            drops: row.get::<_, Option<String>>(39)?.as_deref().and_then(Drops::parse),
+        },
+        last_route: last_route(row)?,
+        compactions: row.get(44)?,
+        flushed_at: row.get(45)?,
     })
+}
+
+fn set_route(connection: &Connection, key: &SessionKey, route: &Route) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE sessions SET last_channel = ?2, last_to = ?3, last_account = ?4, last_thread = ?5 WHERE key = ?1")?
+        .execute(params![key.as_str(), route.channel, route.to, route.account, route.thread])?;
+    Ok(())
+}
+
+fn last_route(row: &Row<'_>) -> rusqlite::Result<Option<Route>> {
+    let (Some(channel), Some(to)) = (row.get(40)?, row.get(41)?) else { return Ok(None) };
+    Ok(Some(Route { channel, to, account: row.get(42)?, thread: row.get(43)? }))
 }
 
 fn fresh_id() -> String {

@@ -22,7 +22,7 @@ fn arrival(run_id: &str, key: &SessionKey, text: &str) -> Arrival {
         request: "{}".to_owned(),
         hints: SessionHints::default(),
         at_ms: 1_000,
-        opening: Some(Opening { user: Some(messages::user(text, &[], 1_000)), reset: false }),
+        opening: Some(Opening { user: Some(messages::user(text, &[], 1_000)), reset: false, hears_of_dropped: None, within: Vec::new() }),
     }
 }
 
@@ -35,6 +35,8 @@ fn finish(run_id: &str, key: &SessionKey, head: &Head, text: &str) -> Finish {
         state: RunState::Ok,
         response: RunResponse { run_id: run_id.to_owned(), status: "ok".to_owned(), ..RunResponse::default() },
         messages: vec![messages::shown(text, 2_000)],
+        within: Vec::new(),
+        delivery: None,
         tokens: TokenCounts::default(),
         at_ms: 2_000,
     }

@@ -60,13 +60,6 @@ impl Store {
         .await
     }
 
-    /// Reads what a model may be shown of a transcript: the newest messages before `position`.
-    pub(crate) async fn window(&self, session_id: &str, position: i64, request: PageRequest) -> Result<Vec<ChatMessage>> {
-        let session_id = session_id.to_owned();
-        let placed = self.read(move |connection| Ok(newest_before(connection, &session_id, position, request)?.0)).await?;
-        Ok(placed.into_iter().map(|placed| placed.message).collect())
-    }
-
     /// Reads one message of a session's transcript, pictures and all.
     pub(crate) async fn message(&self, session_id: &str, position: i64) -> Result<Option<ChatMessage>> {
         let session_id = session_id.to_owned();
@@ -117,7 +110,7 @@ fn next_position(connection: &Connection, session_id: &str) -> Result<i64> {
 const NEWEST_BEFORE: &str = "SELECT message, position FROM entries WHERE session_id = ?1 AND position < ?2 ORDER BY position DESC";
 
 /// Reads backwards from `before`, and returns the oldest first.
-fn newest_before(connection: &Connection, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<Placed>, bool)> {
+pub(super) fn newest_before(connection: &Connection, session_id: &str, before: i64, request: PageRequest) -> Result<(Vec<Placed>, bool)> {
     take(&mut *connection.prepare_cached(NEWEST_BEFORE)?, session_id, before, request)
 }
 

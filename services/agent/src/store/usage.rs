@@ -5,6 +5,7 @@ use verso_proto::agent::v1::ChatMessage;
 
 use super::journal::Finish;
 use super::{Result, Store};
+use crate::keys::SessionKey;
 
 /// The width of a row of a sum, in milliseconds: every time zone's days begin at a multiple of it.
 pub(crate) const SLOT_MS: i64 = 15 * 60 * 1_000;
@@ -24,6 +25,20 @@ pub(crate) struct Used {
 }
 
 impl Store {
+    /// Adds up what models have used in a session.
+    pub(crate) async fn used_by(&self, key: &SessionKey) -> Result<Vec<Used>> {
+        let key = key.clone();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT max(at_ms), provider, model, count(*), sum(input), sum(output), sum(cache_read), sum(cache_write)
+                 FROM usage WHERE session_key = ?1 GROUP BY 2, 3 ORDER BY 2, 3",
+            )?;
+            let rows = statement.query_map([key.as_str()], read)?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        })
+        .await
+    }
+
     /// Adds up what models have used since `since_ms`.
     pub(crate) async fn used_since(&self, since_ms: i64) -> Result<Vec<Used>> {
         self.read(move |connection| {
@@ -31,22 +46,24 @@ impl Store {
                 "SELECT at_ms / ?2 * ?2, provider, model, count(*), sum(input), sum(output), sum(cache_read), sum(cache_write)
                  FROM usage WHERE at_ms >= ?1 GROUP BY 1, 2, 3 ORDER BY 1",
             )?;
-            let rows = statement.query_map([since_ms, SLOT_MS], |row| {
-                Ok(Used {
-                    at_ms: row.get(0)?,
-                    provider: row.get(1)?,
-                    model: row.get(2)?,
-                    calls: row.get(3)?,
-                    input: row.get(4)?,
-                    output: row.get(5)?,
-                    cache_read: row.get(6)?,
-                    cache_write: row.get(7)?,
-                })
-            })?;
+            let rows = statement.query_map([since_ms, SLOT_MS], read)?;
             Ok(rows.collect::<Result<Vec<_>, _>>()?)
         })
         .await
     }
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Used> {
+    Ok(Used {
+        at_ms: row.get(0)?,
+        provider: row.get(1)?,
+        model: row.get(2)?,
+        calls: row.get(3)?,
+        input: row.get(4)?,
+        output: row.get(5)?,
+        cache_read: row.get(6)?,
+        cache_write: row.get(7)?,
+    })
 }
 
 /// Writes down what the calls of a run have used. Part of the write that ends it.

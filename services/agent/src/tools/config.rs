@@ -10,6 +10,7 @@ use verso_tools::policy::Rules;
 use verso_tools::sandbox::container;
 use verso_tools::web::{FetchConfig, SearchConfig};
 
+use super::ExecWishes;
 use crate::keys::{AgentId, SessionKey};
 
 /// All of it.
@@ -206,6 +207,21 @@ impl Config {
         }
     }
 
+    /// Returns how an agent may run programs in a session. What the session says can be stricter than the configuration, never looser.
+    pub(super) fn exec_for(&self, id: &str, wishes: &ExecWishes) -> exec::Config {
+        let mut exec = self.exec(id);
+        let narrow = |all: Option<String>, own: &Option<String>, words: [&str; 3]| {
+            let rank = |word: &str| words.iter().position(|known| *known == word);
+            // Without a word of the configuration the usual one counts, which is the middle.
+            let limit = all.as_deref().map_or(Some(1), |word| rank(word.trim()));
+            let own = own.clone().filter(|own| rank(own).is_some_and(|own| limit.is_some_and(|limit| own <= limit)));
+            own.or(all)
+        };
+        exec.security = narrow(exec.security.take(), &wishes.security, ["deny", "allowlist", "full"]);
+        exec.ask = narrow(exec.ask.take(), &wishes.ask, ["always", "on-miss", "off"]);
+        exec
+    }
+
     /// Returns how an agent may run programs. Its own words can be stricter than those for all, never looser.
     pub(super) fn exec(&self, id: &str) -> exec::Config {
         let mut exec = self.tools.exec.clone();
@@ -275,6 +291,20 @@ mod tests {
         assert_eq!(words("loose"), ("allowlist".to_owned(), "on-miss".to_owned()));
         assert_eq!(words("strict"), ("deny".to_owned(), "always".to_owned()));
         assert_eq!(config.tools.rules.deny, Some(vec!["cron".to_owned()]));
+    }
+
+    #[test]
+    fn a_session_is_never_looser_than_the_configuration() {
+        let (silent, open) = (config(json!({})), config(json!({"tools": {"exec": {"security": "full", "ask": "off"}}})));
+        let words = |config: &Config, security: &str, ask: &str| {
+            let exec = config.exec_for("main", &ExecWishes { security: Some(security.to_owned()), ask: Some(ask.to_owned()) });
+            (exec.security, exec.ask)
+        };
+        let some = |security: &str, ask: &str| (Some(security.to_owned()), Some(ask.to_owned()));
+        assert_eq!(words(&silent, "full", "off"), (None, None));
+        assert_eq!(words(&silent, "deny", "always"), some("deny", "always"));
+        assert_eq!(words(&open, "allowlist", "on-miss"), some("allowlist", "on-miss"));
+        assert_eq!(words(&open, "bogus", "off"), some("full", "off"));
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub(crate) async fn invoke(runs: &Runs, request: InvokeToolRequest) -> Result<In
     let profile = parts.roster.get(&agent);
     let models = parts.catalog.chain(&parts.clients, None, &profile).await?;
     let skills = crate::skills::load(parts, &profile.workspace).await?;
-    let turn = Turn { runs, key: &key, profile: &profile, models: &models, skills: &skills, origin: None };
+    let turn =
+        Turn { runs, key: &key, profile: &profile, models: &models, skills: &skills, origin: None, exec: super::ExecWishes::default() };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
     if !equipment.set.has(&request.tool) {
         return Ok(missing(&request.tool));

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use prost::Message as _;
 use serde_json::{Value, json};
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use verso_agent::Service;
@@ -17,7 +19,7 @@ use verso_proto::agent::v1::{
     AgentEvent, ChatAbortRequest, ChatEvent, ChatHistoryRequest, ChatHistoryResponse, ChatSendRequest, ChatSendResponse, Event, RunRequest,
     RunResponse, SubscribeRequest,
 };
-use verso_proto::wire::v1::From as Position;
+use verso_proto::wire::v1::{From as Position, Principal};
 
 use crate::provider::Provider;
 
@@ -79,7 +81,7 @@ impl Agent {
 
     /// Repeats a call of which `delivered` answers have arrived.
     pub(crate) async fn run_again(&self, request: RunRequest, delivered: usize) -> Result<Answers, Status> {
-        let mut request = Request::new(request);
+        let mut request = as_owner(request);
         request.metadata_mut().insert("verso-delivered", delivered.into());
         Ok(Answers { stream: self.client.clone().run(request).await?.into_inner() })
     }
@@ -89,6 +91,12 @@ impl Agent {
     }
 
     pub(crate) async fn send_with(&self, request: ChatSendRequest) -> Result<ChatSendResponse, Status> {
+        self.client.clone().chat_send(as_owner(request)).await.map(tonic::Response::into_inner)
+    }
+
+    /// Sends what somebody says who may write and nothing else.
+    pub(crate) async fn send_as_guest(&self, request: ChatSendRequest) -> Result<ChatSendResponse, Status> {
+        let request = spoken_by("operator.write", request);
         self.client.clone().chat_send(request).await.map(tonic::Response::into_inner)
     }
 
@@ -114,6 +122,18 @@ impl Agent {
         };
         self.history(session, None).await.messages.iter().map(line).collect()
     }
+}
+
+/// Makes a request of somebody with the owner's authority, as the edge does.
+pub(crate) fn as_owner<T>(request: T) -> Request<T> {
+    spoken_by("operator.admin", request)
+}
+
+fn spoken_by<T>(scope: &str, request: T) -> Request<T> {
+    let principal = Principal { role: "operator".to_owned(), scopes: vec![scope.to_owned()], ..Principal::default() };
+    let mut request = Request::new(request);
+    request.metadata_mut().insert_bin("verso-principal-bin", MetadataValue::from_bytes(&principal.encode_to_vec()));
+    request
 }
 
 pub(crate) fn turn(session: &str, message: &str, run_id: &str) -> RunRequest {

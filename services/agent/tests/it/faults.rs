@@ -177,9 +177,12 @@ async fn a_conversation_that_turns_out_too_long_is_shortened_once() {
         let mut events = setup.agent.listen(None).await;
         let answers = setup.agent.run(turn(SESSION, "the third question", "r3")).await.unwrap();
         setup.provider.call().await.refuse_with(400, "prompt is too long");
+        let summary = setup.provider.call().await;
+        assert!(summary.body.to_string().contains("the first question"), "{dialect:?}: {}", summary.body);
+        summary.say("A SHORT MEMORY").await;
         let call = setup.provider.call().await;
         let body = call.body.to_string();
-        assert!(!body.contains("the first question") && body.contains("earlier messages") && body.contains("the third question"), "{body}");
+        assert!(!body.contains("the first question") && body.contains("A SHORT MEMORY") && body.contains("the third question"), "{body}");
         call.say("short enough").await;
         let (statuses, last) = answers.rest().await;
         assert_eq!((statuses, provider_of(&last)), (vec!["accepted".to_owned(), "ok".to_owned()], "first".to_owned()), "{dialect:?}");

@@ -5,10 +5,14 @@
 mod agent;
 mod automation;
 mod changes;
+mod commands;
 mod cron;
 mod faults;
+mod inbound;
+mod kills;
 mod models;
 mod provider;
+mod queue;
 mod reach;
 mod recovery;
 mod reports;

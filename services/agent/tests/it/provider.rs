@@ -204,6 +204,22 @@ async fn receive(State(calls): State<Calls>, uri: Uri, headers: HeaderMap, body:
 impl ModelCall {
     /// Begins a streamed answer.
     pub(crate) fn stream(self) -> Answer {
+        self.begin().expect("somebody waits for the answer")
+    }
+
+    /// Answers with words, if anybody waits for them.
+    pub(crate) async fn offer(self, text: &str) {
+        let Some(answer) = self.begin() else { return };
+        for part in std::iter::once(answer.dialect.text(text)).chain(answer.dialect.end(false)) {
+            let line = Bytes::from(format!("data: {part}\n\n"));
+            if answer.pieces.send(Ok(line)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Begins a streamed answer; none if nobody waits for it.
+    fn begin(self) -> Option<Answer> {
         let (pieces, receiver) = mpsc::channel(64);
         let body =
             Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) }));
@@ -214,8 +230,7 @@ impl ModelCall {
             _ => "text/event-stream",
         };
         let response = Response::builder().header("content-type", kind).body(body).unwrap();
-        assert!(self.answer.send(response).is_ok(), "nobody waits for the answer");
-        Answer { dialect, pieces }
+        self.answer.send(response).is_ok().then_some(Answer { dialect, pieces })
     }
 
     /// Answers with words.

@@ -90,13 +90,15 @@ async fn a_caller_that_never_heard_of_its_acceptance_gets_both_answers() {
 #[tokio::test]
 async fn waiting_runs_are_not_forgotten() {
     let (folder, mut provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
-    let first = Mortal::open(folder.path(), config(&provider)).await;
+    let mut config = config(&provider);
+    config["messages"] = serde_json::json!({"queue": {"mode": "followup"}});
+    let first = Mortal::open(folder.path(), config.clone()).await;
     for number in 1..=3 {
         first.agent().send(SESSION, &format!("q{number}"), &format!("r{number}")).await.unwrap();
     }
     provider.call().await;
     first.kill();
-    let second = Agent::open(folder.path(), config(&provider), 2).await;
+    let second = Agent::open(folder.path(), config, 2).await;
     let mut events = second.listen(None).await;
     for number in 1..=3 {
         provider.reply(&format!("a{number}")).await;

@@ -168,10 +168,11 @@ async fn runs_of_one_session_take_turns_and_see_each_other() {
 #[tokio::test]
 async fn a_full_session_queue_is_unavailable() {
     let (_folder, mut provider, agent) = setup().await;
+    let mut answers = Vec::new();
     for number in 0..21 {
-        agent.send(SESSION, "hi", &format!("r{number}")).await.unwrap();
+        answers.push(agent.run(turn(SESSION, "hi", &format!("r{number}"))).await.unwrap());
     }
-    let error = agent.send(SESSION, "hi", "one-too-many").await.unwrap_err();
+    let Err(error) = agent.run(turn(SESSION, "hi", "one-too-many")).await else { panic!("it was taken") };
     assert_eq!((error.code(), error.message()), (Code::Unavailable, "session queue is full: 20 runs are waiting"));
     provider.call().await;
     assert_eq!(agent.abort(SESSION, None).await.unwrap().len(), 21);

@@ -11,18 +11,29 @@ use verso_tools::tool::{Answer, Block, Progress, Scene};
 use verso_tools::toolset::cut;
 
 use super::{arguments, call_id};
-use crate::messages;
+use crate::messages::{self, Named as _};
 use crate::provider::ToolFragment;
 use crate::runs::ask::Round;
-use crate::runs::{Run, Runs};
+use crate::runs::{Run, Runs, queue};
 use crate::store;
 use crate::tools::Equipment;
 
 /// Bytes of words in a `tool` event; clients that want more read the transcript.
 const EVENT_BYTES_MAX: usize = 8_000;
 
-/// Answers the tool calls of a round. When the run ends meanwhile, so do they.
-pub(super) async fn answer(runs: &Runs, run: &Arc<Run>, equipment: &Equipment, round: &Round) -> Result<Vec<ChatMessage>, store::Error> {
+/// What a model reads of a call that was not carried out because somebody has spoken.
+const SKIPPED: &str = "not carried out: a new message has come, read it first";
+
+/// What came of a round's tool calls.
+pub(super) struct Answered {
+    pub(super) results: Vec<ChatMessage>,
+    /// What was said to the turn meanwhile.
+    pub(super) heard: Vec<ChatMessage>,
+}
+
+/// Answers the tool calls of a round. When the run ends meanwhile, so do they; when somebody speaks to it, those that have not begun are left
+/// undone.
+pub(super) async fn answer(runs: &Runs, run: &Arc<Run>, equipment: &Equipment, round: &Round) -> Result<Answered, store::Error> {
     // From here on a restart cannot simply ask again.
     runs.parts.store.note_tool_call(&run.id).await?;
     let profile = runs.parts.roster.get(&run.agent);
@@ -46,8 +57,13 @@ pub(super) async fn answer(runs: &Runs, run: &Arc<Run>, equipment: &Equipment, r
         }
     };
     let calls: Vec<&ToolFragment> = round.calls.values().collect();
-    let mut results = Vec::with_capacity(calls.len());
+    let (mut results, mut heard) = (Vec::with_capacity(calls.len()), Vec::new());
     for group in calls.chunk_by(|a, b| equipment.set.parallel(&a.name) && equipment.set.parallel(&b.name)) {
+        if !heard.is_empty() {
+            let now_ms = runs.parts.clock.now_ms();
+            results.extend(group.iter().map(|call| result(call, Answer::refusal(SKIPPED), now_ms)));
+            continue;
+        }
         let answers = join_all(group.iter().map(|call| {
             let scene = scene(call);
             async move {
@@ -60,8 +76,21 @@ pub(super) async fn answer(runs: &Runs, run: &Arc<Run>, equipment: &Equipment, r
         let at_ms = |answers: Vec<Answer>| answers.into_iter().map(|answer| (answer, runs.parts.clock.now_ms())).collect::<Vec<_>>();
         let answered = at_ms(answers.await);
         results.extend(group.iter().zip(answered).map(|(call, (answer, at_ms))| result(call, answer, at_ms)));
+        heard.extend(steered(runs, run));
     }
-    Ok(results)
+    Ok(Answered { results, heard })
+}
+
+/// Takes what was said to the turn under way. It ends with this run, unless it is to have a turn of its own as well.
+fn steered(runs: &Runs, run: &Arc<Run>) -> Vec<ChatMessage> {
+    let hear = |other: Arc<Run>| {
+        let message = messages::user(&other.request.message, &other.request.images, other.accepted_at_ms).named(&other.id);
+        if !other.is_unclaimed() {
+            run.take_in(other);
+        }
+        message
+    };
+    queue::steer(runs, run, &run.request).into_iter().map(hear).collect()
 }
 
 /// A picture is for the model now; the transcript keeps what it was.
