@@ -13,6 +13,7 @@ async fn inside(script: &str, sandbox: Sandbox) -> Outcome {
         folder: "/".into(),
         variables: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         sandbox: Some(sandbox),
+        cleanup: None,
     };
     let limits = Limits { timeout: Some(Duration::from_secs(20)), output_bytes_max: 4_096 };
     run(plan, limits, &CancellationToken::new()).await.unwrap()
