@@ -88,7 +88,7 @@ pub(super) fn restart(runs: &Runs) {
     let parts = std::sync::Arc::clone(&runs.parts);
     runs.spawn("restart", async move {
         tokio::time::sleep(RESTART_PAUSE).await;
-        let request = ServicesRestartRequest { name: "agent".to_owned() };
+        let request = ServicesRestartRequest { name: "agent".to_owned(), on_behalf_of: Some("a chat command".to_owned()) };
         if let Err(status) = parts.supervisor.call(request, &Caller::default()).await {
             tracing::warn!(error = status.message(), "the supervisor did not restart the agents' process");
         }

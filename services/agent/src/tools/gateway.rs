@@ -89,7 +89,8 @@ impl Gateway {
         let (supervisor, all) = (self.supervisor.clone(), names.clone());
         self.afterwards(scene, delay, format!("restarting {}", names.join(", ")), async move {
             for name in all {
-                supervisor.call(ServicesRestartRequest { name }, &Caller::default()).await.map_err(|error| error.message().to_owned())?;
+                let request = ServicesRestartRequest { name, on_behalf_of: Some("an agent's tool".to_owned()) };
+                supervisor.call(request, &Caller::default()).await.map_err(|error| error.message().to_owned())?;
             }
             Ok(())
         });
