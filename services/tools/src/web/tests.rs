@@ -122,7 +122,7 @@ async fn sec_40_this_host_is_never_connected_to() {
     let error = fetch(&tool, &format!("{base}/page")).await.unwrap_err();
     assert_eq!(error.to_string(), "Blocked: private/internal IP address");
     // What a redirect leads to goes through the same gate.
-    assert!(guard::resolve(&"http://localhost:1/".parse().unwrap()).await.is_err(), "a name is judged by what it means");
+    assert!(verso_kit::web::resolve(&"http://localhost:1/".parse().unwrap()).await.is_err(), "a name is judged by what it means");
 }
 
 #[test]
