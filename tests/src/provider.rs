@@ -92,6 +92,7 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let orders = orders(&body);
     let streams = body["stream"] == true;
+    let answered = last_role(&body).as_deref() == Some("tool");
     provider.calls.lock().expect("no test panics while it holds the lock").push(Call { body, traceparent });
     if orders.contains_key("hang") {
         std::future::pending::<Infallible>().await;
@@ -99,7 +100,6 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     if let Some(status) = number(&orders, "status") {
         return refuse(status, number(&orders, "retry"));
     }
-    let answered = last_role(&body).as_deref() == Some("tool");
     if let Some(name) = orders.get("call").filter(|_| !answered) {
         return called(name, orders.get("args").map_or("{}", String::as_str));
     }

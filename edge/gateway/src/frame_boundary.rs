@@ -97,7 +97,7 @@ mod tests {
         match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {
             (Ok(short @ 0..=125), _) => frame.push(0x80 | short),
             (_, Ok(medium)) => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7e);
                 frame.extend(medium.to_be_bytes());
             }
             _ => {

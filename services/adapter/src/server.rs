@@ -29,7 +29,7 @@ pub async fn serve<A: Adapter>(adapter: A, told: &Handover, shutdown: Cancellati
     let serving = Server::builder().add_service(guarded).serve_with_incoming(UnixListenerStream::new(listener));
     // Streams of an account never end by themselves, so nothing is waited for: what was not acknowledged comes again.
     tokio::select! {
-        served = serving => served.map_err(Error::Serve),
+        ended = serving => ended.map_err(Error::Serve),
         () = shutdown.cancelled() => Ok(()),
     }
 }
@@ -50,7 +50,7 @@ struct Guard {
 
 impl Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let given = request.metadata().get("authorization").map(|value| value.as_bytes()).unwrap_or_default();
+        let given = request.metadata().get("authorization").map(tonic::metadata::MetadataValue::as_bytes).unwrap_or_default();
         if bool::from(given.ct_eq(self.expected.as_bytes())) {
             return Ok(request);
         }
