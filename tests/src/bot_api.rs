@@ -1,5 +1,6 @@
 //! The Bot API of Telegram as far as a gateway uses it: long polling with offsets, messages, and refusals that a test asks for.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ struct Known {
     last_update: i64,
     sent: Vec<Value>,
     refusals: Vec<Value>,
+    asked: Vec<(String, Value)>,
+    files: HashMap<String, Vec<u8>>,
 }
 
 impl BotApi {
@@ -41,7 +44,7 @@ impl BotApi {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let api = Self { address, state: Arc::default(), arrived: Arc::default() };
-        let router = Router::new().route("/{bot}/{method}", any(answer)).with_state(api.clone());
+        let router = Router::new().route("/{bot}/{method}", any(answer)).route("/file/{bot}/{file}", any(file)).with_state(api.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         api
     }
@@ -78,6 +81,40 @@ impl BotApi {
     /// The next `sendMessage` is refused so.
     pub fn refuse(&self, refusal: Value) {
         self.known().refusals.push(refusal);
+    }
+
+    /// The root that a bot is configured with.
+    pub fn root(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The chats of all messages that were sent, in order.
+    pub fn chats(&self) -> Vec<i64> {
+        self.known().sent.iter().filter_map(|message| message["chat_id"].as_str()?.parse().ok()).collect()
+    }
+
+    /// What was asked for by other methods than those of messages, in order.
+    pub fn asked(&self, method: &str) -> Vec<Value> {
+        self.known().asked.iter().filter(|(asked, _)| asked == method).map(|(_, body)| body.clone()).collect()
+    }
+
+    /// Something happens that is no message of a chat.
+    pub fn happen(&self, update: &Value) {
+        let mut state = self.known();
+        state.last_update += 1;
+        let id = state.last_update;
+        let mut update = update.clone();
+        if let Some(update) = update.as_object_mut() {
+            update.insert("update_id".to_owned(), json!(id));
+        }
+        state.updates.push(update);
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// A file that can be fetched by its id.
+    pub fn hold(&self, file_id: &str, bytes: &[u8]) {
+        self.known().files.insert(file_id.to_owned(), bytes.to_vec());
     }
 
     /// What was sent to a chat, in order.
@@ -126,13 +163,30 @@ async fn answer(State(api): State<BotApi>, Path((bot, method)): Path<(String, St
         "getMe" => Ok(json!({"id": 99, "is_bot": true, "first_name": "Verso", "username": "verso_bot"})),
         "getUpdates" => Ok(api.poll(body["offset"].as_i64().unwrap_or(0)).await),
         "sendMessage" => api.send(body),
-        "deleteWebhook" | "sendChatAction" | "answerCallbackQuery" => Ok(json!(true)),
+        "getFile" => Ok(json!({"file_id": body["file_id"], "file_path": body["file_id"]})),
+        "sendPoll" => {
+            api.known().asked.push((method, body));
+            Ok(json!({"message_id": 900, "poll": {"id": "poll-1"}}))
+        }
+        "editMessageText" => {
+            api.known().asked.push((method, body.clone()));
+            Ok(json!({"message_id": body["message_id"]}))
+        }
+        "deleteWebhook" | "sendChatAction" | "answerCallbackQuery" | "setMyCommands" | "setMessageReaction" | "deleteMessage" => {
+            api.known().asked.push((method, body));
+            Ok(json!(true))
+        }
         _ => Err(json!({"error_code": 404, "description": "Not Found: method not found"})),
     };
     match result {
         Ok(result) => reply(StatusCode::OK, &json!({"ok": true, "result": result})),
         Err(refused) => refusal(&refused),
     }
+}
+
+async fn file(State(api): State<BotApi>, Path((_, file)): Path<(String, String)>) -> Response {
+    let bytes = api.known().files.get(&file).cloned();
+    bytes.map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response)
 }
 
 fn refusal(refused: &Value) -> Response {

@@ -5,12 +5,14 @@
 pub mod bot_api;
 pub mod browser;
 pub mod chaos;
+pub mod emulators;
 pub mod file_drop;
 pub mod gateway;
 pub mod irc_server;
 pub mod peers;
 pub mod process;
 pub mod provider;
+pub mod proxy;
 
 pub use browser::Browser;
 pub use gateway::Gateway;

@@ -104,6 +104,95 @@ async fn a_refused_message_is_sent_again_when_the_network_allows_it() {
     assert!(refused.contains("chat not found") && refused.contains("can only write to people"), "{refused}");
 }
 
+/// The smallest picture in the PNG format.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xfc\xcf\xf0\x1f\0\x05\x05\x02\0_\xc8\xf1\xd2\0\0\0\0IEND\xaeB`\x82";
+
+#[tokio::test]
+async fn pictures_reach_the_agent_and_an_album_is_one_message() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let _gateway = gateway(&provider, &api, json!({"allowFrom": ["42"]})).await;
+    api.hold("one", PNG);
+    api.hold("two", PNG);
+    let person = json!({"id": 42, "first_name": "Ann"});
+    for (file, caption) in [("one", "see these [[tokens=3]]"), ("two", "")] {
+        api.update(&json!({
+            "chat": {"id": 42, "type": "private"}, "from": person, "media_group_id": "g", "caption": caption,
+            "photo": [{"file_id": "small", "file_size": 1}, {"file_id": file, "file_size": PNG.len()}],
+        }));
+    }
+    assert_eq!(texts(&sent(&api, 42, 1).await), [reply(3)]);
+    let calls = provider.calls();
+    let asked = calls[0].body["messages"].to_string();
+    assert_eq!((calls.len(), asked.matches("image_url\"").count() / 2), (1, 2), "{asked}");
+    // A file that is too large, and one that is not there, are said to be missing; the words are answered.
+    api.update(&json!({
+        "chat": {"id": 42, "type": "private"}, "from": person, "caption": "and this [[tokens=4]]",
+        "document": {"file_id": "huge", "file_name": "huge.bin", "file_size": 6_000_000},
+    }));
+    assert_eq!(texts(&sent(&api, 42, 2).await), [reply(3), reply(4)]);
+    let asked = provider.calls()[1].body["messages"].to_string();
+    assert!(asked.contains("larger than the 5 MB that are taken in"), "{asked}");
+}
+
+#[tokio::test]
+async fn what_happens_in_a_chat_is_told_with_its_next_message_and_strangers_are_not_heard() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let gateway = gateway(&provider, &api, json!({"allowFrom": ["42"], "reactionNotifications": "all"})).await;
+    running(&gateway.client().await, "telegram").await;
+    let (chat, ann, eve) =
+        (json!({"id": 42, "type": "private"}), json!({"id": 42, "first_name": "Ann"}), json!({"id": 7, "first_name": "Eve"}));
+    for (user, emoji) in [(&ann, "👍"), (&eve, "💣")] {
+        let marks = json!([{"type": "emoji", "emoji": emoji}]);
+        api.happen(&json!({"message_reaction": {"chat": chat, "user": user, "message_id": 5, "date": 1, "old_reaction": [], "new_reaction": marks}}));
+    }
+    api.happen(&json!({"edited_message": {"chat": chat, "from": ann, "message_id": 5, "date": 1, "text": "better words"}}));
+    let press = |user: &Value, data: &str| json!({"callback_query": {"id": "q", "from": user, "data": data, "message": {"message_id": 5, "chat": {"id": -100, "type": "supergroup"}}}});
+    // Neither lets in by a button who is not let in by words.
+    api.happen(&press(&eve, "/approve 12345678 allow-once"));
+    api.write(42, "hello [[tokens=3]]");
+    assert_eq!(texts(&sent(&api, 42, 1).await), [reply(3)]);
+    let calls = provider.calls();
+    let asked = calls[0].body["messages"].to_string();
+    assert!(asked.contains("reacted to message 5 with 👍") && asked.contains("better words"), "{asked}");
+    assert!(!asked.contains("💣") && !asked.contains("/approve"), "{asked}");
+    assert_eq!((calls.len(), api.asked("answerCallbackQuery").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_poll_is_asked_and_its_votes_are_told_to_its_chat() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let gateway = gateway(&provider, &api, json!({"allowFrom": ["42"]})).await;
+    let client = gateway.client().await;
+    running(&client, "telegram").await;
+    let poll = json!({"channel": "telegram", "to": "42", "question": "Soup?", "options": ["yes", "no"], "isAnonymous": false, "idempotencyKey": "p1"});
+    let asked = client.call("poll", poll.clone()).await.expect("asked");
+    assert_eq!((&asked["pollId"], &asked["messageId"]), (&json!("poll-1"), &json!("900")));
+    client.call("poll", poll).await.expect("the same answer");
+    assert_eq!(api.asked("sendPoll").len(), 1, "a repeat asks nobody");
+    api.happen(&json!({"poll_answer": {"poll_id": "poll-1", "user": {"id": 42, "first_name": "Ann"}, "option_ids": [1]}}));
+    api.write(42, "and? [[tokens=2]]");
+    assert_eq!(texts(&sent(&api, 42, 1).await), [reply(2)]);
+    let told = provider.calls()[0].body["messages"].to_string();
+    assert!(told.contains("voted for: no"), "{told}");
+}
+
+#[tokio::test]
+async fn lines_that_are_written_one_after_the_other_are_one_message_and_a_reaction_says_seen() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let messages = json!({"inbound": {"debounceMs": 700}, "ackReaction": "👀", "ackReactionScope": "all", "removeAckAfterReply": true});
+    let config = over(over(provider.config(), api.channels(&json!({"allowFrom": ["42"]}))), json!({"messages": messages}));
+    let _gateway = Gateway::start_with(config).await;
+    api.write(42, "first line");
+    api.write(42, "second line [[tokens=3]]");
+    assert_eq!(texts(&sent(&api, 42, 1).await), [reply(3)]);
+    let calls = provider.calls();
+    let asked = calls[0].body["messages"].to_string();
+    assert!(calls.len() == 1 && asked.contains("first line\\nsecond line"), "{asked}");
+    let marks =
+        eventually("the mark to be taken back", async || Some(api.asked("setMessageReaction")).filter(|marks| marks.len() > 1)).await;
+    assert_eq!((&marks[0]["reaction"][0]["emoji"], &marks[0]["message_id"], &marks[1]["reaction"]), (&json!("👀"), &json!(2), &json!([])));
+}
+
 #[tokio::test]
 async fn every_message_is_answered_once_while_agent_and_edge_are_killed() {
     let (provider, api) = (Provider::start().await, BotApi::start().await);

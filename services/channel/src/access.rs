@@ -5,8 +5,8 @@ mod tests;
 
 use serde_json::Value;
 
-use crate::message::{ChatKind, Incoming};
-use crate::profile::{DirectPolicy, GroupPolicy, Profile};
+use crate::message::{ChatKind, EventKind, Incoming};
+use crate::profile::{Buttons, DirectPolicy, Group, GroupPolicy, Profile};
 
 /// What is to be done with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +29,45 @@ pub(crate) fn judge(profile: &Profile, incoming: &Incoming, paired: bool) -> Ver
     if incoming.sender.trim().is_empty() || incoming.peer.trim().is_empty() {
         return Verdict::Ignore("it does not say who sent it");
     }
-    match incoming.chat {
+    let verdict = match incoming.chat {
         ChatKind::Direct => direct(profile, incoming, paired),
         ChatKind::Group => group(profile, incoming),
+    };
+    match incoming.kind {
+        EventKind::Button => button(profile, incoming, verdict),
+        // Only who says something asks to be let in.
+        kind if kind.is_note() && verdict == Verdict::OfferPairing => Verdict::Ignore("the sender is not known"),
+        _ => verdict,
     }
 }
 
 /// Whether the configuration names the sender himself. Who was let in by a code, or by a group's list, has not the owner's authority.
 pub(crate) fn owns(profile: &Profile, incoming: &Incoming) -> bool {
     names(profile.allow_from.as_deref().unwrap_or_default(), &incoming.sender)
+}
+
+/// A button says something in the name of who presses it, who is not always who was asked.
+fn button(profile: &Profile, incoming: &Incoming, verdict: Verdict) -> Verdict {
+    let Verdict::Admit { authorized } = verdict else {
+        return if verdict == Verdict::OfferPairing { Verdict::Ignore("the sender is not known") } else { verdict };
+    };
+    let heard = match profile.buttons() {
+        Buttons::Off => false,
+        Buttons::Dm => incoming.chat == ChatKind::Direct,
+        Buttons::Group => incoming.chat == ChatKind::Group,
+        Buttons::All => true,
+        Buttons::Allowlist => authorized,
+    };
+    match (heard, authorized || !is_command(&incoming.text)) {
+        (true, true) => verdict,
+        (false, _) => Verdict::Ignore("buttons are not listened to here"),
+        (true, false) => Verdict::Ignore("the sender may not give commands"),
+    }
+}
+
+/// Whether a text is a command rather than words for a model.
+pub(crate) fn is_command(text: &str) -> bool {
+    text.trim_start().strip_prefix('/').is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_alphabetic()))
 }
 
 fn direct(profile: &Profile, incoming: &Incoming, paired: bool) -> Verdict {
@@ -58,14 +88,18 @@ fn group(profile: &Profile, incoming: &Incoming) -> Verdict {
     let groups = profile.groups.as_ref().filter(|groups| !groups.is_empty());
     let own = groups.and_then(|groups| groups.get(&incoming.peer));
     let all = groups.and_then(|groups| groups.get("*"));
-    if own.or(all).and_then(|group| group.enabled) == Some(false) {
+    let topic = incoming.thread.as_deref().and_then(|thread| own.or(all)?.topics.get(thread));
+    // What is said of the topic comes before what is said of its group, and that before what is said of all.
+    let places = [topic, own, all];
+    let first = |switch: fn(&Group) -> Option<bool>| places.into_iter().flatten().find_map(switch);
+    if first(|group| group.enabled) == Some(false) {
         return Verdict::Ignore("the group is turned off");
     }
-    let policy = profile.group_policy.unwrap_or_default();
+    let policy = places.into_iter().flatten().find_map(|group| group.policy).or(profile.group_policy).unwrap_or_default();
     if policy == GroupPolicy::Disabled {
         return Verdict::Ignore("groups are turned off");
     }
-    let own_list = own.and_then(|group| group.allow_from.as_deref()).or_else(|| all.and_then(|group| group.allow_from.as_deref()));
+    let own_list = places.into_iter().flatten().find_map(|group| group.allow_from.as_deref());
     let usual = profile.group_allow_from.as_deref().or(profile.allow_from.as_deref()).unwrap_or_default();
     let listed = own_list.unwrap_or(usual);
     let named = names(listed, &incoming.sender);
@@ -76,8 +110,10 @@ fn group(profile: &Profile, incoming: &Incoming) -> Verdict {
     if groups.is_some() && own.is_none() && all.is_none() {
         return Verdict::Ignore("the group is not in groups");
     }
-    let must_mention = own.and_then(|group| group.require_mention).or_else(|| all.and_then(|group| group.require_mention)).unwrap_or(true);
-    if must_mention && !incoming.mentioned {
+    let must_mention = first(|group| group.require_mention).unwrap_or(true);
+    // A command of somebody who may give commands need not name whom it is for.
+    let commands = named && incoming.kind == EventKind::Message && is_command(&incoming.text);
+    if must_mention && !incoming.mentioned && !commands {
         return Verdict::Overhear;
     }
     // A wildcard lets people talk; it gives nobody the owner's authority.

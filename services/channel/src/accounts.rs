@@ -130,7 +130,7 @@ impl Accounts {
         let make: Box<dyn Make> = if account.isolated {
             Box::new(Launch { key: key.clone(), network, context, shelf })
         } else {
-            Box::new(BuiltIn { key: key.clone(), network, context, shelf })
+            Box::new(BuiltIn { key: key.clone(), network, context, shelf, webhooks: self.shared.webhooks.clone() })
         };
         let unit = Arc::new(Unit::new(key.clone(), network, make, self.shared.clone()));
         let (stop, over) = (self.tasks.shutdown().child_token(), CancellationToken::new());

@@ -27,7 +27,7 @@ pub(crate) enum Ability {
 /// How many characters a network takes at once, and how it counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// In a message; the configuration may say less.
+    /// In a message, in UTF-16 units; the configuration may say less.
     pub(crate) text_units_max: usize,
     /// Below a picture or file.
     pub(crate) caption_units_max: usize,
@@ -48,8 +48,18 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
         ROOM_DEFAULT
     }
 
+    /// Returns how it receives, such as `polling` or `webhook`, for those who ask.
+    fn mode(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Receives until `stop`, or until something is wrong that a new start may mend.
     fn receive<'a>(&'a self, link: &'a Link, stop: &'a CancellationToken) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Returns how long a chat is to be left alone because it was written to often just now.
+    fn pause(&self, _to: &Address) -> Option<Duration> {
+        None
+    }
 
     /// Sends one message. Only what [`Self::abilities`] names is asked for.
     fn send<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Receipt, Refusal>>;
@@ -67,6 +77,11 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
     /// Changes a message that was sent to what `part` says.
     fn edit<'a>(&'a self, _message_id: &'a str, _part: &'a Part) -> BoxFuture<'a, Result<(), Refusal>> {
         never("this network cannot change a message")
+    }
+
+    /// Takes a message back that was sent.
+    fn remove<'a>(&'a self, _to: &'a Address, _message_id: &'a str) -> BoxFuture<'a, Result<(), Refusal>> {
+        never("this network cannot take a message back")
     }
 
     /// Marks somebody's message with an emoji, or takes the mark back.
@@ -92,11 +107,6 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
     /// Asks the network whether the account is well.
     fn probe(&self) -> BoxFuture<'_, Result<Wellbeing, Fault>>;
 
-    /// Returns how accounts are linked by a code that their owner scans, on networks that do that.
-    fn login(&self) -> Option<&dyn Login> {
-        None
-    }
-
     /// Ends what is left of the account when it does not run any more.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
@@ -112,28 +122,6 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
     fn address(&self, target: &str, thread: Option<&str>) -> Option<Address>;
 }
 
-/// Linking an account by a code that its owner scans.
-pub(crate) trait Login: Send + Sync {
-    /// Begins, or returns the code that is being shown already. `force` gives up a link that there is.
-    fn start(&self, force: bool, timeout: Duration) -> BoxFuture<'_, Result<LoginState, Fault>>;
-
-    /// Waits until the code was scanned, has changed, or time is up.
-    fn wait(&self, timeout: Duration) -> BoxFuture<'_, Result<LoginState, Fault>>;
-
-    /// Gives the link up. Returns false when there was none.
-    fn log_out(&self) -> BoxFuture<'_, Result<bool, Fault>>;
-}
-
-/// How far a login is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct LoginState {
-    pub(crate) connected: bool,
-    /// What the owner is told.
-    pub(crate) message: String,
-    /// The code to show, as a `data:` URL of a picture.
-    pub(crate) qr_data_url: Option<String>,
-}
-
 /// What a network says of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wellbeing {
@@ -141,7 +129,7 @@ pub(crate) struct Wellbeing {
     pub(crate) name: String,
     /// How it receives: `polling`, `webhook`, …
     pub(crate) mode: Option<&'static str>,
-    /// The network's own facts, as it names them.
+    /// The network's own facts: `bot` and `webhook` are shown to clients.
     pub(crate) details: serde_json::Map<String, serde_json::Value>,
 }
 

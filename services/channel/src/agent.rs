@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::warn;
 use verso_kit::clock::Clock;
 use verso_kit::peer::{Answers, Backoff, Caller, Peer, broken_by_transport};
-use verso_proto::agent::v1::{SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{Attachment, Payload, ReplyFile, SubmitRequest, SubmitResponse};
 
 use crate::message::{ChatKind, Incoming};
 use crate::store::AccountKey;
@@ -31,14 +31,46 @@ pub(crate) struct Words {
     pub(crate) authorized: bool,
     /// Whether the configuration names the sender himself.
     pub(crate) owner: bool,
+    /// What came along.
+    pub(crate) attachments: Vec<Attachment>,
+    /// Whether the answer is wanted while it is made.
+    pub(crate) growth: Growth,
 }
 
-/// What came of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
-    /// Texts in Markdown; none to stay silent.
-    Answer(Vec<String>),
-    /// What went wrong.
+/// How much of an answer is wanted before it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Growth {
+    /// Each finished piece.
+    pub(crate) parts: bool,
+    /// What is being written.
+    pub(crate) drafts: bool,
+}
+
+/// Pieces of an answer, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Pieces {
+    /// The number of the first one: it and the run name a piece.
+    pub(crate) first: i64,
+    pub(crate) payloads: Vec<Payload>,
+    /// The agent's own files that they refer to.
+    pub(crate) files: Vec<ReplyFile>,
+}
+
+/// What an agent tells of its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Said {
+    /// A piece is finished.
+    Part(Pieces),
+    /// A piece is being written.
+    Draft {
+        /// As far as it is written.
+        text: String,
+        /// What else is going on.
+        activity: Option<String>,
+    },
+    /// That was all, with what was not told before.
+    End(Pieces),
+    /// It went wrong.
     Failed(String),
 }
 
@@ -48,7 +80,8 @@ pub(crate) struct Pending {
     agent: Agent,
     request: SubmitRequest,
     answers: Option<Answers<SubmitResponse>>,
-    over: Option<Reply>,
+    /// What was told and not heard yet.
+    said: Option<Said>,
     deadline_ms: i64,
 }
 
@@ -79,15 +112,15 @@ impl Agent {
             text: incoming.text.clone(),
             authorized: words.authorized,
             owner: words.owner,
-            attachments: Vec::new(),
+            attachments: words.attachments,
             context: words.context,
             message_id: incoming.message_id.clone(),
             note: incoming.kind.is_note(),
-            parts: false,
-            drafts: false,
+            parts: words.growth.parts,
+            drafts: words.growth.drafts,
         };
         let deadline_ms = received_at_ms.saturating_add(i64::try_from(OFFER_MAX.as_millis()).unwrap_or(i64::MAX));
-        let mut pending = Pending { agent: self.clone(), request, answers: None, over: None, deadline_ms };
+        let mut pending = Pending { agent: self.clone(), request, answers: None, said: None, deadline_ms };
         pending.accepted().await;
         pending
     }
@@ -97,16 +130,17 @@ impl Pending {
     /// Waits until the service has the message, or has answered it.
     async fn accepted(&mut self) {
         let mut backoff = Backoff::default();
-        while self.over.is_none() && self.answers.is_none() {
+        while self.said.is_none() && self.answers.is_none() {
             self.attempt(&mut backoff).await;
         }
     }
 
-    /// Waits for the answer. When the service dies meanwhile, the message is offered again: the next incarnation goes on with the run.
-    pub(crate) async fn wait(mut self) -> Reply {
+    /// Waits for the next thing that is told; [`Said::End`] and [`Said::Failed`] come last. When the service dies meanwhile, the message is
+    /// offered again: the next incarnation goes on with the run.
+    pub(crate) async fn next(&mut self) -> Said {
         loop {
-            if let Some(reply) = self.over {
-                return reply;
+            if let Some(said) = self.said.take() {
+                return said;
             }
             let Some(answers) = &mut self.answers else {
                 self.accepted().await;
@@ -116,7 +150,7 @@ impl Pending {
                 Ok(Some(response)) => self.take(response),
                 Ok(None) => self.answers = None,
                 Err(status) if broken_by_transport(&status) => self.answers = None,
-                Err(status) => self.over = Some(Reply::Failed(status.message().to_owned())),
+                Err(status) => self.said = Some(Said::Failed(status.message().to_owned())),
             }
         }
     }
@@ -131,10 +165,10 @@ impl Pending {
                 self.answers = Some(answers);
                 self.take(response);
             }
-            Err(status) if !broken_by_transport(&status) => self.over = Some(Reply::Failed(status.message().to_owned())),
+            Err(status) if !broken_by_transport(&status) => self.said = Some(Said::Failed(status.message().to_owned())),
             failed => {
                 if self.agent.clock.now_ms() > self.deadline_ms {
-                    self.over = Some(Reply::Failed("no agent was there to answer in time".to_owned()));
+                    self.said = Some(Said::Failed("no agent was there to answer in time".to_owned()));
                     return;
                 }
                 if let Err(status) = failed {
@@ -146,12 +180,16 @@ impl Pending {
     }
 
     fn take(&mut self, response: SubmitResponse) {
-        self.over = match response.status.as_str() {
+        let SubmitResponse { status, payloads, error, pieces_before, draft, activity, files, .. } = response;
+        let pieces = Pieces { first: pieces_before, payloads, files };
+        self.said = match status.as_str() {
             "accepted" => None,
-            "ok" | "aborted" => Some(Reply::Answer(response.payloads.into_iter().map(|payload| payload.text).collect())),
+            "part" => Some(Said::Part(pieces)),
+            "draft" => Some(Said::Draft { text: draft.unwrap_or_default(), activity }),
+            "ok" | "aborted" => Some(Said::End(pieces)),
             // The session takes no messages: that is not for its writer to know.
-            "denied" => Some(Reply::Answer(Vec::new())),
-            _ => Some(Reply::Failed(response.error.unwrap_or_else(|| "the agent could not answer".to_owned()))),
+            "denied" => Some(Said::End(Pieces::default())),
+            _ => Some(Said::Failed(error.unwrap_or_else(|| "the agent could not answer".to_owned()))),
         };
     }
 }

@@ -115,9 +115,23 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A file cannot be sent.
+    #[error("the file cannot be sent: {reason}")]
+    Media {
+        /// Why not.
+        reason: String,
+    },
+    /// The network cannot do that.
+    #[error("{channel} {what}")]
+    CannotDo {
+        /// The network.
+        channel: &'static str,
+        /// What it cannot do.
+        what: &'static str,
+    },
     /// The folder of files cannot be made.
     #[error("could not create the folder of media")]
-    Media(#[source] io::Error),
+    Shelf(#[source] io::Error),
     /// The database does not do what it was asked.
     #[error("could not use the channel database")]
     Database(#[from] rusqlite::Error),
@@ -144,6 +158,8 @@ impl WireError for Error {
             | Self::UnknownLogoutChannel
             | Self::NoLogout(_)
             | Self::NoWebLogin
+            | Self::Media { .. }
+            | Self::CannotDo { .. }
             | Self::WebLoginUnsupported(_) => WireCode::InvalidRequest,
             Self::NotLinked { .. } => WireCode::NotLinked,
             Self::Replaced | Self::NotRunning { .. } | Self::Login { .. } => WireCode::Unavailable,
@@ -153,7 +169,7 @@ impl WireError for Error {
             | Self::Adapter(_)
             | Self::Newer { .. }
             | Self::Create { .. }
-            | Self::Media(_)
+            | Self::Shelf(_)
             | Self::Database(_)
             | Self::Service(_) => WireCode::Fault,
         }

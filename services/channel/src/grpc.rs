@@ -5,7 +5,7 @@ mod pairing;
 mod probes;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tonic::service::Routes;
 use tonic::{Request, Status};
@@ -30,10 +30,12 @@ use crate::agent::Agent;
 use crate::error::Error;
 use crate::logins::Logins;
 use crate::media::Shelf;
+use crate::profile::Profile;
 use crate::remote::login::Desk;
 use crate::settings;
 use crate::store::Store;
 use crate::units::Shared;
+use crate::webhooks::Webhooks;
 
 /// How long a message that was dealt with is remembered, so that it is not taken twice, in milliseconds.
 const ENDED_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
@@ -44,6 +46,12 @@ const PROBE_MS_DEFAULT: u64 = 10_000;
 /// The least that a caller may grant, in milliseconds.
 const PROBE_MS_MIN: u64 = 1_000;
 
+/// How often old files are looked for.
+const TIDY_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Since when messages count of which nobody can tell whether they arrived, in milliseconds.
+const UNCERTAIN_SHOWN_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// Opens the database, starts the accounts and builds the service.
 pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     let configured = settings::accounts(context)?;
@@ -53,9 +61,10 @@ pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     if uncertain > 0 {
         warn!(messages = uncertain, "messages were being sent when the service died; nobody can tell whether they were taken");
     }
-    let shelf = Shelf::open(context.folder()?.join("media")).await.map_err(Error::Media)?;
+    let shelf = Shelf::open(context.folder()?.join("media")).await.map_err(Error::Shelf)?;
     let agent = Agent::new(context.peer("agent"), context.clock.clone());
-    let shared = Shared { store: store.clone(), shelf, agent, context: context.clone() };
+    let shared = Shared { store: store.clone(), shelf, agent, webhooks: Webhooks::new(tasks.clone()), context: context.clone() };
+    tasks.spawn("media", tidy(shared.shelf.clone(), Profile::media_kept_longest(context), context.clock.clone(), tasks.shutdown().clone()));
     let accounts = Arc::new(Accounts::start(configured, &shared, tasks));
     follow_configuration(context, &accounts);
     let logins = Logins::new(context.state_dir.join("credentials"));
@@ -79,6 +88,19 @@ fn follow_configuration(context: &Context, accounts: &Arc<Accounts>) {
     });
 }
 
+/// Forgets old files every now and then.
+async fn tidy(shelf: Shelf, kept: Duration, clock: Clock, shutdown: CancellationToken) {
+    let mut interval = tokio::time::interval(TIDY_INTERVAL);
+    while shutdown.run_until_cancelled(interval.tick()).await.is_some() {
+        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(clock.now_ms()).unwrap_or(0));
+        match shelf.sweep(now, kept).await {
+            Ok(0) => {}
+            Ok(files) => tracing::debug!(files, "old files are gone"),
+            Err(error) => warn!(%error, "old files could not be removed"),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Service {
     accounts: Arc<Accounts>,
@@ -91,6 +113,32 @@ struct Service {
 }
 
 impl Service {
+    /// Adds how many messages may or may not have arrived: nobody sends them again, so somebody should know.
+    async fn add_uncertain(&self, report: &mut ChannelsStatusResponse, channels: &[Channel]) -> Result<(), Error> {
+        let since_ms = self.clock.now_ms() - UNCERTAIN_SHOWN_MS;
+        for channel in channels {
+            for fare in &channel.accounts {
+                let Some(unit) = &fare.unit else { continue };
+                let count = self.store.uncertain_count(&unit.key, since_ms).await?;
+                if count == 0 {
+                    continue;
+                }
+                let list = report.channel_accounts.get_mut(&id(channel));
+                if let Some(account) = list.and_then(|list| list.accounts.iter_mut().find(|account| account.account_id == fare.account.id))
+                {
+                    account.uncertain_messages = Some(count);
+                }
+                report.status_issues.push(StatusIssue {
+                    channel: id(channel),
+                    account_id: fare.account.id.clone(),
+                    kind: "delivery".to_owned(),
+                    message: format!("{count} messages of the last day may or may not have arrived; they are not sent again"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Turns an error into a status. A process that was replaced has nothing left to do.
     fn failed(&self, error: Error) -> Status {
         if matches!(error, Error::Replaced) {
@@ -106,6 +154,7 @@ impl ChannelService for Service {
         let request = request.into_inner();
         let channels = self.accounts.channels(request.channel.as_deref()).map_err(|error| self.failed(error))?;
         let mut report = report(&channels, self.clock.now_ms());
+        self.add_uncertain(&mut report, &channels).await.map_err(|error| self.failed(error))?;
         if request.probe == Some(true) {
             let timeout_ms = request.timeout_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(PROBE_MS_DEFAULT).max(PROBE_MS_MIN);
             probes::add(&mut report, &channels, Duration::from_millis(timeout_ms), &self.clock).await;
@@ -181,7 +230,8 @@ fn account(fare: &Fare) -> Account {
         last_inbound_at_ms: pulse.and_then(|pulse| pulse.inbound_at_ms()),
         last_outbound_at_ms: pulse.and_then(|pulse| pulse.outbound_at_ms()),
         last_probe_at_ms: None,
+        uncertain_messages: None,
         probe: None,
-        mode: None,
+        mode: fare.state.adapter.as_ref().and_then(|adapter| adapter.mode()).map(str::to_owned),
     }
 }

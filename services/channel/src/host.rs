@@ -25,7 +25,7 @@ pub async fn host(told: Handover, lifeline: Lifeline, shutdown: CancellationToke
     lifeline.follow(shutdown.clone()).map_err(verso_kit::service::Error::from)?;
     let network = Network::find(&told.channel).filter(|network| make::speaks(*network));
     let network = network.ok_or_else(|| Error::UnsupportedChannel(told.channel.clone()))?;
-    let shelf = Shelf::open(told.folder.join("media")).await.map_err(Error::Media)?;
+    let shelf = Shelf::open(told.folder.join("media")).await.map_err(Error::Shelf)?;
     let key = AccountKey { channel: told.channel.clone(), account: told.account.clone() };
     let tasks = Tasks::new(shutdown.clone());
     let hosted = Hosted::new(key, network, context(&told), shelf, tasks.clone());

@@ -4,6 +4,8 @@
 //! taken by anybody, so it lets nobody in.
 
 mod connection;
+mod reading;
+mod registration;
 mod session;
 
 pub(crate) use session::Session;

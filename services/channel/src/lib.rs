@@ -2,25 +2,31 @@
 
 mod access;
 mod accounts;
-#[allow(dead_code, reason = "the networks that come next use all of it")]
 mod adapter;
 mod agent;
+mod answering;
+mod composing;
 mod courier;
 mod dispatch;
 mod error;
+mod gather;
 mod grpc;
+mod history;
 mod host;
 mod irc;
 mod link;
 mod logins;
+mod luggage;
 mod make;
-#[allow(dead_code, reason = "the networks that come next use all of it")]
 mod media;
-#[allow(dead_code, reason = "the networks that come next use all of it")]
+mod mentions;
 mod message;
 mod network;
 mod pairing;
+mod preview;
 mod profile;
+#[cfg(test)]
+mod reconnects;
 mod remote;
 mod sending;
 mod settings;
@@ -29,6 +35,7 @@ mod target;
 mod telegram;
 mod text;
 mod units;
+mod webhooks;
 
 use std::time::Duration;
 

@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 
 use crate::adapter::Fault;
-use crate::message::Incoming;
+use crate::message::{Address, Incoming, Receipt};
 use crate::store::inbox::Arrived;
 use crate::store::{AccountKey, Store};
+
+/// Messages of an account that may wait to be dealt with. When there are more, its network keeps the rest.
+const OPEN_MAX: i64 = 5_000;
+
+/// How often it is looked whether there is room again.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When an account did what, in milliseconds since 1970 and 0 before, for those who ask and for the watch over it.
 #[derive(Debug, Default)]
@@ -128,7 +136,7 @@ impl Link {
             })
         });
         let arrived = arrived.transpose().map_err(|error| Fault::Storage(error.to_string()))?;
-        let taken = store.take(&self.key, arrived, position).await.map_err(|error| Fault::Storage(error.to_string()))?;
+        let taken = store.take(&self.key, arrived, position, now_ms).await.map_err(|error| stored(&error))?;
         if taken.is_some() {
             self.pulse.inbound.store(now_ms, Ordering::Relaxed);
             arriving.notify_one();
@@ -139,9 +147,31 @@ impl Link {
     /// Returns how far the network has been read.
     pub(crate) async fn position(&self) -> Result<Option<i64>, Fault> {
         match &self.sink {
-            Sink::Inbox { store, .. } => store.position(&self.key).await.map_err(|error| Fault::Storage(error.to_string())),
+            Sink::Inbox { store, .. } => store.position(&self.key, self.clock.now_ms()).await.map_err(|error| stored(&error)),
             Sink::Away { position, .. } => Ok(*position),
         }
+    }
+
+    /// Waits until the inbox has room for more; another process's makes its senders wait by itself.
+    pub(crate) async fn ready(&self, stop: &CancellationToken) -> Result<(), Fault> {
+        let Sink::Inbox { store, .. } = &self.sink else { return Ok(()) };
+        while store.open_count(&self.key).await.map_err(|error| stored(&error))? >= OPEN_MAX {
+            // The network is there; it is we who are late.
+            self.pulse.beat(self.clock.now_ms());
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(ROOM_INTERVAL) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns where a poll of this account was sent to, and its receipt. Another process does not tell.
+    pub(crate) async fn poll(&self, poll_id: &str) -> Result<Option<(Address, Receipt)>, Fault> {
+        let Sink::Inbox { store, .. } = &self.sink else { return Ok(None) };
+        let Some((chat, receipt)) = store.poll(&self.key, poll_id).await.map_err(|error| stored(&error))? else { return Ok(None) };
+        let receipt = serde_json::from_str(&receipt).map_err(|error| Fault::Storage(error.to_string()))?;
+        Ok(Some((Address::of_order_key(&chat), receipt)))
     }
 }
 
@@ -151,4 +181,8 @@ async fn hand_over(deliveries: &mpsc::Sender<Delivery>, incoming: Option<Incomin
     let (kept, keeping) = oneshot::channel();
     deliveries.send(Delivery { incoming, position, kept }).await.map_err(|_| gone())?;
     keeping.await.map_err(|_| gone())
+}
+
+fn stored(error: &crate::error::Error) -> Fault {
+    Fault::Storage(error.to_string())
 }

@@ -8,11 +8,13 @@ use futures_util::future::BoxFuture;
 use verso_kit::service::Context;
 
 use crate::adapter::{Adapter, Fault};
+use crate::irc;
 use crate::media::Shelf;
 use crate::network::Network;
 use crate::profile::Profile;
 use crate::store::AccountKey;
-use crate::{irc, telegram};
+use crate::telegram::{Bot, Surroundings};
+use crate::webhooks::Webhooks;
 
 /// Makes the adapter of one account, each time it is started.
 pub(crate) trait Make: Debug + Send + Sync {
@@ -32,6 +34,7 @@ pub(crate) struct BuiltIn {
     pub(crate) network: Network,
     pub(crate) context: Context,
     pub(crate) shelf: Shelf,
+    pub(crate) webhooks: Webhooks,
 }
 
 /// Whether this build speaks to a network.
@@ -57,6 +60,8 @@ impl BuiltIn {
         let (of_token, env, account) = (Arc::clone(&profile), self.context.env.clone(), self.key.account.clone());
         let token = tokio::task::spawn_blocking(move || of_token.telegram_token(&env, &account)).await.ok().flatten();
         let token = token.ok_or_else(|| Fault::Account("there is no bot token".to_owned()))?;
-        Ok(Arc::new(telegram::Bot::new(token, &profile, self.shelf.clone())?))
+        let agent = self.context.peer("agent");
+        let surroundings = Surroundings { shelf: self.shelf.clone(), webhooks: self.webhooks.clone(), agent };
+        Ok(Arc::new(Bot::new(token, &profile, surroundings)?))
     }
 }

@@ -75,6 +75,27 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
+    /// Makes a message in a chat of a kind, of which nothing else is known.
+    pub(crate) fn new(event: String, kind: EventKind, place: (ChatKind, String), sender: String, text: String) -> Self {
+        Self {
+            event,
+            kind,
+            chat: place.0,
+            peer: place.1,
+            thread: None,
+            title: None,
+            sender,
+            sender_name: None,
+            text,
+            message_id: None,
+            mentioned: false,
+            at_ms: 0,
+            media: Vec::new(),
+            album: None,
+            may_go_on: false,
+        }
+    }
+
     /// Returns what messages share that must stay in their order.
     pub(crate) fn order_key(&self) -> String {
         self.address().order_key()
@@ -142,6 +163,14 @@ impl Address {
             None => self.peer.clone(),
         }
     }
+
+    /// Returns the chat that a key of order is of.
+    pub(crate) fn of_order_key(key: &str) -> Self {
+        match key.split_once(":topic:") {
+            Some((peer, thread)) => Self { peer: peer.to_owned(), thread: Some(thread.to_owned()) },
+            None => Self { peer: key.to_owned(), thread: None },
+        }
+    }
 }
 
 /// A message to a network: at most as long as the network takes at once.
@@ -199,7 +228,7 @@ pub(crate) struct Button {
 /// A question with answers to choose from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Question {
-    pub(crate) question: String,
+    pub(crate) asks: String,
     pub(crate) options: Vec<String>,
     /// How many may be chosen.
     pub(crate) selections_max: u32,
@@ -216,4 +245,14 @@ pub(crate) struct Receipt {
     pub(crate) chat_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) poll_id: Option<String>,
+    /// The answers of the poll, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) options: Vec<String>,
+}
+
+impl Receipt {
+    /// Makes the receipt of a message.
+    pub(crate) fn new(message_id: String, chat_id: String) -> Self {
+        Self { message_id, chat_id, poll_id: None, options: Vec::new() }
+    }
 }

@@ -2,8 +2,6 @@
 
 use rand::seq::IndexedRandom as _;
 
-use crate::network::Network;
-
 /// Letters and digits that nobody mistakes for another.
 const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
@@ -17,11 +15,9 @@ pub(crate) fn code() -> String {
 }
 
 /// Returns what somebody reads who is not known yet.
-pub(crate) fn offer(network: Network, sender: &str, code: &str) -> String {
+pub(crate) fn offer(label: &str, channel: &str, sender: &str, code: &str) -> String {
     format!(
-        "This assistant does not know you yet.\n\nYour {} id: `{sender}`\n\nPairing code: `{code}`\n\nThe owner can let you in with:\n\n`verso pairing approve {} {code}`",
-        network.label(),
-        network.id()
+        "This assistant does not know you yet.\n\nYour {label} id: `{sender}`\n\nPairing code: `{code}`\n\nThe owner can let you in with:\n\n`verso pairing approve {channel} {code}`"
     )
 }
 

@@ -1,18 +1,37 @@
 //! What an account may do and with whom, from `channels.<id>` and `channels.<id>.accounts.<account>`.
 
+mod manners;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use verso_kit::config::{self, Env, File, Secret};
+use verso_kit::service::Context;
 
 use crate::adapter::Fault;
+use crate::mentions::Mentions;
 use crate::settings::DEFAULT_ACCOUNT;
 use crate::store::AccountKey;
+pub(crate) use manners::{AckScope, Manners};
 
-/// The longest message that an account sends, in characters, unless configured.
+/// The longest message that an account sends, in UTF-16 units, unless configured.
 const TEXT_CHUNK_DEFAULT: usize = 4_000;
+
+/// Messages of a group that are kept for the agent, unless configured.
+const HISTORY_DEFAULT: usize = 50;
+
+/// The largest file that is taken in, in megabytes, unless configured, and whatever is configured.
+const MEDIA_MB_DEFAULT: f64 = 5.0;
+const MEDIA_MB_MAX: f64 = 100.0;
+
+/// How long files that came in are kept, in hours, unless configured.
+const MEDIA_KEPT_HOURS_DEFAULT: u64 = 7 * 24;
+
+/// Keys that one account never has from another.
+const CREDENTIALS: [&str; 7] = ["authDir", "botToken", "tokenFile", "webhookSecret", "password", "saslPassword", "nickservPassword"];
 
 /// Who may write to the account in a direct chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -55,7 +74,79 @@ pub(crate) enum ReplyTo {
     All,
 }
 
-/// What holds for one group.
+/// Where long texts are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ChunkMode {
+    /// Where they become too long.
+    #[default]
+    Length,
+    /// After every paragraph.
+    Newline,
+}
+
+/// How messages are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Retry {
+    pub(crate) attempts: u32,
+    pub(crate) min_delay_ms: u64,
+    pub(crate) max_delay_ms: u64,
+    pub(crate) jitter: f64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 6, min_delay_ms: 400, max_delay_ms: 30_000, jitter: 0.1 }
+    }
+}
+
+/// How an answer is shown while it grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Streaming {
+    /// Not before it is whole.
+    Off,
+    /// As a message that changes.
+    #[default]
+    Partial,
+    /// As finished pieces.
+    Block,
+    /// As a message that says what is going on.
+    Progress,
+}
+
+/// Whose reactions an agent hears of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReactionsHeard {
+    /// Nobody's.
+    Off,
+    /// Those to the account's own messages.
+    #[default]
+    Own,
+    /// All.
+    All,
+}
+
+/// Where buttons are listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Buttons {
+    /// Nowhere.
+    Off,
+    /// In direct chats.
+    Dm,
+    /// In groups.
+    Group,
+    /// Everywhere, for whoever is listened to there.
+    All,
+    /// Everywhere, for those who are listed.
+    #[default]
+    Allowlist,
+}
+
+/// What holds for one group, or one of its topics.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Group {
@@ -65,6 +156,40 @@ pub(crate) struct Group {
     pub(crate) require_mention: Option<bool>,
     /// Who is listened to in this group, instead of `groupAllowFrom`.
     pub(crate) allow_from: Option<Vec<Value>>,
+    /// Instead of the account's own.
+    #[serde(rename = "groupPolicy")]
+    pub(crate) policy: Option<GroupPolicy>,
+    /// What differs in its topics.
+    pub(crate) topics: BTreeMap<String, Group>,
+}
+
+/// A command that the configuration adds to the network's menu.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct CustomCommand {
+    pub(crate) command: String,
+    pub(crate) description: String,
+}
+
+/// `channels.*.commands`, and `commands`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Commands {
+    /// `true`, `false` or `"auto"`.
+    native: Option<Value>,
+}
+
+/// `channels.*.streaming`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct StreamingSection {
+    mode: Option<Streaming>,
+}
+
+/// `channels.defaults`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Defaults {
+    group_policy: Option<GroupPolicy>,
 }
 
 /// An account's settings. Those of the account come before those of its network.
@@ -78,12 +203,31 @@ pub(crate) struct Profile {
     pub(crate) group_allow_from: Option<Vec<Value>>,
     pub(crate) groups: Option<BTreeMap<String, Group>>,
     pub(crate) text_chunk_limit: Option<usize>,
+    pub(crate) chunk_mode: ChunkMode,
     pub(crate) reply_to_mode: Option<ReplyTo>,
     pub(crate) link_preview: Option<bool>,
-    /// Words that count as a mention.
+    /// Patterns that count as a mention.
     pub(crate) mention_patterns: Option<Vec<String>>,
     /// `WhatsApp`: where the linked device's keys are.
     pub(crate) auth_dir: Option<PathBuf>,
+    history_limit: Option<usize>,
+    ack_reaction: Option<Value>,
+    media_max_mb: Option<f64>,
+    /// Hosts that are not on the public internet and from which files may be fetched.
+    pub(crate) media_allow_hosts: Vec<String>,
+    pub(crate) block_streaming: Option<bool>,
+    streaming: StreamingSection,
+    /// An older name of `streaming.mode`.
+    stream_mode: Option<Streaming>,
+    capabilities: Option<Value>,
+    commands: Commands,
+    pub(crate) reaction_notifications: ReactionsHeard,
+    pub(crate) retry: Retry,
+    /// What holds for all networks.
+    #[serde(skip)]
+    pub(crate) manners: Manners,
+    #[serde(skip)]
+    native_by_default: Option<Value>,
 
     /// Telegram: the bot's token.
     pub(crate) bot_token: Option<Secret<String>>,
@@ -91,6 +235,20 @@ pub(crate) struct Profile {
     pub(crate) token_file: Option<PathBuf>,
     /// Telegram: the root of the Bot API.
     pub(crate) api_root: Option<String>,
+    /// Telegram: how long a call may take, in seconds.
+    pub(crate) timeout_seconds: Option<u64>,
+    /// Telegram: a proxy for the Bot API.
+    pub(crate) proxy: Option<String>,
+    /// Telegram: where the Bot API delivers to. Default: it is polled.
+    pub(crate) webhook_url: Option<String>,
+    /// Telegram: what deliveries must show.
+    pub(crate) webhook_secret: Option<Secret<String>>,
+    /// Telegram: where deliveries come in.
+    pub(crate) webhook_host: Option<String>,
+    pub(crate) webhook_port: Option<u16>,
+    pub(crate) webhook_path: Option<String>,
+    /// Telegram: commands of your own.
+    pub(crate) custom_commands: Option<Vec<CustomCommand>>,
 
     /// IRC: the server.
     pub(crate) host: Option<String>,
@@ -98,6 +256,8 @@ pub(crate) struct Profile {
     pub(crate) port: Option<u16>,
     /// IRC: whether the connection is encrypted. Default: yes.
     pub(crate) tls: Option<bool>,
+    /// IRC: a file of certificates that are trusted besides the system's.
+    pub(crate) tls_ca_file: Option<PathBuf>,
     /// IRC: the name to use.
     pub(crate) nick: Option<String>,
     /// IRC: the user name.
@@ -108,6 +268,8 @@ pub(crate) struct Profile {
     pub(crate) password: Option<Secret<String>>,
     /// IRC: the account's password for SASL.
     pub(crate) sasl_password: Option<Secret<String>>,
+    /// IRC: the account's password for `NickServ`, on networks without SASL.
+    pub(crate) nickserv_password: Option<Secret<String>>,
     /// IRC: the channels to join.
     pub(crate) channels: Option<Vec<String>>,
 }
@@ -116,41 +278,24 @@ impl Profile {
     /// Reads the settings of an account. One that cannot be read must not fall back to wider ones.
     pub(crate) fn read(file: &File, key: &AccountKey) -> Result<Self, Fault> {
         let unreadable = |error: config::Error| Fault::Account(error.to_string());
-        let shared: Self = file.section(&format!("channels.{}", key.channel)).map_err(unreadable)?;
-        let accounts: BTreeMap<String, Value> = file.section(&format!("channels.{}.accounts", key.channel)).map_err(unreadable)?;
-        let Some(own) = accounts.get(&key.account) else { return Ok(shared) };
-        let unusable = |error| Fault::Account(format!("channels.{}.accounts.{}: {error}", key.channel, key.account));
-        let own: Self = serde_json::from_value(own.clone()).map_err(unusable)?;
-        Ok(own.over(shared, key.account == DEFAULT_ACCOUNT))
-    }
-
-    /// Fills in what an account leaves open. Credentials belong to one account: the network's own are the default account's.
-    fn over(self, shared: Self, default_account: bool) -> Self {
-        let credentials = if default_account { shared.clone() } else { Self::default() };
-        Self {
-            dm_policy: self.dm_policy.or(shared.dm_policy),
-            allow_from: self.allow_from.or(shared.allow_from),
-            group_policy: self.group_policy.or(shared.group_policy),
-            group_allow_from: self.group_allow_from.or(shared.group_allow_from),
-            groups: self.groups.or(shared.groups),
-            text_chunk_limit: self.text_chunk_limit.or(shared.text_chunk_limit),
-            reply_to_mode: self.reply_to_mode.or(shared.reply_to_mode),
-            link_preview: self.link_preview.or(shared.link_preview),
-            mention_patterns: self.mention_patterns.or(shared.mention_patterns),
-            auth_dir: self.auth_dir,
-            bot_token: self.bot_token.or(credentials.bot_token),
-            token_file: self.token_file.or(credentials.token_file),
-            api_root: self.api_root.or(shared.api_root),
-            host: self.host.or(shared.host),
-            port: self.port.or(shared.port),
-            tls: self.tls.or(shared.tls),
-            nick: self.nick.or(shared.nick),
-            username: self.username.or(shared.username),
-            realname: self.realname.or(shared.realname),
-            password: self.password.or(credentials.password),
-            sasl_password: self.sasl_password.or(credentials.sasl_password),
-            channels: self.channels.or(shared.channels),
+        let mut all: Map<String, Value> = file.section(&format!("channels.{}", key.channel)).map_err(unreadable)?;
+        let accounts = all.remove("accounts");
+        let own = accounts.as_ref().and_then(|accounts| accounts.get(&key.account)).and_then(Value::as_object);
+        let path =
+            own.map_or_else(|| format!("channels.{}", key.channel), |_| format!("channels.{}.accounts.{}", key.channel, key.account));
+        if let Some(own) = own {
+            // Credentials belong to one account: the network's own are the default account's.
+            if key.account != DEFAULT_ACCOUNT {
+                all.retain(|name, _| !CREDENTIALS.contains(&name.as_str()));
+            }
+            all.extend(own.clone());
         }
+        let mut profile: Self = serde_json::from_value(Value::Object(all)).map_err(|error| Fault::Account(format!("{path}: {error}")))?;
+        let defaults: Defaults = file.section("channels.defaults").map_err(unreadable)?;
+        profile.group_policy = profile.group_policy.or(defaults.group_policy);
+        profile.manners = Manners::read(file, &key.channel)?;
+        profile.native_by_default = file.section::<Commands>("commands").map_err(unreadable)?.native;
+        Ok(profile)
     }
 
     /// Lets the account's owner in: he is who has linked it. In groups he is nobody in particular.
@@ -164,8 +309,56 @@ impl Profile {
         self
     }
 
-    /// Returns the longest message, in characters.
-    pub(crate) fn text_chars_max(&self) -> usize {
+    /// Returns how people are waited for and answered.
+    pub(crate) fn streaming(&self) -> Streaming {
+        self.streaming.mode.or(self.stream_mode).unwrap_or_default()
+    }
+
+    /// Whether commands are announced to the network.
+    pub(crate) fn native_commands(&self) -> bool {
+        let on = |value: &Value| value.as_bool();
+        self.commands.native.as_ref().and_then(on).or_else(|| self.native_by_default.as_ref().and_then(on)).unwrap_or(true)
+    }
+
+    /// Returns what counts as a mention of the account.
+    pub(crate) fn mentions(&self) -> Mentions {
+        Mentions::new(self.mention_patterns.iter().chain(&self.manners.group_chat.mention_patterns).flatten())
+    }
+
+    /// Returns how many messages of a group are kept to be told with the next one that is for the agent.
+    pub(crate) fn history_limit(&self) -> usize {
+        self.history_limit.or(self.manners.group_chat.history_limit).unwrap_or(HISTORY_DEFAULT)
+    }
+
+    /// Returns the emoji that says "seen", if there is one.
+    pub(crate) fn ack_reaction(&self) -> Option<&str> {
+        let own = self.ack_reaction.as_ref().and_then(Value::as_str);
+        own.or(self.manners.ack_reaction.as_deref()).map(str::trim).filter(|emoji| !emoji.is_empty())
+    }
+
+    /// Returns the largest file that is taken in, in bytes.
+    pub(crate) fn media_bytes_max(&self) -> usize {
+        let megabytes = self.media_max_mb.filter(|megabytes| *megabytes > 0.0).unwrap_or(MEDIA_MB_DEFAULT);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is too large becomes the largest")]
+        let bytes = (megabytes.min(MEDIA_MB_MAX) * 1_048_576.0) as usize;
+        bytes
+    }
+
+    /// Returns how long any account wants files kept that came in. They share a folder, so the longest time counts.
+    pub(crate) fn media_kept_longest(context: &Context) -> Duration {
+        let all: BTreeMap<String, Value> = context.config.section("channels").unwrap_or_default();
+        let kept = all.values().filter_map(|section| section.get("mediaRetentionHours")?.as_u64()).max();
+        Duration::from_secs(kept.unwrap_or(MEDIA_KEPT_HOURS_DEFAULT).saturating_mul(60 * 60))
+    }
+
+    /// Returns which buttons are listened to.
+    pub(crate) fn buttons(&self) -> Buttons {
+        let named = self.capabilities.as_ref().and_then(|value| value.get("inlineButtons")).cloned();
+        named.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+    }
+
+    /// Returns the longest message, in UTF-16 units.
+    pub(crate) fn text_units_max(&self) -> usize {
         self.text_chunk_limit.filter(|limit| *limit > 0).unwrap_or(TEXT_CHUNK_DEFAULT)
     }
 

@@ -137,7 +137,8 @@ impl Remote {
         let answer = self.client.send(convert::send_request(&self.account, id, part, media)).await.map_err(|error| self.refusal(&error))?;
         match answer.outcome {
             Some(Outcome::Sent(receipt)) => {
-                Ok(Receipt { message_id: receipt.message_id, chat_id: receipt.chat_id, poll_id: receipt.poll_id })
+                let options = part.poll.as_ref().map(|poll| poll.options.clone()).unwrap_or_default();
+                Ok(Receipt { message_id: receipt.message_id, chat_id: receipt.chat_id, poll_id: receipt.poll_id, options })
             }
             Some(Outcome::Later(later)) => Err(Refusal::Later { reason: later.reason, after: later.after_ms.map(Duration::from_millis) }),
             Some(Outcome::Refused(reason)) => Err(Refusal::Never(reason)),

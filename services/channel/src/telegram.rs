@@ -4,159 +4,203 @@
 //! and the published clients hide the one or cost a minute of compilation.
 
 mod api;
+mod menu;
+mod pace;
+mod polling;
+mod reading;
+mod sending;
 mod updates;
+mod webhook;
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use verso_kit::CancellationToken;
 use verso_kit::config::Secret;
+use verso_kit::peer::Peer;
 
-use crate::adapter::{Adapter, Fault, Refusal, Wellbeing};
+use crate::adapter::{Ability, Adapter, Fault, Refusal, Room, Wellbeing};
 use crate::link::Link;
 use crate::media::Shelf;
-use crate::message::{Address, Part, Receipt};
-use crate::profile::Profile;
+use crate::mentions::Mentions;
+use crate::message::{Address, Attached, Part, Receipt};
+use crate::profile::{CustomCommand, Profile};
 use crate::text::{self, Rich};
+use crate::webhooks::Webhooks;
 use api::{Api, Failure};
-use updates::{Me, Sent, Update};
-
-/// How long the Bot API may keep a question for updates.
-const POLL_SECONDS: u64 = 30;
+use pace::Pace;
+use reading::Reader;
+use updates::{Held, Me};
 
 /// How long the Bot API may say nothing before the account is started anew.
-const SILENCE_MAX: Duration = Duration::from_mins(2);
+const SILENCE_MAX: Duration = Duration::from_mins(3);
 
-/// The pause after a failed question for updates.
-const POLL_PAUSE: Duration = Duration::from_secs(1);
+/// What fits into a message, in UTF-16 units once its entities are parsed.
+const ROOM: Room = Room { text_units_max: 4_096, caption_units_max: 1_024 };
 
-/// How often a question for updates may fail in a row.
-const POLL_FAILURES_MAX: u32 = 8;
+/// Where deliveries come in, unless configured: only programs of this host reach it.
+const WEBHOOK_HOST_DEFAULT: &str = "127.0.0.1";
+const WEBHOOK_PORT_DEFAULT: u16 = 8_787;
+const WEBHOOK_PATH_DEFAULT: &str = "/telegram-webhook";
 
-/// What updates are asked for.
-const UPDATES: [&str; 2] = ["message", "callback_query"];
-
-/// The topic of a forum that messages without one belong to.
-const GENERAL_TOPIC: &str = "1";
+/// What a bot needs besides its settings.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) shelf: Shelf,
+    pub(crate) webhooks: Webhooks,
+    /// The agent service, which knows the commands.
+    pub(crate) agent: Peer,
+}
 
 /// A bot.
 #[derive(Debug)]
 pub(crate) struct Bot {
     api: Api,
-    me: OnceLock<Me>,
+    pace: Pace,
+    hook: Option<Hook>,
     link_preview: bool,
-    mentions: Vec<String>,
+    mentions: Mentions,
+    native_commands: bool,
+    custom_commands: Vec<CustomCommand>,
     shelf: Shelf,
+    webhooks: Webhooks,
+    agent: Peer,
+}
+
+/// Where the Bot API delivers to.
+#[derive(Debug)]
+struct Hook {
+    /// As the Bot API reaches it.
+    url: String,
+    host: String,
+    port: u16,
+    path: String,
+    secret: Option<Secret<String>>,
 }
 
 impl Bot {
-    pub(crate) fn new(token: Secret<String>, profile: &Profile, shelf: Shelf) -> Result<Self, Fault> {
-        let api = Api::new(token, profile.api_root.as_deref())?;
-        let mentions = profile.mention_patterns.clone().unwrap_or_default().iter().map(|word| word.to_lowercase()).collect();
-        Ok(Self { api, me: OnceLock::new(), link_preview: profile.link_preview.unwrap_or(true), mentions, shelf })
+    pub(crate) fn new(token: Secret<String>, profile: &Profile, surroundings: Surroundings) -> Result<Self, Fault> {
+        let Surroundings { shelf, webhooks, agent } = surroundings;
+        let hook = profile.webhook_url.as_ref().map(|url| Hook {
+            url: url.trim().to_owned(),
+            host: profile.webhook_host.clone().unwrap_or_else(|| WEBHOOK_HOST_DEFAULT.to_owned()),
+            port: profile.webhook_port.unwrap_or(WEBHOOK_PORT_DEFAULT),
+            path: profile.webhook_path.clone().unwrap_or_else(|| WEBHOOK_PATH_DEFAULT.to_owned()),
+            secret: profile.webhook_secret.clone(),
+        });
+        Ok(Self {
+            api: Api::new(token, profile)?,
+            pace: Pace::new(),
+            hook,
+            link_preview: profile.link_preview.unwrap_or(true),
+            mentions: profile.mentions(),
+            native_commands: profile.native_commands(),
+            custom_commands: profile.custom_commands.clone().unwrap_or_default(),
+            shelf,
+            webhooks,
+            agent,
+        })
     }
 
-    async fn poll(&self, link: &Link, stop: &CancellationToken) -> Result<(), Fault> {
+    async fn live(&self, link: &Link, stop: &CancellationToken) -> Result<(), Fault> {
         let me: Me = self.api.call("getMe", &json!({})).await.map_err(Failure::into_fault)?;
-        // A webhook and polling exclude each other.
-        let _: bool = self.api.call("deleteWebhook", &json!({})).await.map_err(Failure::into_fault)?;
-        drop(self.me.set(me.clone()));
-        link.pulse.connected(link.clock.now_ms());
-        let mut position = link.position().await?;
-        let mut failures = 0;
-        while !stop.is_cancelled() {
-            let ask = json!({"offset": position.map(|last| last + 1), "timeout": POLL_SECONDS, "allowed_updates": UPDATES});
-            let updates: Vec<serde_json::Value> = match self.api.call("getUpdates", &ask).await {
-                Ok(updates) => updates,
-                Err(failure) => {
-                    failures += 1;
-                    self.after_failure(failure, failures, stop).await?;
-                    continue;
-                }
-            };
-            failures = 0;
-            link.pulse.beat(link.clock.now_ms());
-            for raw in updates {
-                position = self.take(link, raw, &me).await?.or(position);
+        let reader = Reader { me, mentions: self.mentions.clone() };
+        let receiving = async {
+            match &self.hook {
+                Some(hook) => self.receive_by_webhook(hook, &reader, link, stop).await,
+                None => self.receive_by_polling(&reader, link, stop).await,
             }
-        }
-        Ok(())
-    }
-
-    /// Keeps an update. The next question tells the Bot API that it was kept.
-    async fn take(&self, link: &Link, raw: serde_json::Value, me: &Me) -> Result<Option<i64>, Fault> {
-        let id = raw.get("update_id").and_then(serde_json::Value::as_i64);
-        let update = Update::read(raw);
-        if let Some(query) = update.as_ref().and_then(|update| update.callback_query.as_ref()) {
-            // The button stops spinning; what it means is decided like any message.
-            drop(self.api.call::<bool>("answerCallbackQuery", &json!({"callback_query_id": query.id})).await);
-        }
-        let incoming = update.and_then(|update| update.incoming(me, &self.mentions));
-        link.take(incoming.as_ref(), id).await?;
-        Ok(id)
-    }
-
-    async fn after_failure(&self, failure: Failure, failures: u32, stop: &CancellationToken) -> Result<(), Fault> {
-        let pause = match &failure {
-            Failure::Refused { retry_after: Some(after), .. } => *after,
-            Failure::Refused { code: 401 | 404, .. } => return Err(failure.into_fault()),
-            // Another poller (409) may go away, too.
-            _ => POLL_PAUSE.saturating_mul(failures),
         };
-        if failures >= POLL_FAILURES_MAX {
-            return Err(failure.into_fault());
-        }
+        // The menu waits for an agent service that is starting; messages do not.
+        let announcing = async {
+            self.announce_commands().await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
+            received = receiving => received,
+            () = announcing => Ok(()),
         }
-        Ok(())
     }
 
-    async fn deliver(&self, part: &Part) -> Result<Receipt, Refusal> {
-        let thread = part.to.thread.as_deref().filter(|thread| *thread != GENERAL_TOPIC).and_then(|thread| thread.parse::<i64>().ok());
-        let reply = part.reply_to.as_deref().and_then(|id| id.parse::<i64>().ok());
-        let mut message = json!({"chat_id": part.to.peer, "text": part.text, "parse_mode": "HTML"});
-        if let Some(fields) = message.as_object_mut() {
-            if let Some(thread) = thread {
-                fields.insert("message_thread_id".to_owned(), json!(thread));
-            }
-            if let Some(reply) = reply {
-                fields.insert("reply_parameters".to_owned(), json!({"message_id": reply, "allow_sending_without_reply": true}));
-            }
-            if part.silent {
-                fields.insert("disable_notification".to_owned(), json!(true));
-            }
-            if !self.link_preview {
-                fields.insert("link_preview_options".to_owned(), json!({"is_disabled": true}));
-            }
+    async fn ask_wellbeing(&self) -> Result<Wellbeing, Fault> {
+        let bot: Value = self.api.call("getMe", &json!({})).await.map_err(Failure::into_fault)?;
+        let mut details = Map::new();
+        let flags = ["can_join_groups", "can_read_all_group_messages", "supports_inline_queries"];
+        let names = ["canJoinGroups", "canReadAllGroupMessages", "supportsInlineQueries"];
+        let mut shown = Map::from_iter([("id".to_owned(), bot["id"].clone()), ("username".to_owned(), bot["username"].clone())]);
+        shown.extend(flags.iter().zip(names).filter_map(|(flag, name)| Some((name.to_owned(), bot.get(flag)?.clone()))));
+        details.insert("bot".to_owned(), Value::Object(shown));
+        // Not every server of this interface has it.
+        if let Ok(info) = self.api.call::<Value>("getWebhookInfo", &json!({})).await {
+            let webhook =
+                json!({"url": info["url"], "hasCustomCert": info["has_custom_certificate"], "lastError": info["last_error_message"]});
+            details.insert("webhook".to_owned(), webhook);
         }
-        let sent: Result<Sent, Failure> = self.api.call("sendMessage", &message).await;
-        let sent = match sent {
-            Err(Failure::Refused { code: 400, description, .. }) if description.to_lowercase().contains("can't parse entities") => {
-                if let Some(fields) = message.as_object_mut() {
-                    fields.remove("parse_mode");
-                    fields.insert("text".to_owned(), json!(part.plain));
-                }
-                self.api.call("sendMessage", &message).await
-            }
-            sent => sent,
-        };
-        let sent: Sent = sent.map_err(Failure::into_refusal)?;
-        Ok(Receipt { message_id: sent.message_id.to_string(), chat_id: part.to.peer.clone(), poll_id: None })
+        let name = bot["username"].as_str().map_or_else(|| bot["id"].to_string(), str::to_owned);
+        Ok(Wellbeing { name, mode: self.mode(), details })
     }
 }
 
 impl Adapter for Bot {
+    fn abilities(&self) -> &[Ability] {
+        &[Ability::Edits, Ability::Reactions, Ability::Media, Ability::Polls, Ability::Buttons]
+    }
+
+    fn room(&self) -> Room {
+        ROOM
+    }
+
+    fn mode(&self) -> Option<&'static str> {
+        Some(if self.hook.is_some() { "webhook" } else { "polling" })
+    }
+
     fn receive<'a>(&'a self, link: &'a Link, stop: &'a CancellationToken) -> BoxFuture<'a, Result<(), Fault>> {
-        self.poll(link, stop).boxed()
+        self.live(link, stop).boxed()
+    }
+
+    fn pause(&self, to: &Address) -> Option<Duration> {
+        self.pace.pause(&to.peer)
     }
 
     fn send<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Receipt, Refusal>> {
         self.deliver(part).boxed()
+    }
+
+    fn edit<'a>(&'a self, message_id: &'a str, part: &'a Part) -> BoxFuture<'a, Result<(), Refusal>> {
+        async { self.change(message_id, part).await.map_err(Failure::into_refusal) }.boxed()
+    }
+
+    fn remove<'a>(&'a self, to: &'a Address, message_id: &'a str) -> BoxFuture<'a, Result<(), Refusal>> {
+        async {
+            let asked = json!({"chat_id": to.peer, "message_id": message_id.parse::<i64>().unwrap_or_default()});
+            self.api.call::<Value>("deleteMessage", &asked).await.map(drop).map_err(Failure::into_refusal)
+        }
+        .boxed()
+    }
+
+    fn react<'a>(&'a self, to: &'a Address, message_id: &'a str, emoji: Option<&'a str>) -> BoxFuture<'a, Result<(), Refusal>> {
+        async move {
+            let marks: Vec<Value> = emoji.iter().map(|emoji| json!({"type": "emoji", "emoji": emoji})).collect();
+            let asked = json!({"chat_id": to.peer, "message_id": message_id.parse::<i64>().unwrap_or_default(), "reaction": marks});
+            self.api.call::<Value>("setMessageReaction", &asked).await.map(drop).map_err(Failure::into_refusal)
+        }
+        .boxed()
+    }
+
+    fn fetch<'a>(&'a self, media: &'a Attached, bytes_max: usize) -> BoxFuture<'a, Result<Vec<u8>, Refusal>> {
+        async move {
+            let too_large = |bytes: u64| usize::try_from(bytes).map_or(true, |bytes| bytes > bytes_max);
+            if media.bytes.is_some_and(too_large) {
+                return Err(Failure::TooLarge(bytes_max).into_refusal());
+            }
+            let held: Result<Held, Failure> = self.api.call("getFile", &json!({"file_id": media.reference})).await;
+            let path = held.map_err(Failure::into_refusal)?.file_path;
+            let path = path.ok_or_else(|| Refusal::Never("the file is not there".to_owned()))?;
+            self.api.download(&path, bytes_max).await.map_err(Failure::into_refusal)
+        }
+        .boxed()
     }
 
     fn typing<'a>(&'a self, to: &'a Address) -> BoxFuture<'a, ()> {
@@ -167,17 +211,13 @@ impl Adapter for Bot {
                 fields.insert("message_thread_id".to_owned(), json!(thread));
             }
             // Nobody misses a sign of typing.
-            drop(self.api.call::<bool>("sendChatAction", &action).await);
+            drop(self.api.call::<Value>("sendChatAction", &action).await);
         }
         .boxed()
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<Wellbeing, Fault>> {
-        async {
-            let me: Me = self.api.call("getMe", &json!({})).await.map_err(Failure::into_fault)?;
-            Ok(Wellbeing { name: me.username.unwrap_or_else(|| me.id.to_string()), ..Wellbeing::default() })
-        }
-        .boxed()
+        self.ask_wellbeing().boxed()
     }
 
     fn render(&self, rich: &Rich) -> String {
@@ -191,6 +231,7 @@ impl Adapter for Bot {
     fn address(&self, target: &str, thread: Option<&str>) -> Option<Address> {
         let target = target.trim();
         let target = ["telegram:", "tg:"].iter().find_map(|prefix| target.strip_prefix(prefix)).unwrap_or(target);
+        let target = target.strip_prefix("group:").unwrap_or(target);
         let target = ["https://t.me/", "http://t.me/", "t.me/"]
             .iter()
             .find_map(|prefix| target.strip_prefix(prefix))

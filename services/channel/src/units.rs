@@ -1,11 +1,14 @@
 //! Accounts at work: each is started, watched and started again by itself, so that none can hurt another.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -18,21 +21,23 @@ use crate::adapter::{Adapter, Fault};
 use crate::agent::Agent;
 use crate::courier::Courier;
 use crate::dispatch::Dispatch;
+use crate::history::History;
 use crate::link::{Link, Pulse};
 use crate::make::Make;
 use crate::media::Shelf;
 use crate::network::Network;
 use crate::profile::Profile;
 use crate::store::{AccountKey, Store};
+use crate::webhooks::Webhooks;
 
 /// The pause before an account is started again; each further one is longer …
-const RESTART_FIRST: Duration = Duration::from_secs(2);
+const RESTART_FIRST: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(2) };
 
 /// … by this factor …
 const RESTART_FACTOR: f64 = 1.8;
 
 /// … up to this. An account is never given up.
-const RESTART_LONGEST: Duration = Duration::from_secs(30);
+const RESTART_LONGEST: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(30) };
 
 /// An account that ran so long begins with the shortest pause again.
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
@@ -70,6 +75,8 @@ pub(crate) struct Unit {
     agent: Agent,
     context: Context,
     zone: TimeZone,
+    /// What was said in groups, also while the account is started again.
+    history: Arc<Mutex<History>>,
 }
 
 /// What all accounts share.
@@ -78,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) shelf: Shelf,
     pub(crate) agent: Agent,
+    pub(crate) webhooks: Webhooks,
     pub(crate) context: Context,
 }
 
@@ -98,7 +106,7 @@ pub(crate) struct State {
 
 impl Unit {
     pub(crate) fn new(key: AccountKey, network: Network, make: Box<dyn Make>, shared: Shared) -> Self {
-        let Shared { store, shelf, agent, context } = shared;
+        let Shared { store, shelf, agent, context, .. } = shared;
         Self {
             key,
             network,
@@ -114,6 +122,7 @@ impl Unit {
             agent,
             context,
             zone: TimeZone::system(),
+            history: Arc::default(),
         }
     }
 
@@ -243,19 +252,26 @@ impl Unit {
         let courier = Courier {
             key: self.key.clone(),
             store: self.store.clone(),
+            shelf: self.shelf.clone(),
             clock: self.context.clock.clone(),
             pulse: Arc::clone(&self.pulse),
+            retry: profile.retry,
             posted: Arc::clone(&self.posted),
             settled: Arc::clone(&self.settled),
         };
+        let mut sending = std::pin::pin!(courier.run(adapter.as_ref(), &ended).fuse());
         let result = tokio::select! {
             received = adapter.receive(&link, &ended) => received.map_err(|fault| self.told(&fault)),
             handed = dispatch.run(&tasks, &ended) => handed.map_err(|error| error.to_string()),
-            sent = courier.run(adapter.as_ref(), &ended) => sent.map_err(|error| error.to_string()),
+            sent = &mut sending => sent.map_err(|error| error.to_string()),
             silent = self.watch(adapter.as_ref()) => Err(silent),
             () = tasks.shutdown().cancelled() => Ok(()),
         };
         ended.cancel();
+        if !sending.is_terminated() {
+            // What is being sent is not cut off: nobody could tell then whether it was taken.
+            drop(sending.await);
+        }
         tasks.shutdown().cancel();
         tasks.join().await;
         if tokio::time::timeout(CLOSE_TIMEOUT, adapter.close()).await.is_err() {
@@ -275,16 +291,17 @@ impl Unit {
     fn dispatch(&self, profile: &Arc<Profile>, adapter: &Arc<dyn Adapter>, arrived: Arc<Notify>) -> Dispatch {
         Dispatch {
             key: self.key.clone(),
-            network: self.network,
+            label: self.network.label().to_owned(),
             profile: Arc::clone(profile),
             adapter: Arc::clone(adapter),
             store: self.store.clone(),
+            shelf: self.shelf.clone(),
             agent: self.agent.clone(),
             clock: self.context.clock.clone(),
             zone: self.zone.clone(),
             arrived,
             posted: Arc::clone(&self.posted),
-            overheard: Arc::new(Mutex::new(HashMap::new())),
+            history: Arc::clone(&self.history),
         }
     }
 

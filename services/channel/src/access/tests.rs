@@ -1,30 +1,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::message::EventKind;
 
 fn profile(settings: Value) -> Profile {
     serde_json::from_value(settings).unwrap()
 }
 
 fn incoming(chat: ChatKind, peer: &str, sender: &str, mentioned: bool) -> Incoming {
-    Incoming {
-        event: "1".into(),
-        kind: EventKind::Message,
-        chat,
-        peer: peer.into(),
-        thread: None,
-        title: Some("42".into()),
-        sender: sender.into(),
-        sender_name: Some("Ann".into()),
-        text: "hi".into(),
-        message_id: None,
-        mentioned,
-        at_ms: 0,
-        media: Vec::new(),
-        album: None,
-        may_go_on: false,
-    }
+    let base = Incoming::new("1".into(), EventKind::Message, (chat, peer.into()), sender.into(), "hi".into());
+    Incoming { title: Some("42".into()), sender_name: Some("Ann".into()), mentioned, ..base }
 }
 
 const OWNER: Verdict = Verdict::Admit { authorized: true };
@@ -73,17 +57,80 @@ fn sec_63_a_code_opens_no_group_and_a_wildcard_makes_nobody_an_owner() {
     }
 }
 
+const KINDS: [EventKind; 6] =
+    [EventKind::Message, EventKind::Button, EventKind::Edit, EventKind::Reaction, EventKind::Vote, EventKind::Service];
+
 #[test]
-fn sec_64_buttons_pass_the_policy_of_messages() {
-    for kind in [EventKind::Message, EventKind::Button] {
+fn sec_64_every_kind_of_event_passes_the_policy_of_messages() {
+    let listed = json!({"dmPolicy": "allowlist", "allowFrom": ["42"], "groupAllowFrom": ["42"]});
+    for kind in KINDS {
+        for (settings, sender, direct_is_heard, group_is_heard) in [
+            (listed.clone(), "42", true, true),
+            (listed.clone(), "7", false, false),
+            (json!({"dmPolicy": "disabled", "groupPolicy": "disabled", "allowFrom": ["42"]}), "42", false, false),
+            (json!({"allowFrom": ["42"], "groups": {"-200": {}}}), "42", true, false),
+            (json!({"allowFrom": ["42"], "groups": {"-100": {"allowFrom": ["8"]}}}), "42", true, false),
+            (json!({"allowFrom": ["42"], "groups": {"-100": {"topics": {"5": {"enabled": false}}}}}), "42", true, false),
+            (json!({"dmPolicy": "pairing", "groupPolicy": "allowlist"}), "7", false, false),
+        ] {
+            let direct = Incoming { kind, ..incoming(ChatKind::Direct, sender, sender, true) };
+            let heard = |verdict| matches!(verdict, Verdict::Admit { .. });
+            assert_eq!(heard(judge(&profile(settings.clone()), &direct, false)), direct_is_heard, "{kind:?} {settings}");
+            let group = Incoming { thread: Some("5".into()), ..Incoming { kind, ..incoming(ChatKind::Group, "-100", sender, true) } };
+            assert_eq!(heard(judge(&profile(settings.clone()), &group, true)), group_is_heard, "{kind:?} {settings}");
+        }
         let stranger = Incoming { kind, ..incoming(ChatKind::Direct, "7", "7", true) };
-        assert_eq!(
-            judge(&profile(json!({"dmPolicy": "allowlist", "allowFrom": ["42"]})), &stranger, false),
-            Verdict::Ignore("the sender is not in allowFrom")
-        );
-        let stranger = Incoming { chat: ChatKind::Group, peer: "-100".into(), ..stranger };
-        assert!(matches!(judge(&profile(json!({"groupAllowFrom": ["42"]})), &stranger, false), Verdict::Ignore(_)), "{kind:?}");
+        let offers = judge(&profile(json!({})), &stranger, false) == Verdict::OfferPairing;
+        assert_eq!(offers, kind == EventKind::Message, "only who says something is offered a code: {kind:?}");
     }
+}
+
+#[test]
+fn sec_52_a_button_counts_for_who_presses_it() {
+    let press = |chat, peer: &str, sender: &str, says: &str| Incoming {
+        kind: EventKind::Button,
+        text: says.into(),
+        ..incoming(chat, peer, sender, true)
+    };
+    let approve = "/approve 12345678 allow-once";
+    // The group hears everybody; only one of them may approve.
+    let settings = json!({"allowFrom": ["42"], "groupPolicy": "open", "capabilities": {"inlineButtons": "all"}});
+    assert_eq!(judge(&profile(settings.clone()), &press(ChatKind::Group, "-100", "42", approve), false), OWNER);
+    for says in [approve, " /approve 12345678 deny", "/status"] {
+        let verdict = judge(&profile(settings.clone()), &press(ChatKind::Group, "-100", "7", says), false);
+        assert_eq!(verdict, Verdict::Ignore("the sender may not give commands"), "{says}");
+    }
+    assert_eq!(judge(&profile(settings), &press(ChatKind::Group, "-100", "7", "more, please"), false), GUEST);
+    // A wildcard makes nobody an approver.
+    let open = json!({"dmPolicy": "open", "allowFrom": ["*"], "capabilities": {"inlineButtons": "all"}});
+    assert!(matches!(judge(&profile(open), &press(ChatKind::Direct, "7", "7", approve), false), Verdict::Ignore(_)));
+    for (buttons, chat, heard) in [
+        ("off", ChatKind::Direct, false),
+        ("dm", ChatKind::Direct, true),
+        ("dm", ChatKind::Group, false),
+        ("group", ChatKind::Group, true),
+        ("allowlist", ChatKind::Group, true),
+    ] {
+        let settings = json!({"allowFrom": ["42"], "capabilities": {"inlineButtons": buttons}});
+        let peer = if chat == ChatKind::Direct { "42" } else { "-100" };
+        let verdict = judge(&profile(settings), &press(chat, peer, "42", approve), false);
+        assert_eq!(verdict == OWNER, heard, "{buttons} {chat:?}");
+    }
+}
+
+#[test]
+fn topics_differ_from_their_group_and_commands_need_no_mention() {
+    let settings =
+        json!({"groupPolicy": "open", "groupAllowFrom": ["42"], "groups": {"-100": {"topics": {"5": {"requireMention": false}}}}});
+    let in_topic = |thread: &str, sender: &str, text: &str| Incoming {
+        thread: Some(thread.into()),
+        text: text.into(),
+        ..incoming(ChatKind::Group, "-100", sender, false)
+    };
+    assert_eq!(judge(&profile(settings.clone()), &in_topic("5", "7", "hi"), false), GUEST);
+    assert_eq!(judge(&profile(settings.clone()), &in_topic("6", "7", "hi"), false), Verdict::Overhear);
+    assert_eq!(judge(&profile(settings.clone()), &in_topic("6", "42", "/status"), false), OWNER);
+    assert_eq!(judge(&profile(settings), &in_topic("6", "7", "/status"), false), Verdict::Overhear);
 }
 
 #[test]

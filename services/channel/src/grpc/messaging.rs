@@ -13,13 +13,16 @@ use verso_proto::channel::v1::{
 };
 
 use super::Service;
+use crate::adapter::Ability;
+use crate::composing::Wrapping;
 use crate::error::Error;
+use crate::message::{Question, Receipt};
 use crate::network::Network;
 use crate::remote::Launch;
 use crate::remote::login::{Ask, Standing};
 use crate::sending::{self, Message};
 use crate::settings::DEFAULT_ACCOUNT;
-use crate::target::Target;
+use crate::target::{Sender, Target};
 use crate::units::Unit;
 
 /// How long the first code of a login may take, unless the caller says otherwise.
@@ -37,15 +40,26 @@ impl Messaging for Service {
         let network = target.network(&channels).map_err(status)?;
         target.check_target(network).map_err(status)?;
         let sender = target.account(network, &channels).map_err(status)?;
+        let mut media: Vec<&str> = request.media_urls.iter().map(String::as_str).collect();
+        if media.is_empty() {
+            media.extend(request.media_url.as_deref());
+        }
         let message = Message {
             idempotency_key: &request.idempotency_key,
             to: &request.to,
             thread: request.thread_id.as_deref(),
             reply_to: request.reply_to_id.as_deref(),
             text: &request.message,
+            html: request.parse_mode.as_deref() == Some("HTML") && network == Network::Telegram,
             silent: request.silent == Some(true),
+            media,
+            buffer: request.buffer.as_deref(),
+            file_name: request.filename.as_deref(),
+            mime_type: request.content_type.as_deref(),
+            wrapping: Wrapping { as_voice: request.as_voice == Some(true), as_document: request.force_document == Some(true) },
+            poll: None,
         };
-        let receipt = sending::send(&self.store, &sender, &message, self.clock.now_ms()).await.map_err(|error| self.failed(error))?;
+        let receipt = self.deliver(&sender, &message).await?;
         reply(SendResponse {
             run_id: request.idempotency_key,
             message_id: receipt.message_id,
@@ -61,8 +75,36 @@ impl Messaging for Service {
         let channels = self.accounts.channels(None).map_err(|error| self.failed(error))?;
         let network = target.network_with_polls(&channels).map_err(status)?;
         target.check_target(network).map_err(status)?;
-        let _sender = target.account(network, &channels).map_err(status)?;
-        Err(status(Error::UnsupportedPollChannel(network.id().to_owned())))
+        let sender = target.account(network, &channels).map_err(status)?;
+        if !sender.adapter.abilities().contains(&Ability::Polls) {
+            return Err(status(Error::UnsupportedPollChannel(network.id().to_owned())));
+        }
+        let selections_max = u32::try_from(poll.max_selections.unwrap_or(1)).unwrap_or(1);
+        let hours = poll.duration_hours.map(|hours| hours.saturating_mul(60 * 60));
+        let question = Question {
+            asks: poll.question.clone(),
+            selections_max: selections_max.min(u32::try_from(poll.options.len()).unwrap_or(u32::MAX)),
+            open_seconds: poll.duration_seconds.or(hours).and_then(|seconds| u32::try_from(seconds).ok()),
+            anonymous: poll.is_anonymous.unwrap_or(true),
+            options: poll.options,
+        };
+        let message = Message {
+            idempotency_key: &poll.idempotency_key,
+            to: &poll.to,
+            thread: poll.thread_id.as_deref(),
+            silent: poll.silent == Some(true),
+            poll: Some(question),
+            ..Message::default()
+        };
+        let receipt = self.deliver(&sender, &message).await?;
+        reply(PollResponse {
+            run_id: poll.idempotency_key,
+            message_id: receipt.message_id,
+            channel: network.id().to_owned(),
+            poll_id: receipt.poll_id,
+            chat_id: Some(receipt.chat_id),
+            ..PollResponse::default()
+        })
     }
 
     async fn channels_logout(&self, request: Request<ChannelsLogoutRequest>) -> Reply<ChannelsLogoutResponse> {
@@ -154,5 +196,10 @@ impl Service {
         let channels = self.accounts.channels(Some(network.id())).map_err(|error| self.failed(error))?;
         let default = channels.first().and_then(|channel| channel.default_account());
         Ok(default.map_or_else(|| DEFAULT_ACCOUNT.to_owned(), |fare| fare.account.id.clone()))
+    }
+
+    async fn deliver(&self, sender: &Sender<'_>, message: &Message<'_>) -> Result<Receipt, Status> {
+        let sent = sending::send(&self.store, &self.shared.shelf, sender, message, self.clock.now_ms()).await;
+        sent.map_err(|error| self.failed(error))
     }
 }

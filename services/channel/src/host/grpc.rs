@@ -29,6 +29,7 @@ use crate::network::Network;
 use crate::profile::Profile;
 use crate::remote::convert;
 use crate::store::AccountKey;
+use crate::webhooks::Webhooks;
 
 /// The largest piece of a file, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -82,7 +83,8 @@ impl Hosted {
             .map_err(|error| Status::invalid_argument(format!("the settings cannot be read: {error}")))?;
         let profile = Profile::read(&File::from_value(settings), &self.key).map_err(|fault| of_fault(&fault))?;
         let (context, shelf) = (self.context.clone(), self.shelf.clone());
-        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf };
+        let webhooks = Webhooks::new(self.tasks.clone());
+        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf, webhooks };
         built_in.make(Arc::new(profile)).await.map_err(|fault| of_fault(&fault))
     }
 

@@ -3,23 +3,24 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use irc_proto::{CapSubCommand, Command, Message, Prefix, Response};
+use irc_proto::{Command, Message};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use verso_kit::CancellationToken;
-use verso_kit::config::Secret;
 
-use super::connection::Connection;
+use super::connection::{Connection, Tls};
+use super::reading;
+use super::registration::Identity;
 use crate::adapter::{Adapter, Fault, Refusal, Wellbeing};
 use crate::link::Link;
-use crate::message::{Address, ChatKind, EventKind, Incoming, Part, Receipt};
+use crate::mentions::Mentions;
+use crate::message::{Address, Part, Receipt};
 use crate::profile::Profile;
 use crate::text::{self, Rich};
 
@@ -47,21 +48,23 @@ const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Messages that may wait for the connection.
 const QUEUE: usize = 16;
 
-/// What is asked of servers that have it.
-const CAPABILITIES: [&str; 3] = ["account-tag", "message-tags", "server-time"];
+/// How often the wanted nick is asked for while somebody else bears it.
+const NICK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// People whose nick is known to be theirs.
+const PEOPLE_MAX: usize = 4_096;
 
 /// An account on an IRC network.
 #[derive(Debug)]
 pub(crate) struct Session {
     host: String,
     port: u16,
-    tls: bool,
-    nick: String,
-    username: String,
-    realname: String,
-    password: Option<Secret<String>>,
-    sasl_password: Option<Secret<String>>,
+    tls: Option<Tls>,
+    identity: Identity,
     channels: Vec<String>,
+    mentions: Mentions,
+    /// The nicks of those who have written, and whether each was given up since: what is for somebody is not told to who took his nick.
+    people: Mutex<HashMap<String, bool>>,
     /// The way to the connection, while there is one.
     outgoing: Mutex<Option<mpsc::Sender<Outgoing>>>,
 }
@@ -74,13 +77,6 @@ struct Outgoing {
     done: oneshot::Sender<Result<(), String>>,
 }
 
-/// Where a registration stands.
-#[derive(Debug)]
-struct Registration {
-    nick: String,
-    offered: Vec<String>,
-}
-
 impl Session {
     pub(crate) fn new(profile: &Profile) -> Result<Self, Fault> {
         let required = |value: Option<&String>, name: &str| {
@@ -89,25 +85,33 @@ impl Session {
         };
         let nick = required(profile.nick.as_ref(), "nick")?;
         let tls = profile.tls.unwrap_or(true);
-        Ok(Self {
-            host: required(profile.host.as_ref(), "host")?,
-            port: profile.port.unwrap_or(if tls { PORTS.0 } else { PORTS.1 }),
-            tls,
+        let identity = Identity {
             username: profile.username.clone().unwrap_or_else(|| nick.clone()),
             realname: profile.realname.clone().unwrap_or_else(|| nick.clone()),
             password: profile.password.clone(),
             sasl_password: profile.sasl_password.clone(),
-            channels: profile.channels.clone().unwrap_or_default(),
+            nickserv_password: profile.nickserv_password.clone(),
             nick,
+        };
+        Ok(Self {
+            host: required(profile.host.as_ref(), "host")?,
+            port: profile.port.unwrap_or(if tls { PORTS.0 } else { PORTS.1 }),
+            tls: tls.then(|| Tls { ca_file: profile.tls_ca_file.clone() }),
+            identity,
+            channels: profile.channels.clone().unwrap_or_default(),
+            mentions: profile.mentions(),
+            people: Mutex::default(),
             outgoing: Mutex::new(None),
         })
     }
 
     async fn live(&self, link: &Link, stop: &CancellationToken) -> Result<(), Fault> {
-        let mut connection = Connection::open(&self.host, self.port, self.tls).await?;
-        let registered = tokio::time::timeout(REGISTRATION_TIMEOUT, self.register(&mut connection)).await;
+        let mut connection = Connection::open(&self.host, self.port, self.tls.as_ref()).await?;
+        let registered = tokio::time::timeout(REGISTRATION_TIMEOUT, self.identity.register(&mut connection)).await;
         let mut nick = registered.map_err(|_| Fault::Network("the server did not let us in in time".to_owned()))??;
         link.pulse.connected(link.clock.now_ms());
+        // Nicks may have changed hands while we were away.
+        self.people().values_mut().for_each(|gone| *gone = true);
         for channel in &self.channels {
             connection.send(&format!("JOIN {channel}")).await?;
         }
@@ -130,71 +134,6 @@ impl Session {
         *self.outgoing.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = sender;
     }
 
-    /// Introduces the account. Returns the nick that it got.
-    async fn register(&self, connection: &mut Connection) -> Result<String, Fault> {
-        if let Some(password) = &self.password {
-            connection.send(&format!("PASS {}", password.expose())).await?;
-        }
-        connection.send("CAP LS 302").await?;
-        connection.send(&format!("NICK {}", self.nick)).await?;
-        connection.send(&format!("USER {} 0 * :{}", self.username, self.realname)).await?;
-        let mut registration = Registration { nick: self.nick.clone(), offered: Vec::new() };
-        loop {
-            let message = connection.next().await?;
-            if let Some(nick) = self.registering(connection, &mut registration, message).await? {
-                return Ok(nick);
-            }
-        }
-    }
-
-    async fn registering(&self, connection: &mut Connection, state: &mut Registration, message: Message) -> Result<Option<String>, Fault> {
-        match message.command {
-            Command::CAP(_, CapSubCommand::LS, more, names) => {
-                let last = names.is_none() || more.as_deref() != Some("*");
-                let names = names.or(more).unwrap_or_default();
-                state.offered.extend(names.split_whitespace().map(|name| name.split('=').next().unwrap_or(name).to_owned()));
-                if last {
-                    let sasl = self.sasl_password.is_some().then_some("sasl");
-                    let wanted = CAPABILITIES.into_iter().chain(sasl).filter(|name| state.offered.iter().any(|offered| offered == name));
-                    let wanted: Vec<&str> = wanted.collect();
-                    let next = if wanted.is_empty() { "CAP END".to_owned() } else { format!("CAP REQ :{}", wanted.join(" ")) };
-                    connection.send(&next).await?;
-                }
-            }
-            Command::CAP(_, CapSubCommand::ACK, first, second) => {
-                let names = second.or(first).unwrap_or_default();
-                let next = if names.split_whitespace().any(|name| name == "sasl") { "AUTHENTICATE PLAIN" } else { "CAP END" };
-                connection.send(next).await?;
-            }
-            Command::CAP(_, CapSubCommand::NAK, ..) | Command::Response(Response::RPL_SASLSUCCESS, _) => connection.send("CAP END").await?,
-            Command::AUTHENTICATE(challenge) if challenge == "+" => {
-                let password = self.sasl_password.as_ref().map_or("", |password| password.expose().as_str());
-                let words = STANDARD.encode(format!("\0{}\0{password}", self.username));
-                connection.send(&format!("AUTHENTICATE {words}")).await?;
-            }
-            Command::Response(Response::ERR_SASLFAIL | Response::ERR_NICKLOCKED, _) => {
-                return Err(Fault::Account("the server does not accept the account's SASL password".to_owned()));
-            }
-            Command::Response(Response::ERR_PASSWDMISMATCH, _) => {
-                return Err(Fault::Account("the server does not accept the password".to_owned()));
-            }
-            Command::Response(Response::ERR_NICKNAMEINUSE, _) => {
-                state.nick.push('_');
-                connection.send(&format!("NICK {}", state.nick)).await?;
-            }
-            Command::Response(Response::ERR_ERRONEOUSNICKNAME, _) => {
-                return Err(Fault::Account("the server does not accept the nick".to_owned()));
-            }
-            Command::Response(Response::RPL_WELCOME, arguments) => {
-                return Ok(Some(arguments.into_iter().next().unwrap_or_else(|| state.nick.clone())));
-            }
-            Command::PING(token, _) => connection.send(&format!("PONG :{token}")).await?,
-            Command::ERROR(reason) => return Err(Fault::Network(reason)),
-            _ => {}
-        }
-        Ok(None)
-    }
-
     async fn talk(
         &self,
         connection: &mut Connection,
@@ -204,6 +143,8 @@ impl Session {
     ) -> Result<(), Fault> {
         let mut credit = Credit { lines: BURST_LINES, at: Instant::now() };
         let mut quiet_since = Instant::now();
+        let mut nick_check = tokio::time::interval(NICK_INTERVAL);
+        nick_check.reset();
         loop {
             tokio::select! {
                 message = connection.next() => {
@@ -222,6 +163,9 @@ impl Session {
                     }
                     drop(message.done.send(Ok(())));
                 }
+                _ = nick_check.tick(), if !nick.eq_ignore_ascii_case(&self.identity.nick) => {
+                    self.identity.ask_for_nick(connection, nick).await?;
+                }
                 () = tokio::time::sleep_until(quiet_since + PING_AFTER) => {
                     quiet_since = Instant::now();
                     connection.send("PING :alive").await?;
@@ -238,24 +182,61 @@ impl Session {
                 nick.clone_from(new);
                 Ok(())
             }
+            Command::NICK(_) | Command::QUIT(_) => self.gave_up(connection, &message, nick).await,
             Command::KICK(channel, whom, _) if whom == nick => connection.send(&format!("JOIN {channel}")).await,
-            Command::PRIVMSG(target, text) => match incoming(&message, target, text, nick, link.clock.now_ms()) {
-                Some(incoming) => link.take(Some(&incoming), None).await,
-                None => Ok(()),
-            },
+            Command::PRIVMSG(target, text) => {
+                let incoming = reading::incoming(&message, (target, text), nick, &self.mentions, link.clock.now_ms());
+                let Some(incoming) = incoming else { return Ok(()) };
+                self.remember(&message);
+                link.take(Some(&incoming), None).await
+            }
             _ => Ok(()),
         }
+    }
+
+    fn people(&self) -> std::sync::MutexGuard<'_, HashMap<String, bool>> {
+        self.people.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes who bears a nick.
+    fn remember(&self, message: &Message) {
+        let Some(nick) = message.source_nickname() else { return };
+        let mut people = self.people();
+        if people.len() >= PEOPLE_MAX {
+            people.retain(|_, gone| !*gone);
+        }
+        if people.len() < PEOPLE_MAX {
+            people.insert(nick.to_lowercase(), false);
+        }
+    }
+
+    /// Somebody gave his nick up. If it is the one that we want, we take it.
+    async fn gave_up(&self, connection: &mut Connection, message: &Message, nick: &str) -> Result<(), Fault> {
+        let Some(from) = message.source_nickname() else { return Ok(()) };
+        if let Some(gone) = self.people().get_mut(&from.to_lowercase()) {
+            *gone = true;
+        }
+        let wanted = from.eq_ignore_ascii_case(&self.identity.nick) && !nick.eq_ignore_ascii_case(from);
+        if wanted { self.identity.ask_for_nick(connection, nick).await } else { Ok(()) }
+    }
+
+    /// Whether what is for a nick's former bearer would be told to somebody else.
+    fn changed_hands(&self, target: &str) -> bool {
+        !reading::is_channel(target) && self.people().get(&target.to_lowercase()).copied().unwrap_or(false)
     }
 
     async fn deliver(&self, part: &Part) -> Result<Receipt, Refusal> {
         let outgoing = self.outgoing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let later = || Refusal::Later { reason: "the account is not connected".to_owned(), after: None };
         let outgoing = outgoing.ok_or_else(later)?;
+        if self.changed_hands(&part.to.peer) {
+            return Err(Refusal::Never(format!("{} has left since, and somebody else may bear the nick now", part.to.peer)));
+        }
         let (done, written) = oneshot::channel();
         let message = Outgoing { target: part.to.peer.clone(), lines: lines(&part.text), done };
         outgoing.send(message).await.map_err(|_| later())?;
         match written.await {
-            Ok(Ok(())) => Ok(Receipt { message_id: uuid::Uuid::new_v4().to_string(), chat_id: part.to.peer.clone(), poll_id: None }),
+            Ok(Ok(())) => Ok(Receipt::new(uuid::Uuid::new_v4().to_string(), part.to.peer.clone())),
             // Some lines may be out already.
             Ok(Err(reason)) => Err(Refusal::Unknown(reason)),
             Err(_) => Err(Refusal::Unknown("the connection ended".to_owned())),
@@ -275,7 +256,7 @@ impl Adapter for Session {
     fn probe(&self) -> BoxFuture<'_, Result<Wellbeing, Fault>> {
         let connected = self.outgoing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
         let answer = if connected {
-            Ok(Wellbeing { name: self.nick.clone(), ..Wellbeing::default() })
+            Ok(Wellbeing { name: self.identity.nick.clone(), ..Wellbeing::default() })
         } else {
             Err(Fault::Network("the account is not connected".to_owned()))
         };
@@ -318,42 +299,6 @@ impl Credit {
         }
         self.lines -= 1;
     }
-}
-
-/// Reads a message of somebody else.
-fn incoming(message: &Message, target: &str, text: &str, nick: &str, now_ms: i64) -> Option<Incoming> {
-    let Some(Prefix::Nickname(from, user, host)) = &message.prefix else { return None };
-    // A request of one client to another is not for an agent.
-    if from.eq_ignore_ascii_case(nick) || text.trim().is_empty() || text.starts_with('\u{1}') {
-        return None;
-    }
-    let tag = |name: &str| message.tags.iter().flatten().find(|tag| tag.0 == name).and_then(|tag| tag.1.clone());
-    let group = target.starts_with(['#', '&', '+', '!']);
-    let sender = tag("account")
-        .map_or_else(|| format!("{from}!{user}@{host}").to_lowercase(), |account| format!("account:{}", account.to_lowercase()));
-    Some(Incoming {
-        event: tag("msgid").unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        kind: EventKind::Message,
-        chat: if group { ChatKind::Group } else { ChatKind::Direct },
-        peer: if group { target.to_lowercase() } else { from.clone() },
-        thread: None,
-        title: group.then(|| target.to_owned()),
-        sender,
-        sender_name: Some(from.clone()),
-        text: text.to_owned(),
-        message_id: None,
-        mentioned: !group || mentions(text, nick),
-        at_ms: now_ms,
-        media: Vec::new(),
-        album: None,
-        may_go_on: false,
-    })
-}
-
-/// Whether a line holds a nick as a word.
-fn mentions(text: &str, nick: &str) -> bool {
-    let part_of_nick = |character: char| character.is_alphanumeric() || "-_[]\\`^{}|".contains(character);
-    text.split(|character| !part_of_nick(character)).any(|word| word.eq_ignore_ascii_case(nick))
 }
 
 /// Cuts a text into lines that a server passes on whole.

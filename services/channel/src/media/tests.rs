@@ -54,7 +54,7 @@ async fn files_are_kept_for_their_time() {
     let shelf = Shelf::open(folder.path().to_owned()).await.unwrap();
     let file = shelf.put(Way::In, "a", b"bytes".to_vec()).await.unwrap();
     let written = folder.path().join("inbound").join(&file).metadata().unwrap().modified().unwrap();
-    let kept = Duration::from_secs(60);
+    let kept = Duration::from_mins(1);
     assert_eq!(shelf.sweep(written + Duration::from_secs(59), kept).await.unwrap(), 0);
     assert_eq!(shelf.sweep(written + Duration::from_secs(61), kept).await.unwrap(), 1);
     assert!(shelf.find(Way::In, "a").await.is_none());

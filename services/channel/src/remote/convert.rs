@@ -151,7 +151,7 @@ pub(crate) fn send_request(account: &str, id: &str, part: &Part, media: Option<(
         content,
     });
     let poll = part.poll.as_ref().map(|poll| wire::Question {
-        question: poll.question.clone(),
+        question: poll.asks.clone(),
         options: poll.options.clone(),
         selections_max: poll.selections_max,
         open_seconds: poll.open_seconds,
@@ -179,7 +179,7 @@ pub(crate) fn part(request: &wire::SendRequest, enclosed: Option<Enclosed>) -> O
         row.buttons.iter().map(|button| Button { label: button.label.clone(), says: button.says.clone() }).collect()
     };
     let poll = request.poll.as_ref().map(|poll| Question {
-        question: poll.question.clone(),
+        asks: poll.question.clone(),
         options: poll.options.clone(),
         selections_max: poll.selections_max,
         open_seconds: poll.open_seconds,

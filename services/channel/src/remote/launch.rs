@@ -11,8 +11,10 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use tracing::info;
 use verso_adapter::{Client, Limits, Process, Program, START_TIMEOUT};
+use verso_kit::CancellationToken;
 use verso_kit::config::{Env, File};
 use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
 use verso_proto::adapter::v1::HelloResponse;
 
 use super::settings::{self, Settings};
@@ -25,6 +27,7 @@ use crate::network::Network;
 use crate::profile::Profile;
 use crate::store::AccountKey;
 use crate::units::Unit;
+use crate::webhooks::Webhooks;
 
 /// What an adapter sees of our environment.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
@@ -133,7 +136,9 @@ impl Launch {
             return Ok(None);
         }
         let (context, shelf) = (self.context.clone(), self.shelf.clone());
-        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf };
+        // It never receives, so it opens no door.
+        let webhooks = Webhooks::new(Tasks::new(CancellationToken::new()));
+        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf, webhooks };
         built_in.make(Arc::clone(profile)).await.map(Some)
     }
 

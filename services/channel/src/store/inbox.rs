@@ -6,6 +6,9 @@ use super::outbox::{self, Posting};
 use super::{AccountKey, Store};
 use crate::error::Error;
 
+/// How long a network goes on counting from where it was, in milliseconds: after a week of silence, Telegram begins anywhere.
+const POSITION_LIFE_MS: i64 = 6 * 24 * 60 * 60 * 1_000;
+
 /// A message that is not dealt with yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Open {
@@ -17,6 +20,10 @@ pub(crate) struct Open {
     /// The message as JSON.
     pub(crate) message: String,
     pub(crate) received_at_ms: i64,
+    /// The last of the messages that this one is told together with, once that is decided.
+    pub(crate) lead: Option<String>,
+    /// The message that shows the beginning of its answer.
+    pub(crate) preview: Option<String>,
 }
 
 /// A message that has just arrived.
@@ -30,15 +37,22 @@ pub(crate) struct Arrived {
 
 impl Store {
     /// Keeps a message, and how far the network has been read. Returns its number, or none when it was here before.
-    pub(crate) async fn take(&self, account: &AccountKey, arrived: Option<Arrived>, position: Option<i64>) -> Result<Option<i64>, Error> {
+    pub(crate) async fn take(
+        &self,
+        account: &AccountKey,
+        arrived: Option<Arrived>,
+        position: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Option<i64>, Error> {
         let account = account.clone();
         self.write(move |transaction| {
             let seq = arrived.map(|arrived| insert(transaction, &account, &arrived)).transpose()?.flatten();
             if let Some(position) = position {
                 transaction.execute(
-                    "INSERT INTO positions (channel, account, position) VALUES (?1, ?2, ?3)
-                     ON CONFLICT DO UPDATE SET position = max(position, excluded.position)",
-                    params![account.channel, account.account, position],
+                    "INSERT INTO positions (channel, account, position, at_ms) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms,
+                     position = CASE WHEN at_ms < ?5 THEN excluded.position ELSE max(position, excluded.position) END",
+                    params![account.channel, account.account, position, now_ms, now_ms - POSITION_LIFE_MS],
                 )?;
             }
             Ok(seq)
@@ -46,12 +60,14 @@ impl Store {
         .await
     }
 
-    /// Returns how far the network has been read.
-    pub(crate) async fn position(&self, account: &AccountKey) -> Result<Option<i64>, Error> {
+    /// Returns how far the network has been read, unless that was too long ago to mean anything.
+    pub(crate) async fn position(&self, account: &AccountKey, now_ms: i64) -> Result<Option<i64>, Error> {
         let account = account.clone();
         self.with(move |connection, _| {
-            let query = "SELECT position FROM positions WHERE channel = ?1 AND account = ?2";
-            Ok(connection.query_row(query, params![account.channel, account.account], |row| row.get(0)).optional()?)
+            let query = "SELECT position FROM positions WHERE channel = ?1 AND account = ?2 AND at_ms >= ?3";
+            Ok(connection
+                .query_row(query, params![account.channel, account.account, now_ms - POSITION_LIFE_MS], |row| row.get(0))
+                .optional()?)
         })
         .await
     }
@@ -61,7 +77,7 @@ impl Store {
         let account = account.clone();
         self.with(move |connection, _| {
             let mut query = connection.prepare_cached(
-                "SELECT seq, event, chat, message, received_at_ms FROM inbox
+                "SELECT seq, event, chat, message, received_at_ms, lead, preview FROM inbox
                  WHERE channel = ?1 AND account = ?2 AND state = 'open' AND seq > ?3 ORDER BY seq LIMIT ?4",
             )?;
             let rows = query.query_map(params![account.channel, account.account, after, at_most], |row| {
@@ -72,6 +88,8 @@ impl Store {
                     chat: row.get(2)?,
                     message: message.unwrap_or_default(),
                     received_at_ms: row.get(4)?,
+                    lead: row.get(5)?,
+                    preview: row.get(6)?,
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -79,15 +97,51 @@ impl Store {
         .await
     }
 
-    /// Ends a message and puts its answer into the outbox, in one write. What was ended already stays as it is.
+    /// Decides which messages are told together, before an agent hears of them: a later incarnation tells them together again.
+    pub(crate) async fn lead(&self, seqs: Vec<i64>, lead: &str) -> Result<(), Error> {
+        let lead = lead.to_owned();
+        self.write(move |transaction| {
+            for seq in seqs {
+                transaction.execute("UPDATE inbox SET lead = ?2 WHERE seq = ?1", params![seq, lead])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes the message that shows the beginning of an answer, so that the whole answer takes its place, also after a restart.
+    pub(crate) async fn preview(&self, seq: i64, message_id: &str) -> Result<(), Error> {
+        let message_id = message_id.to_owned();
+        self.write(move |transaction| {
+            transaction.execute("UPDATE inbox SET preview = ?2 WHERE seq = ?1", params![seq, message_id])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Counts the messages of an account that are not dealt with.
+    pub(crate) async fn open_count(&self, account: &AccountKey) -> Result<i64, Error> {
+        let account = account.clone();
+        self.with(move |connection, _| {
+            let mut query =
+                connection.prepare_cached("SELECT count(*) FROM inbox WHERE channel = ?1 AND account = ?2 AND state = 'open'")?;
+            Ok(query.query_row(params![account.channel, account.account], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Ends messages that were told together and puts their answer into the outbox, in one write. What was ended already stays as it is.
     pub(crate) async fn answer(&self, account: &AccountKey, ended: Ended, postings: Vec<Posting>) -> Result<(), Error> {
         let account = account.clone();
         self.write(move |transaction| {
-            // The text is not needed any more; the id is, so that the message is not taken twice.
-            let changed = transaction.execute(
-                "UPDATE inbox SET state = ?2, ended_at_ms = ?3, error = ?4, message = NULL WHERE seq = ?1 AND state = 'open'",
-                params![ended.seq, ended.state, ended.at_ms, ended.error],
-            )?;
+            let mut changed = 0;
+            for seq in &ended.seqs {
+                // The text is not needed any more; the id is, so that the message is not taken twice.
+                changed += transaction.execute(
+                    "UPDATE inbox SET state = ?2, ended_at_ms = ?3, error = ?4, message = NULL WHERE seq = ?1 AND state = 'open'",
+                    params![seq, ended.state, ended.at_ms, ended.error],
+                )?;
+            }
             if changed > 0 {
                 for posting in &postings {
                     outbox::insert(transaction, &account, posting)?;
@@ -102,7 +156,7 @@ impl Store {
 /// How a message was dealt with.
 #[derive(Debug, Clone)]
 pub(crate) struct Ended {
-    pub(crate) seq: i64,
+    pub(crate) seqs: Vec<i64>,
     /// `answered`, `ignored`, `refused` or `failed`.
     pub(crate) state: &'static str,
     pub(crate) at_ms: i64,

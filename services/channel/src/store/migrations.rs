@@ -8,10 +8,10 @@ use super::{check_epoch, saved};
 use crate::error::Error;
 
 /// The layout that this version of the program uses.
-const LAST: u32 = 2;
+const LAST: u32 = 3;
 
 /// Each step leads to the layout that it names, from the one before. A step that was released is never changed.
-const STEPS: [(u32, &str); 2] = [
+const STEPS: [(u32, &str); 3] = [
     (
         1,
         "
@@ -30,7 +30,7 @@ const STEPS: [(u32, &str); 2] = [
 ",
     ),
     (
-        LAST,
+        2,
         "
     DROP TABLE accounts;
     CREATE TABLE inbox (
@@ -89,6 +89,21 @@ const STEPS: [(u32, &str); 2] = [
         added_at_ms INTEGER NOT NULL,
         PRIMARY KEY (channel, account, sender)
     ) STRICT, WITHOUT ROWID;
+",
+    ),
+    (
+        LAST,
+        "
+    ALTER TABLE positions ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE inbox ADD COLUMN lead TEXT;
+    ALTER TABLE inbox ADD COLUMN preview TEXT;
+    CREATE INDEX outbox_chats ON outbox (channel, account, chat, seq) WHERE state IN ('waiting', 'claimed');
+    ALTER TABLE outbox ADD COLUMN message_id TEXT;
+    ALTER TABLE outbox ADD COLUMN poll_id TEXT;
+    CREATE INDEX outbox_messages ON outbox (channel, account, message_id) WHERE message_id IS NOT NULL;
+    CREATE INDEX outbox_polls ON outbox (channel, account, poll_id) WHERE poll_id IS NOT NULL;
+    DROP INDEX outbox_open;
+    CREATE INDEX outbox_due ON outbox (channel, account, due_at_ms, seq) WHERE state = 'waiting';
 ",
     ),
 ];

@@ -2,13 +2,8 @@
 
 #![allow(clippy::struct_field_names, reason = "the names of the Bot API")]
 
-#[cfg(test)]
-mod tests;
-
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::message::{ChatKind, EventKind, Incoming};
 
 /// The bot itself.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,203 +16,209 @@ pub(super) struct Me {
 #[derive(Debug, Deserialize)]
 pub(super) struct Sent {
     pub(super) message_id: i64,
+    pub(super) poll: Option<SentPoll>,
+}
+
+/// A poll that was sent.
+#[derive(Debug, Deserialize)]
+pub(super) struct SentPoll {
+    pub(super) id: String,
+}
+
+/// A file that the Bot API holds.
+#[derive(Debug, Deserialize)]
+pub(super) struct Held {
+    pub(super) file_path: Option<String>,
 }
 
 /// One update.
 #[derive(Debug, Deserialize)]
 pub(super) struct Update {
-    update_id: i64,
-    message: Option<Message>,
+    pub(super) update_id: i64,
+    pub(super) message: Option<Message>,
+    pub(super) edited_message: Option<Message>,
     pub(super) callback_query: Option<CallbackQuery>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct CallbackQuery {
-    pub(super) id: String,
-    from: User,
-    message: Option<Message>,
-    data: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Message {
-    message_id: i64,
-    from: Option<User>,
-    chat: Chat,
-    #[serde(default)]
-    date: i64,
-    message_thread_id: Option<i64>,
-    #[serde(default)]
-    is_topic_message: bool,
-    text: Option<String>,
-    caption: Option<String>,
-    #[serde(default)]
-    entities: Vec<Entity>,
-    #[serde(default)]
-    caption_entities: Vec<Entity>,
-    reply_to_message: Option<Box<Message>>,
-    photo: Option<Value>,
-    document: Option<Value>,
-    voice: Option<Value>,
-    audio: Option<Value>,
-    video: Option<Value>,
-    sticker: Option<Value>,
-    location: Option<Location>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Location {
-    latitude: f64,
-    longitude: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct User {
-    id: i64,
-    #[serde(default)]
-    is_bot: bool,
-    first_name: Option<String>,
-    last_name: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Chat {
-    id: i64,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    title: Option<String>,
-    #[serde(default)]
-    is_forum: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Entity {
-    #[serde(rename = "type")]
-    kind: String,
-    offset: usize,
-    length: usize,
-    user: Option<User>,
-    url: Option<String>,
+    pub(super) message_reaction: Option<Reaction>,
+    pub(super) poll_answer: Option<PollAnswer>,
 }
 
 impl Update {
     /// Reads an update; none when it is of a kind that is not read here.
     pub(super) fn read(raw: Value) -> Option<Self> {
-        serde_json::from_value(raw).inspect_err(|error| tracing::debug!(%error, "update is not read")).ok()
-    }
-
-    /// Returns the message that it is, if it is one for somebody.
-    pub(super) fn incoming(self, me: &Me, mentions: &[String]) -> Option<Incoming> {
-        let event = format!("update:{}", self.update_id);
-        if let Some(query) = self.callback_query {
-            let message = query.message?;
-            let text = query.data.filter(|data| !data.trim().is_empty())?;
-            let incoming = message.in_chat(event, EventKind::Button, &query.from, text)?;
-            return Some(Incoming { mentioned: true, ..incoming });
-        }
-        let message = self.message?;
-        let sender = message.from.as_ref().filter(|from| !from.is_bot && from.id != me.id)?;
-        let text = message.words()?;
-        let mentioned = message.mentions(me, mentions, &text);
-        let incoming = message.in_chat(event, EventKind::Message, sender, text)?;
-        Some(Incoming { mentioned: mentioned || incoming.chat == ChatKind::Direct, ..incoming })
+        serde_json::from_value(raw).inspect_err(|error| tracing::warn!(%error, "an update cannot be read and is passed over")).ok()
     }
 }
 
-impl Message {
-    fn in_chat(&self, event: String, kind: EventKind, sender: &User, text: String) -> Option<Incoming> {
-        let chat = match self.chat.kind.as_deref() {
-            Some("private") => ChatKind::Direct,
-            Some("group" | "supergroup") => ChatKind::Group,
-            // Channels have no sender, and a chat without a kind is not let in.
-            _ => return None,
-        };
-        let topic = self.message_thread_id.filter(|_| self.is_topic_message);
-        let general = (self.chat.is_forum && topic.is_none()).then_some(1);
-        Some(Incoming {
-            event,
-            kind,
-            chat,
-            peer: self.chat.id.to_string(),
-            thread: (chat == ChatKind::Group).then_some(()).and(topic.or(general)).map(|topic| topic.to_string()),
-            title: self.chat.title.clone(),
-            sender: sender.id.to_string(),
-            sender_name: sender.name(),
-            text,
-            message_id: Some(self.message_id.to_string()),
-            mentioned: false,
-            at_ms: self.date.saturating_mul(1_000),
-            media: Vec::new(),
-            album: None,
-            may_go_on: false,
-        })
-    }
+/// Somebody pressed a button.
+#[derive(Debug, Deserialize)]
+pub(super) struct CallbackQuery {
+    pub(super) id: String,
+    pub(super) from: User,
+    pub(super) message: Option<Message>,
+    pub(super) data: Option<String>,
+}
 
-    /// Returns what the message says, with what it quotes and a placeholder for what it holds besides.
-    fn words(&self) -> Option<String> {
-        let mut words = self.text.clone().or_else(|| self.caption.clone()).map(|text| self.with_links(&text)).unwrap_or_default();
-        let placeholders = [
-            (self.photo.is_some(), "<media:image>"),
-            (self.video.is_some(), "<media:video>"),
-            (self.voice.is_some() || self.audio.is_some(), "<media:audio>"),
-            (self.document.is_some(), "<media:document>"),
-            (self.sticker.is_some(), "<media:sticker>"),
-        ];
-        for (_, placeholder) in placeholders.into_iter().filter(|(there, _)| *there) {
-            words = if words.is_empty() { placeholder.to_owned() } else { format!("{words}\n{placeholder}") };
-        }
-        if let Some(Location { latitude, longitude }) = self.location {
-            words = format!("{words}[location {latitude:.6}, {longitude:.6}]");
-        }
-        if words.trim().is_empty() {
-            return None;
-        }
-        let quoted = self.reply_to_message.as_ref().and_then(|quoted| {
-            let text = quoted.text.clone().or_else(|| quoted.caption.clone())?;
-            let name = quoted.from.as_ref().and_then(User::name).unwrap_or_else(|| "somebody".to_owned());
-            Some(format!("\n\n[Replying to {name} id:{}]\n{text}\n[/Replying]", quoted.message_id))
-        });
-        Some(words + &quoted.unwrap_or_default())
-    }
+/// Somebody marked a message, or took a mark back.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reaction {
+    pub(super) chat: Chat,
+    pub(super) message_id: i64,
+    /// Missing when it was done in the name of a chat.
+    pub(super) user: Option<User>,
+    #[serde(default)]
+    pub(super) date: i64,
+    #[serde(default)]
+    pub(super) old_reaction: Vec<Emoji>,
+    #[serde(default)]
+    pub(super) new_reaction: Vec<Emoji>,
+}
 
-    /// A link behind a word is told with its address.
-    fn with_links(&self, text: &str) -> String {
-        let units: Vec<u16> = text.encode_utf16().collect();
-        let mut out = Vec::new();
-        let mut at = 0;
-        for entity in self.entities.iter().chain(&self.caption_entities) {
-            let (Some(url), end) = (&entity.url, entity.offset.saturating_add(entity.length)) else { continue };
-            if let Some(head) = units.get(at..end) {
-                out.extend_from_slice(head);
-                out.extend(format!(" ({url})").encode_utf16());
-                at = end;
-            }
-        }
-        out.extend_from_slice(units.get(at..).unwrap_or_default());
-        String::from_utf16_lossy(&out)
-    }
+/// A mark.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Emoji {
+    pub(super) emoji: Option<String>,
+    custom_emoji_id: Option<String>,
+}
 
-    fn mentions(&self, me: &Me, words: &[String], text: &str) -> bool {
-        let lower = text.to_lowercase();
-        let by_name = me.username.as_ref().map(|name| format!("@{}", name.to_lowercase()));
-        let units: Vec<u16> = self.text.as_deref().or(self.caption.as_deref()).unwrap_or_default().encode_utf16().collect();
-        let by_entity = self.entities.iter().chain(&self.caption_entities).any(|entity| match entity.kind.as_str() {
-            "text_mention" => entity.user.as_ref().is_some_and(|user| user.id == me.id),
-            "mention" => {
-                let name = units.get(entity.offset..entity.offset.saturating_add(entity.length)).map(String::from_utf16_lossy);
-                name.map(|name| name.to_lowercase()) == by_name
-            }
-            _ => false,
-        });
-        let by_reply = self.reply_to_message.as_ref().and_then(|quoted| quoted.from.as_ref()).is_some_and(|from| from.id == me.id);
-        by_entity || by_reply || words.iter().any(|word| !word.is_empty() && lower.contains(word))
-    }
+/// Somebody chose answers of a poll.
+#[derive(Debug, Deserialize)]
+pub(super) struct PollAnswer {
+    pub(super) poll_id: String,
+    /// Missing when it was done in the name of a chat.
+    pub(super) user: Option<User>,
+    #[serde(default)]
+    pub(super) option_ids: Vec<usize>,
+}
+
+/// A message.
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    pub(super) message_id: i64,
+    pub(super) from: Option<User>,
+    pub(super) chat: Chat,
+    #[serde(default)]
+    pub(super) date: i64,
+    pub(super) message_thread_id: Option<i64>,
+    #[serde(default)]
+    pub(super) is_topic_message: bool,
+    pub(super) media_group_id: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) caption: Option<String>,
+    #[serde(default)]
+    pub(super) entities: Vec<Entity>,
+    #[serde(default)]
+    pub(super) caption_entities: Vec<Entity>,
+    pub(super) reply_to_message: Option<Box<Message>>,
+    pub(super) quote: Option<Quote>,
+    pub(super) forward_origin: Option<Origin>,
+    #[serde(default)]
+    pub(super) photo: Vec<File>,
+    pub(super) document: Option<File>,
+    pub(super) animation: Option<File>,
+    pub(super) voice: Option<File>,
+    pub(super) audio: Option<File>,
+    pub(super) video: Option<File>,
+    pub(super) video_note: Option<File>,
+    pub(super) sticker: Option<File>,
+    pub(super) location: Option<Location>,
+    pub(super) venue: Option<Venue>,
+    pub(super) contact: Option<Contact>,
+    #[serde(default)]
+    pub(super) new_chat_members: Vec<User>,
+    pub(super) left_chat_member: Option<User>,
+    pub(super) new_chat_title: Option<String>,
+    pub(super) migrate_to_chat_id: Option<i64>,
+}
+
+/// The part of a message that another one quotes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Quote {
+    pub(super) text: String,
+}
+
+/// Where a forwarded message was first written.
+#[derive(Debug, Deserialize)]
+pub(super) struct Origin {
+    #[serde(default)]
+    pub(super) date: i64,
+    pub(super) sender_user: Option<User>,
+    pub(super) sender_user_name: Option<String>,
+    pub(super) sender_chat: Option<Chat>,
+    pub(super) chat: Option<Chat>,
+}
+
+/// A file of any kind, or one size of a picture.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct File {
+    pub(super) file_id: String,
+    pub(super) file_name: Option<String>,
+    pub(super) mime_type: Option<String>,
+    pub(super) file_size: Option<u64>,
+    pub(super) emoji: Option<String>,
+    #[serde(default)]
+    pub(super) is_animated: bool,
+    #[serde(default)]
+    pub(super) is_video: bool,
+}
+
+/// A place.
+#[derive(Debug, Deserialize)]
+pub(super) struct Location {
+    pub(super) latitude: f64,
+    pub(super) longitude: f64,
+}
+
+/// A place with a name.
+#[derive(Debug, Deserialize)]
+pub(super) struct Venue {
+    pub(super) title: String,
+    pub(super) address: String,
+}
+
+/// Somebody's telephone number.
+#[derive(Debug, Deserialize)]
+pub(super) struct Contact {
+    pub(super) phone_number: String,
+    pub(super) first_name: String,
+}
+
+/// Somebody.
+#[derive(Debug, Deserialize)]
+pub(super) struct User {
+    pub(super) id: i64,
+    #[serde(default)]
+    pub(super) is_bot: bool,
+    first_name: Option<String>,
+    last_name: Option<String>,
 }
 
 impl User {
-    fn name(&self) -> Option<String> {
+    /// Returns what people call him.
+    pub(super) fn name(&self) -> Option<String> {
         let names = [self.first_name.as_deref(), self.last_name.as_deref()];
         let name = names.into_iter().flatten().collect::<Vec<_>>().join(" ");
         Some(name).filter(|name| !name.trim().is_empty())
     }
+}
+
+/// A chat.
+#[derive(Debug, Deserialize)]
+pub(super) struct Chat {
+    pub(super) id: i64,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) title: Option<String>,
+    #[serde(default)]
+    pub(super) is_forum: bool,
+}
+
+/// Something special in a text. Offsets count UTF-16 units.
+#[derive(Debug, Deserialize)]
+pub(super) struct Entity {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) offset: usize,
+    pub(super) length: usize,
+    pub(super) user: Option<User>,
+    pub(super) url: Option<String>,
 }

@@ -1,20 +1,39 @@
 //! Long texts in pieces that a network takes.
 
-use super::{Rich, Run};
+use super::{Rich, Run, Style};
 
-/// Cuts formatted text into messages of at most `chars_max` characters: at the last line end outside parentheses, else at the last white space
-/// there, else anywhere. What the cut stands on is dropped. 0 means no limit.
-pub(crate) fn split(rich: Rich, chars_max: usize) -> Vec<Rich> {
+/// Cuts formatted text into messages of at most `units_max` UTF-16 units, which is what networks count: at the last line end outside
+/// parentheses, else at the last white space there, else anywhere. What the cut stands on is dropped. 0 means no limit.
+pub(crate) fn split(rich: Rich, units_max: usize) -> Vec<Rich> {
     let mut chunks = Vec::new();
     let mut rest = rich;
-    while chars_max > 0 && length(&rest) > chars_max {
+    while units_max > 0 && length(&rest) > units_max {
         let text: String = rest.iter().map(|run| run.text.as_str()).collect();
-        let cut = cut_at(&text, chars_max);
+        let cut = cut_at(&text, units_max);
         let (head, tail) = split_at(rest, cut);
         push(&mut chunks, head);
         rest = trimmed_start(tail);
     }
     push(&mut chunks, rest);
+    chunks
+}
+
+/// Cuts formatted text after every paragraph; blank lines within code end none.
+pub(crate) fn paragraphs(rich: Rich) -> Vec<Rich> {
+    let (mut chunks, mut paragraph) = (Vec::new(), Rich::new());
+    for run in rich {
+        if run.styles.contains(&Style::Block) {
+            paragraph.push(run);
+            continue;
+        }
+        for (number, piece) in run.text.split("\n\n").enumerate() {
+            if number > 0 {
+                push(&mut chunks, trimmed_start(std::mem::take(&mut paragraph)));
+            }
+            paragraph.push(Run { text: piece.to_owned(), styles: run.styles.clone() });
+        }
+    }
+    push(&mut chunks, trimmed_start(paragraph));
     chunks
 }
 
@@ -25,13 +44,18 @@ fn push(chunks: &mut Vec<Rich>, chunk: Rich) {
 }
 
 fn length(rich: &Rich) -> usize {
-    rich.iter().map(|run| run.text.chars().count()).sum()
+    rich.iter().map(|run| run.text.encode_utf16().count()).sum()
 }
 
 /// Returns after how many characters to cut.
-fn cut_at(text: &str, chars_max: usize) -> usize {
-    let (mut line, mut space, mut depth) = (0, 0, 0_usize);
-    for (index, character) in text.chars().take(chars_max).enumerate() {
+fn cut_at(text: &str, units_max: usize) -> usize {
+    let (mut line, mut space, mut depth, mut units, mut fitting) = (0, 0, 0_usize, 0, 0);
+    for (index, character) in text.chars().enumerate() {
+        units += character.len_utf16();
+        if units > units_max {
+            break;
+        }
+        fitting = index + 1;
         match character {
             '(' => depth += 1,
             ')' => depth = depth.saturating_sub(1),
@@ -40,7 +64,8 @@ fn cut_at(text: &str, chars_max: usize) -> usize {
             _ => {}
         }
     }
-    [line, space].into_iter().find(|cut| *cut > 0).unwrap_or(chars_max)
+    // One character is sent, however little fits.
+    [line, space].into_iter().find(|cut| *cut > 0).unwrap_or(fitting.max(1))
 }
 
 fn split_at(rich: Rich, chars: usize) -> (Rich, Rich) {
@@ -89,6 +114,8 @@ mod tests {
         assert_eq!(pieces(&"a".repeat(45), 20), ["a".repeat(20), "a".repeat(20), "a".repeat(5)]);
         assert_eq!(pieces("a b", 0), ["a b"]);
         assert_eq!(pieces(" \n ", 10), [""; 0]);
+        assert_eq!(pieces("😀😀😀", 4), ["😀😀", "😀"], "networks count UTF-16 units");
+        assert_eq!(pieces("😀😀", 1), ["😀", "😀"]);
     }
 
     #[test]
@@ -96,5 +123,12 @@ mod tests {
         let chunks = split(parse("**bold words here**"), 10);
         let html: Vec<String> = chunks.iter().map(telegram_html).collect();
         assert_eq!(html, ["<b>bold</b>", "<b>words here</b>"]);
+    }
+
+    #[test]
+    fn paragraphs_end_at_blank_lines_outside_code() {
+        let chunks = paragraphs(parse("one\n\n**two**\n\n```\na\n\nb\n```\n\nthree"));
+        let texts: Vec<String> = chunks.iter().map(crate::text::plain).collect();
+        assert_eq!(texts, ["one", "two", "a\n\nb\n", "three"]);
     }
 }

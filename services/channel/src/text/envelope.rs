@@ -44,23 +44,8 @@ mod tests {
 
     #[test]
     fn says_who_wrote_where_and_when() {
-        let mut incoming = Incoming {
-            event: "1".into(),
-            kind: EventKind::Message,
-            chat: ChatKind::Direct,
-            peer: "1".into(),
-            thread: None,
-            title: None,
-            sender: "1".into(),
-            sender_name: Some("Ann".into()),
-            text: "hi".into(),
-            message_id: None,
-            mentioned: true,
-            at_ms: 1_769_947_200_000,
-            media: Vec::new(),
-            album: None,
-            may_go_on: false,
-        };
+        let base = Incoming::new("1".into(), EventKind::Message, (ChatKind::Direct, "1".into()), "1".into(), "hi".into());
+        let mut incoming = Incoming { sender_name: Some("Ann".into()), mentioned: true, at_ms: 1_769_947_200_000, ..base };
         assert_eq!(wrap("Telegram", &incoming, &TimeZone::UTC), "[Telegram Ann id:1 2026-02-01T12:00Z] hi");
         incoming.chat = ChatKind::Group;
         incoming.peer = "-100".into();

@@ -1,9 +1,11 @@
 use super::*;
+use crate::message::{ChatKind, Incoming};
 
 fn read(line: &str) -> Option<Incoming> {
     let message: Message = line.parse().unwrap();
     let Command::PRIVMSG(target, text) = &message.command else { panic!("{line}") };
-    incoming(&message, target, text, "verso", 5)
+    let mentions = Mentions::new(["hey bot".to_owned()].iter());
+    reading::incoming(&message, (target, text), "verso", &mentions, 5)
 }
 
 #[test]
@@ -14,6 +16,8 @@ fn people_are_known_by_account_or_whole_mask() {
     assert_eq!((group.chat, group.peer.as_str(), group.sender.as_str()), (ChatKind::Group, "#den", "account:ann"));
     assert_eq!((group.event.as_str(), group.mentioned), ("m1", true));
     assert!(!read(":Ann!x@y PRIVMSG #den :versos are nice").unwrap().mentioned);
+    assert!(read(":Ann!x@y PRIVMSG #den :Hey bot, are you there?").unwrap().mentioned);
+    assert_eq!(read(":Ann!x@y PRIVMSG #den :\u{1}ACTION waves\u{1}").unwrap().text, "* Ann waves");
 }
 
 #[test]
