@@ -1,4 +1,4 @@
-//! A headless Chromium, driven over WebDriver: a browser that nobody here wrote. It reaches nothing but this machine.
+//! A headless Chromium, driven over `WebDriver`: a browser that nobody here wrote. It reaches nothing but this machine.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl Browser {
         Some(Self { client: client.expect("Chromium starts"), _driver: driver, _folder: folder })
     }
 
-    /// The WebDriver session, for what this type has no method for.
+    /// The `WebDriver` session, for what this type has no method for.
     pub fn client(&self) -> &Client {
         &self.client
     }

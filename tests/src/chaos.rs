@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_plan() {
-        let scale = |seed| Scale { seed, length: Duration::from_secs(60), ..Scale::from_environment() };
+        let scale = |seed| Scale { seed, length: Duration::from_mins(1), ..Scale::from_environment() };
         assert_eq!(scale(7).plan(), scale(7).plan());
         assert_ne!(scale(7).plan(), scale(8).plan());
     }

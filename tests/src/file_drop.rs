@@ -52,7 +52,7 @@ impl FileDrop {
     }
 
     /// The configuration of a network `drop` with these accounts, where `ann` may write, and its adapter.
-    pub fn config(&self, adapter: Value, accounts: &[&str]) -> Value {
+    pub fn config(&self, adapter: &Value, accounts: &[&str]) -> Value {
         let accounts: serde_json::Map<String, Value> = accounts.iter().map(|name| ((*name).to_owned(), self.account(name))).collect();
         json!({"adapters": {"drop": adapter}, "channels": {"drop": {"allowFrom": ["ann"], "accounts": accounts}}})
     }

@@ -42,7 +42,7 @@ async fn messages_of_an_adapter_in_python_are_answered_once_while_services_are_k
     let Some(files) = FileDrop::new() else { return };
     let provider = Provider::start().await;
     let adapter = json!({"command": files.reference(), "label": "File drop"});
-    let gateway = Gateway::start_with(over(provider.config(), files.config(adapter, &["home"]))).await;
+    let gateway = Gateway::start_with(over(provider.config(), files.config(&adapter, &["home"]))).await;
     let client = gateway.client().await;
     connected(&client, "drop", "home").await;
     let status = client.call("channels.status", json!({"probe": true})).await.expect("a status");
@@ -77,7 +77,7 @@ async fn an_adapter_that_crashes_hangs_or_eats_memory_leaves_the_others_alone() 
     let (provider, api) = (Provider::start().await, BotApi::start().await);
     let adapter = json!({"command": files.faulty(), "silenceSeconds": 3, "memoryMib": 400});
     let faults = ["crash", "hang", "eat"];
-    let config = over(files.config(adapter, &faults), api.channels(&json!({"allowFrom": ["42"]})));
+    let config = over(files.config(&adapter, &faults), api.channels(&json!({"allowFrom": ["42"]})));
     let gateway = Gateway::start_with(over(provider.config(), config)).await;
     let client = gateway.client().await;
     for fault in faults {
@@ -113,7 +113,7 @@ async fn an_adapter_that_crashes_hangs_or_eats_memory_leaves_the_others_alone() 
 async fn sec_77_an_adapter_of_another_version_is_refused_in_words() {
     let Some(files) = FileDrop::new() else { return };
     let adapter = json!({"command": files.faulty(), "env": {"FAULTS": "other-version"}});
-    let gateway = Gateway::start_with(files.config(adapter, &["home"])).await;
+    let gateway = Gateway::start_with(files.config(&adapter, &["home"])).await;
     let client = gateway.client().await;
     let error =
         eventually("the refusal is shown", async || account(&client, "drop", "home").await["lastError"].as_str().map(str::to_owned));

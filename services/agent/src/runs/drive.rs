@@ -227,16 +227,16 @@ async fn begin_together(runs: &Runs, run: &Arc<Run>, gathered: Gathered) -> Resu
     let (beginning, leader) = (runs.clone(), Arc::clone(run));
     runs.spawn("turn for several messages", async move {
         let now_ms = beginning.parts.clock.now_ms();
-        let began = beginning.parts.store.begin(&leader.id, opening(&leader, Some(&gathered)), now_ms).await;
+        let outcome = beginning.parts.store.begin(&leader.id, opening(&leader, Some(&gathered)), now_ms).await;
         for other in &gathered.others {
-            match &began {
+            match &outcome {
                 Ok(head) => end_within(&beginning, other, &head.session.session_id, over(RunState::Ok, answered_elsewhere(other), now_ms)),
                 // They are in the journal as they were: the next incarnation answers them.
                 Err(_) => leave(&beginning, other),
             }
         }
         // Nobody listens to a run that was stopped.
-        drop(sender.send(began));
+        drop(sender.send(outcome));
     });
     Ok(begun.await.map_err(|_| Error::Restarting)??)
 }

@@ -113,9 +113,9 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
         }
         asking.add([said.clone()]);
         let answered = tool_calls::answer(runs, run, &equipment, &round).await?;
-        let (results, heard) = (answered.results, answered.heard);
-        asking.add(results.iter().chain(&heard).cloned());
-        run.add(std::iter::once(said).chain(results.into_iter().map(tool_calls::for_transcript)).chain(heard));
+        let (results, said_between) = (answered.results, answered.heard);
+        asking.add(results.iter().chain(&said_between).cloned());
+        run.add(std::iter::once(said).chain(results.into_iter().map(tool_calls::for_transcript)).chain(said_between));
     }
     Err(Error::TooManyRounds)
 }

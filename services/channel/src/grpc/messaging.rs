@@ -121,7 +121,7 @@ impl Messaging for Service {
 
     async fn web_login_start(&self, request: Request<WebLoginStartRequest>) -> Reply<WebLoginStartResponse> {
         let request = request.into_inner();
-        let (unit, launch) = self.to_be_linked(request.channel, request.account_id).map_err(status)?;
+        let (unit, launch) = self.to_be_linked(request.channel, request.account_id.as_deref()).map_err(status)?;
         if unit.state().linked == Some(true) && request.force != Some(true) {
             let message = "The account is linked already. Say force to link it anew.".to_owned();
             return reply(WebLoginStartResponse { qr_data_url: None, message, qr_text: None });
@@ -134,7 +134,7 @@ impl Messaging for Service {
 
     async fn web_login_wait(&self, request: Request<WebLoginWaitRequest>) -> Reply<WebLoginWaitResponse> {
         let request = request.into_inner();
-        let (unit, _) = self.to_be_linked(request.channel, request.account_id).map_err(status)?;
+        let (unit, _) = self.to_be_linked(request.channel, request.account_id.as_deref()).map_err(status)?;
         let patience = patience(request.timeout_ms, WAIT_PATIENCE);
         let standing = self.desk.wait(&unit.key, request.current_qr_data_url.as_deref(), patience).await;
         let standing = standing.unwrap_or_else(|| {
@@ -152,7 +152,7 @@ fn patience(asked_ms: Option<i64>, usual: Duration) -> Duration {
 
 impl Service {
     /// Finds the account that is to be linked, and how its process is started.
-    fn to_be_linked(&self, channel: Option<String>, account: Option<String>) -> Result<(Arc<Unit>, Launch), Error> {
+    fn to_be_linked(&self, channel: Option<String>, account: Option<&str>) -> Result<(Arc<Unit>, Launch), Error> {
         let channel = channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| !channel.is_empty());
         let network = match &channel {
             None => Network::WhatsApp,
@@ -163,7 +163,7 @@ impl Service {
         }
         let channels = self.accounts.channels(Some(network.id()))?;
         let channel = channels.first().ok_or(Error::NoWebLogin)?;
-        let fare = match account.as_deref().map(str::trim).filter(|account| !account.is_empty()) {
+        let fare = match account.map(str::trim).filter(|account| !account.is_empty()) {
             None => channel.default_account(),
             Some(named) => match channel.accounts.iter().find(|fare| fare.account.id == named) {
                 None => return Err(Error::UnknownAccount { channel: network.id(), account: named.to_owned() }),

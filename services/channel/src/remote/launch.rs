@@ -1,6 +1,7 @@
 //! Starting the process of an account, or finding the one that runs already.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -274,7 +275,10 @@ fn one_name(name: &str) -> String {
     name.bytes().fold(String::new(), |mut safe, byte| {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => safe.push(char::from(byte)),
-            other => safe.push_str(&format!("%{other:02x}")),
+            other => {
+                // Writing to a text cannot fail.
+                let _written = write!(safe, "%{other:02x}");
+            }
         }
         safe
     })
@@ -284,7 +288,7 @@ fn one_name(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn planned(adapter: Value) -> Result<Plan, Fault> {
+    fn planned(adapter: &Value) -> Result<Plan, Fault> {
         let state = tempfile::tempdir().unwrap();
         let file = File::from_value(serde_json::json!({"adapters": {"doves": adapter}, "channels": {"doves": {}}}));
         let key = AccountKey { channel: "doves".into(), account: "home; reboot".into() };
@@ -294,14 +298,14 @@ mod tests {
     #[test]
     fn sec_54_a_command_is_words_that_no_shell_ever_reads() {
         let words = ["/opt/doves; touch /tmp/x", "$(id)", "a b"];
-        let Ok(Plan { way: Way::Program(program), .. }) = planned(serde_json::json!({"command": words})) else { panic!("a program") };
+        let Ok(Plan { way: Way::Program(program), .. }) = planned(&serde_json::json!({"command": words})) else { panic!("a program") };
         assert_eq!(program.command, words);
         assert!(program.folder.ends_with("accounts/doves/home%3b%20reboot"), "{}", program.folder.display());
     }
 
     #[test]
     fn an_adapter_is_either_started_or_called_and_then_with_a_token() {
-        let refused = |adapter| planned(adapter).err().map(|fault| fault.to_string()).unwrap_or_default();
+        let refused = |adapter: Value| planned(&adapter).err().map(|fault| fault.to_string()).unwrap_or_default();
         assert!(refused(serde_json::json!({})).contains("either a command to start or an address"));
         assert!(refused(serde_json::json!({"command": ["x"], "address": "unix:/x"})).contains("either a command"));
         assert!(refused(serde_json::json!({"address": "unix:/x"})).contains("must be presented a token"));

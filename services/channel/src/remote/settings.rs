@@ -101,7 +101,11 @@ pub(super) fn alone(file: &File, key: &AccountKey, also: Map<String, Value>) -> 
     Ok(json!({"channels": {key.channel.clone(): shared}}))
 }
 
-fn sections(file: &File, key: &AccountKey) -> Result<(Map<String, Value>, Map<String, Value>), Fault> {
+/// A section of the configuration.
+type Members = Map<String, Value>;
+
+/// Returns what is said of the network, and what of the account.
+fn sections(file: &File, key: &AccountKey) -> Result<(Members, Members), Fault> {
     let section: Result<Map<String, Value>, _> = file.section(&format!("channels.{}", key.channel));
     let mut shared = section.map_err(|error| Fault::Account(error.to_string()))?;
     let accounts = shared.remove("accounts");
