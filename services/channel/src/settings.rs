@@ -41,13 +41,9 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Whether the account can run here, or could once its owner has linked it.
+    /// Whether the account can run here. No process of this build speaks to `WhatsApp` yet.
     pub(crate) fn can_run(&self) -> bool {
-        match self.network {
-            // It waits until its owner has linked it.
-            Network::WhatsApp => self.enabled,
-            network => self.enabled && self.configured && (make::speaks(network) || !network.is_built_in()),
-        }
+        self.enabled && self.configured && (make::speaks(self.network) || !self.network.is_built_in())
     }
 }
 
