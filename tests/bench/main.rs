@@ -8,6 +8,7 @@ mod clients;
 mod first_token;
 mod idle;
 mod load;
+mod nodes;
 mod peers;
 mod report;
 mod slow_reader;
@@ -36,19 +37,29 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Measures everything, or, with `connections` among the arguments, only what connections cost.
+/// Measures everything, or, with `connections` or `nodes` among the arguments, only what connections or commands to nodes cost.
 async fn measure(arguments: &[String]) -> ExitCode {
-    let built = Command::new(env!("CARGO")).args(["build", "--release", "--package", "verso"]).status();
-    if !built.is_ok_and(|status| status.success()) {
-        eprintln!("the release build failed");
-        return ExitCode::FAILURE;
+    if cfg!(debug_assertions) {
+        eprintln!("a debug build: the numbers say that it works, and nothing of how fast");
+    } else {
+        let built = Command::new(env!("CARGO")).args(["build", "--release", "--package", "verso"]).status();
+        if !built.is_ok_and(|status| status.success()) {
+            eprintln!("the release build failed");
+            return ExitCode::FAILURE;
+        }
     }
     usage::raise_descriptor_limit();
     let mut report = Report::default();
-    if !arguments.iter().any(|argument| argument == "connections") {
+    let asked_for = |part: &str| arguments.iter().any(|argument| argument == part);
+    if !asked_for("connections") && !asked_for("nodes") {
         everything_else(&mut report).await;
     }
-    idle::connections(&mut report).await;
+    if !asked_for("connections") {
+        nodes::invokes(&mut report).await;
+    }
+    if !asked_for("nodes") {
+        idle::connections(&mut report).await;
+    }
     report.print(arguments.iter().any(|argument| argument == "--json"));
     ExitCode::SUCCESS
 }

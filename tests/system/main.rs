@@ -2,6 +2,7 @@
 
 mod accounts;
 mod adapters;
+mod approvals;
 mod attacks;
 mod auth_modes;
 mod authorization;
@@ -15,6 +16,7 @@ mod cli;
 mod config;
 mod config_faults;
 mod devices;
+mod discovery;
 mod exposure;
 mod following;
 mod fuzz;

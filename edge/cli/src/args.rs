@@ -30,9 +30,9 @@ pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend,
 pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
 pub(crate) use duration::milliseconds;
-pub(crate) use host::{Dashboard, Doctor, GatewayService, Host, Install, Man, Migrate, Openclaw, Probe, ServiceFlags, UsageCost};
+pub(crate) use host::{Dashboard, Discover, Doctor, GatewayService, Host, Install, Man, Migrate, Openclaw, Probe, ServiceFlags, UsageCost};
 pub(crate) use house::{Configure, Onboard, Reset, Security, SecurityAudit, Setup, Uninstall};
-pub(crate) use node::{NodeCommand, NodeRun};
+pub(crate) use node::{NodeCommand, NodeInstall, NodeRun};
 pub(crate) use peers::{Devices, Nodes, NodesRun, Pairing};
 pub(crate) use reach::{Group, Reach};
 pub(crate) use services::{Services, ServicesGroup, ServicesLogs};

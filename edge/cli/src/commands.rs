@@ -14,6 +14,7 @@ mod cron;
 mod dashboard;
 mod devices;
 mod doctor;
+mod gateway_discover;
 mod gateway_probe;
 mod gateway_service;
 mod gateway_status;
@@ -23,6 +24,7 @@ mod manual;
 mod message;
 mod migrate;
 mod node;
+mod node_service;
 mod nodes;
 mod onboard;
 mod pairing;
@@ -43,7 +45,7 @@ use std::process::ExitCode;
 
 use verso_kit::config::Env;
 
-use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, Migrate, NodeCommand, Security, Tui, Usage};
+use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, Migrate, NodeCommand, Security, ServiceFlags, Tui, Usage};
 use crate::client::{self, Target};
 use crate::config::Snapshot;
 use crate::environment;
@@ -111,11 +113,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
             session.guard()?;
             runtime()?.block_on(agent::run(&session, &arguments))?;
         }
-        Some(Command::Node { command: NodeCommand::Run(arguments) }) => {
-            let session = session();
-            session.guard()?;
-            runtime()?.block_on(node::run(&session, &arguments))?;
-        }
+        Some(Command::Node { command }) => of_node(&session(), &command)?,
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
         Some(Command::Host(Host::Man(arguments))) => manual::run(&arguments)?,
         Some(Command::Host(Host::Migrate { from: Migrate::Openclaw(arguments) })) => migrate::run(&session(), &arguments)?,
@@ -197,15 +195,33 @@ fn of_gateway(session: Session, gateway: crate::args::Gateway) -> anyhow::Result
     gateway::run(&instance, snapshot, no_color, &flags)
 }
 
+fn of_node(session: &Session, command: &NodeCommand) -> anyhow::Result<()> {
+    let act = |action, flags: &ServiceFlags| node_service::act(session, action, *flags);
+    match command {
+        NodeCommand::Run(arguments) => {
+            session.guard()?;
+            runtime()?.block_on(node::run(session, arguments))
+        }
+        NodeCommand::Install(arguments) => node::install(session, arguments),
+        NodeCommand::Status(flags) => node_service::status(session, *flags),
+        NodeCommand::Uninstall(flags) => act("uninstall", flags),
+        NodeCommand::Start(flags) => act("start", flags),
+        NodeCommand::Stop(flags) => act("stop", flags),
+        NodeCommand::Restart(flags) => act("restart", flags),
+    }
+}
+
 fn of_service(session: &Session, command: &GatewayService) -> anyhow::Result<()> {
+    let act = |action, flags: &ServiceFlags| gateway_service::act(session, action, *flags);
     match command {
         GatewayService::Probe(arguments) => runtime()?.block_on(gateway_probe::run(session, arguments)),
+        GatewayService::Discover(arguments) => gateway_discover::run(session, arguments),
         GatewayService::UsageCost(arguments) => runtime()?.block_on(gateway_probe::usage_cost(session, arguments)),
         GatewayService::Install(arguments) => gateway_service::install(session, arguments),
-        GatewayService::Uninstall(flags) => gateway_service::act(session, "uninstall", *flags),
-        GatewayService::Start(flags) => gateway_service::act(session, "start", *flags),
-        GatewayService::Stop(flags) => gateway_service::act(session, "stop", *flags),
-        GatewayService::Restart(flags) => gateway_service::act(session, "restart", *flags),
+        GatewayService::Uninstall(flags) => act("uninstall", flags),
+        GatewayService::Start(flags) => act("start", flags),
+        GatewayService::Stop(flags) => act("stop", flags),
+        GatewayService::Restart(flags) => act("restart", flags),
     }
 }
 

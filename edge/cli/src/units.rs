@@ -124,6 +124,25 @@ impl Platform {
         }
     }
 
+    /// Returns what the service is called that keeps this machine a node.
+    pub(crate) fn node_label(self, instance: &Instance) -> String {
+        let ending = instance.profile.name().map(|name| format!("-{name}")).unwrap_or_default();
+        match self {
+            Self::Systemd => format!("verso-node{ending}.service"),
+            Self::Launchd => format!("bot.molt.node{ending}"),
+        }
+    }
+
+    /// Returns where that service's definition is kept: beside the gateway's.
+    pub(crate) fn node_path(self, instance: &Instance, scope: Scope) -> PathBuf {
+        let name = match self {
+            Self::Systemd => self.node_label(instance),
+            Self::Launchd => format!("{}.plist", self.node_label(instance)),
+        };
+        // A name that climbs out of the folder is no name.
+        self.path(instance, scope).with_file_name(name.replace(['/', '\0'], "_"))
+    }
+
     /// Writes a definition as this system reads it.
     pub(crate) fn render(self, definition: &Definition, scope: Scope) -> Result<String, Injection> {
         definition.check()?;

@@ -28,7 +28,7 @@ use crate::admission::{Place, Stage, Visitor};
 use crate::connection;
 use crate::gateway::Gateway;
 use crate::handover;
-use crate::http::Asked;
+use crate::http::{Asked, canvas};
 use crate::metrics::Limit;
 use crate::request_facts::Facts;
 use crate::tls::{Stream, Terminator};
@@ -166,7 +166,14 @@ impl Door {
     async fn answer(self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
         let facts = Facts::of(&self.gateway, &request, address);
         if wants_upgrade(request.headers()) {
-            return self.upgrade(request, facts);
+            if canvas::Target::wants_socket(request.uri()) {
+                let asked = Asked { facts };
+                return match canvas::enter(&self.gateway, &asked, request.headers(), request.uri()).await {
+                    Ok(page) => self.upgrade(request, asked.facts, Some(page)),
+                    Err(refused) => refused,
+                };
+            }
+            return self.upgrade(request, facts, None);
         }
         self.gateway.limits.metrics.http_request();
         request.extensions_mut().insert(Asked { facts });
@@ -174,7 +181,8 @@ impl Door {
         routed.unwrap_or_else(|never| match never {})
     }
 
-    fn upgrade(self, mut request: Request<Incoming>, facts: Facts) -> Response<Body> {
+    /// Makes a connection a WebSocket: of the gateway's protocol, or of an open page of the canvas.
+    fn upgrade(self, mut request: Request<Incoming>, facts: Facts, page: Option<canvas::Page>) -> Response<Body> {
         let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
         let version = request.headers().get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
         let Some(key) = key.filter(|_| version && is_websocket(request.headers())) else {
@@ -192,8 +200,15 @@ impl Door {
         let gateway = self.gateway;
         gateway.tasks.clone().spawn("socket", async move {
             let Ok(upgraded) = upgraded.await else { return };
-            if let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() {
-                connection::run(gateway, parts.io.into_inner(), parts.read_buf, facts, place).await;
+            let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else { return };
+            let stream = parts.io.into_inner();
+            match page {
+                None => connection::run(gateway, stream, parts.read_buf, facts, place).await,
+                Some(page) => {
+                    let mut place = place;
+                    place.establish();
+                    page.run(&gateway, stream, parts.read_buf).await;
+                }
             }
         });
         let accept = derive_accept_key(key.as_bytes());

@@ -1,7 +1,7 @@
 //! One WebSocket connection: its handshake, then requests in and frames out, in one task.
 
 mod handshake;
-mod hello;
+pub(crate) mod hello;
 mod incoming;
 mod sending;
 

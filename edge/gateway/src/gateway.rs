@@ -1,8 +1,8 @@
 //! What all connections of one edge share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
@@ -11,11 +11,13 @@ use verso_kit::service::{Context, Error};
 use verso_kit::tasks::Tasks;
 use verso_proto::Json;
 use verso_proto::methods::{METHODS, ServiceEvent};
+use verso_proto::presence::v1::AdvertiseRequest;
 use verso_proto::wire::v1::StateVersion;
 use verso_protocol::auth::SharedMethod;
 use verso_protocol::close::Close;
 
 use crate::admission::Admission;
+use crate::capabilities::Capabilities;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::control_writes::ControlWrites;
@@ -51,6 +53,10 @@ pub(crate) struct Gateway {
     pub(crate) health: Health,
     pub(crate) roster: Roster,
     pub(crate) failed_auth: FailedAuth,
+    /// Where clients reach the port, once it is open.
+    pub(crate) reachable: OnceLock<AdvertiseRequest>,
+    /// Secret addresses of the canvas.
+    pub(crate) capabilities: Capabilities,
     /// Knows whose address is whose.
     pub(crate) tailnet: Daemon,
     pub(crate) tasks: Tasks,
@@ -95,6 +101,8 @@ impl Gateway {
             health: Health::default(),
             roster: Roster::default(),
             failed_auth: FailedAuth::default(),
+            capabilities: Capabilities::default(),
+            reachable: OnceLock::new(),
             tasks,
             boot_id: uuid::Uuid::new_v4().to_string(),
             started: Instant::now(),
@@ -125,6 +133,9 @@ impl Gateway {
         let new = Arc::new(config);
         let old = self.config.swap(Arc::clone(&new));
         let closed: Vec<_> = void_methods(&old, &new).collect();
+        if !closed.is_empty() {
+            self.capabilities.clear();
+        }
         self.connections.close_admitted_by(&closed, &Close::AUTH_CHANGED);
     }
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+pub(crate) mod canvas;
 mod chat;
 mod errors;
 mod metrics;
@@ -38,6 +39,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .merge(metrics::routes())
         .merge(models::routes())
         .merge(chat::routes())
+        .merge(canvas::routes())
         .fallback(async || errors::Refusal::NotFound)
         .layer(map_response(harden))
         .with_state(Arc::clone(gateway))

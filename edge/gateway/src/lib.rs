@@ -2,6 +2,7 @@
 
 mod accept;
 mod admission;
+mod capabilities;
 mod config;
 mod connection;
 mod connections;
@@ -44,6 +45,7 @@ use tracing::info;
 use verso_kit::CancellationToken;
 use verso_kit::service::{Context, Error};
 use verso_kit::tasks::Tasks;
+use verso_proto::presence::v1::AdvertiseRequest;
 
 pub use config::Config;
 use gateway::Gateway;
@@ -62,6 +64,7 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     refuse_open_door(&config, &listeners)?;
     let tasks = Tasks::new(shutdown.clone());
     let gateway = Arc::new(Gateway::new(context.clone(), config, tasks.clone())?);
+    tell_where(&gateway, &listeners);
     if let Some(listener) = context.sockets.handover() {
         handover::expect(&gateway, listener);
     }
@@ -76,6 +79,15 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     let (control, public) = tokio::join!(control, public);
     control?;
     Ok(public?)
+}
+
+/// Notes what others need to find the port.
+fn tell_where(gateway: &Gateway, listeners: &[TcpListener]) {
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let port = addresses.first().map_or(0, |address| i32::from(address.port()));
+    let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
+    let tls_sha256 = tls::fingerprint(&gateway.config().tls, &gateway.context.state_dir);
+    drop(gateway.reachable.set(AdvertiseRequest { port, loopback_only, tls_sha256, canvas_port: None }));
 }
 
 /// Without a credential the gateway serves this machine only, wherever its sockets come from.

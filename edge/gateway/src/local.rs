@@ -1,5 +1,6 @@
 //! The methods that the edge answers itself, registered by their request types.
 
+mod canvas;
 pub(crate) mod config;
 mod devices;
 pub(crate) mod follow;
@@ -40,6 +41,7 @@ impl Local {
         let mut local = Self { handlers: HashMap::new() };
         health::register(&mut local);
         devices::register(&mut local);
+        canvas::register(&mut local);
         config::register(&mut local);
         follow::register(&mut local);
         logs::register(&mut local);

@@ -37,6 +37,8 @@ pub(crate) struct Outlet {
     /// What let the peer in.
     pub(crate) method: SharedMethod,
     /// The same, as services are told.
+    /// Where the client reaches the gateway, as `http://…`.
+    pub(crate) base: Option<Box<str>>,
     pub(crate) principal: Principal,
     /// Whether the client can read the tool events of runs that it started.
     reads_tools: bool,
@@ -118,6 +120,7 @@ impl Outlet {
             device_id,
             method: SharedMethod::None,
             principal,
+            base: None,
             reads_tools: false,
             following: Mutex::default(),
             queue: Mutex::default(),
@@ -132,6 +135,12 @@ impl Outlet {
     /// Notes what let the peer in.
     pub(crate) fn admitted_by(mut self, method: SharedMethod) -> Self {
         self.method = method;
+        self
+    }
+
+    /// Notes where the client reaches the gateway.
+    pub(crate) fn reached_at(mut self, base: Option<String>) -> Self {
+        self.base = base.map(String::into_boxed_str);
         self
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::Request;
 use http::header::{HOST, HeaderMap, ORIGIN};
 use verso_protocol::auth::{
-    Mode, Refusal, RequestFacts, TailnetClaim, claimed_by_tailnet, client_address, is_direct_local, vouched_by_proxy,
+    Mode, Refusal, RequestFacts, TailnetClaim, claimed_by_tailnet, client_address, is_direct_local, is_trusted_proxy, vouched_by_proxy,
 };
 
 use crate::config::Config;
@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     /// Came straight from this machine.
     pub(crate) local: bool,
     pub(crate) host: Option<String>,
+    /// The client speaks TLS, to us or to a proxy that we trust.
+    pub(crate) secure: bool,
     pub(crate) origin: Option<String>,
     forwarded: bool,
     forwarded_for: Option<String>,
@@ -45,6 +47,7 @@ impl Facts {
             peer_ip: address.ip().to_canonical(),
             client_ip: address.ip().to_canonical(),
             local: false,
+            secure: config.tls.enabled,
             host: text(headers, HOST.as_str()),
             origin: text(headers, ORIGIN.as_str()),
             forwarded: headers.keys().any(|name| speaks_for_others(name.as_str())),
@@ -59,8 +62,16 @@ impl Facts {
         let proxied = config.auth.mode() == Mode::TrustedProxy;
         let proxy_user = proxied.then(|| vouched_by_proxy(config.auth.trusted_proxy.as_ref(), &rules, header));
         let tailnet = (!local && config.allows_tailscale()).then(|| claimed_by_tailnet(rules.peer, header));
+        let secure = is_trusted_proxy(&rules) && header("x-forwarded-proto") == Some("https");
         (facts.client_ip, facts.local, facts.proxy_user, facts.tailnet) = (client_ip, local, proxy_user, tailnet);
+        facts.secure |= secure;
         facts
+    }
+
+    /// Where the client reaches the gateway: `http://…` without a path. None when it did not say.
+    pub(crate) fn base(&self) -> Option<String> {
+        let scheme = if self.secure { "https" } else { "http" };
+        self.host.as_ref().map(|host| format!("{scheme}://{host}"))
     }
 
     /// The same, as the protocol's rules read it.

@@ -1,12 +1,13 @@
 //! What this edge has told the presence and node services, to be told again when they have restarted.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing::warn;
+use tracing::{debug, warn};
+use verso_proto::canvas::v1::StatusRequest as CanvasStatus;
 use verso_proto::node::v1::AnnounceRequest as NodeAnnounce;
 use verso_proto::presence::v1::AnnounceRequest as PresenceAnnounce;
-use verso_proto::presence::v1::RestoreRequest;
+use verso_proto::presence::v1::{AdvertiseRequest, RestoreRequest};
 
 use crate::gateway::Gateway;
 
@@ -51,7 +52,7 @@ impl Roster {
 }
 
 /// Tells a new incarnation of a service what the last one knew of this edge.
-pub(crate) async fn restore(gateway: &Gateway, process: &str) {
+pub(crate) async fn restore(gateway: &Arc<Gateway>, process: &str) {
     let told = match process {
         "presence" => restore_presence(gateway).await,
         "node" => restore_nodes(gateway).await,
@@ -62,11 +63,25 @@ pub(crate) async fn restore(gateway: &Gateway, process: &str) {
     }
 }
 
-async fn restore_presence(gateway: &Gateway) -> Result<(), tonic::Status> {
+async fn restore_presence(gateway: &Arc<Gateway>) -> Result<(), tonic::Status> {
     let version = gateway.state_version().presence;
     let restored = gateway.services.call(RestoreRequest { connections: gateway.roster.presence(), version }).await?;
     gateway.saw_presence_list(restored.version, restored.entries);
+    let (told, shutdown) = (Arc::clone(gateway), gateway.tasks.shutdown().clone());
+    gateway.tasks.spawn("advertise", async move {
+        shutdown.run_until_cancelled(advertise(&told)).await;
+    });
     Ok(())
+}
+
+/// Has the gateway announced on the local network, if the configuration wants that. Nothing depends on it.
+async fn advertise(gateway: &Gateway) {
+    let Some(what) = gateway.reachable.get().cloned() else { return };
+    let canvas_port = gateway.services.call(CanvasStatus {}).await.ok().filter(|status| status.enabled).and_then(|status| status.port);
+    match gateway.services.call(AdvertiseRequest { canvas_port, ..what }).await {
+        Ok(answer) => debug!(not_announced = answer.not_announced, "told what can be found on the local network"),
+        Err(status) => debug!(error = &status as &dyn std::error::Error, "could not tell what can be found on the local network"),
+    }
 }
 
 async fn restore_nodes(gateway: &Gateway) -> Result<(), tonic::Status> {

@@ -74,6 +74,11 @@ pub(crate) struct Terminator {
     fingerprint: String,
 }
 
+/// The fingerprint of the port's certificate; none when TLS is off, or when it cannot be opened, which its opening says.
+pub(crate) fn fingerprint(config: &TlsConfig, state_dir: &Path) -> Option<String> {
+    config.enabled.then(|| Terminator::load(config, state_dir).ok()).flatten().map(|terminator| terminator.fingerprint)
+}
+
 impl Terminator {
     /// Reads the certificate, or makes one; none when TLS is off.
     pub(crate) fn open(config: &TlsConfig, state_dir: &Path) -> io::Result<Option<Self>> {

@@ -1,6 +1,7 @@
 //! The tools of a turn: which there are, which of them its session may use, and what stands behind them.
 
 mod approvals;
+mod canvas;
 mod config;
 mod cron;
 mod gateway;
@@ -68,6 +69,7 @@ pub(crate) struct Toolbox {
     /// Lent, not given: whoever keeps the jobs also keeps this.
     cron: OnceLock<Weak<Cron>>,
     mcp: Servers,
+    canvas: Peer,
     strength: tokio::sync::OnceCell<verso_tools::sandbox::Strength>,
     /// Found once, when they are first wanted.
     bubblewrap: tokio::sync::OnceCell<Option<PathBuf>>,
@@ -130,6 +132,7 @@ impl Toolbox {
             cron: OnceLock::new(),
             mcp: Servers::open(context.config.section("mcp.servers")?, tasks.clone(), context.env.clone(), mcp_folder(context)?),
             config,
+            canvas: context.peer("canvas"),
             node,
             strength: tokio::sync::OnceCell::new(),
             bubblewrap: tokio::sync::OnceCell::new(),
@@ -163,6 +166,7 @@ impl Toolbox {
             shared: shared(&config, &context.env),
             env: context.env.clone(),
             config,
+            canvas: self.canvas.clone(),
             node: self.node.clone(),
             channel: self.channel.clone(),
             edge: self.edge.clone(),
@@ -185,6 +189,7 @@ impl Toolbox {
             Arc::new(Read { also: skill_folders(turn.skills) }),
             Arc::new(Process { jobs: self.jobs.clone() }),
             Arc::new(nodes::Nodes::new(self.node.clone())),
+            Arc::new(canvas::Canvas::new(self.node.clone(), self.canvas.clone())),
             Arc::new(status::SessionStatus { runs: turn.runs.clone(), model: Arc::clone(&turn.models[0]) }),
             Arc::new(status::AgentsList { runs: turn.runs.clone(), allowed: self.config.spawnable(turn.profile.id.as_str()) }),
         ];

@@ -8,4 +8,4 @@ mod surfaces;
 
 pub(crate) use message::{Message, Problem, read_jsonl, read_list, read_loosely};
 pub(crate) use store::Store;
-pub(crate) use surfaces::{Session, Surfaces, TooMuch};
+pub(crate) use surfaces::{Surfaces, TooMuch};

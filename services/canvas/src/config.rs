@@ -23,8 +23,10 @@ struct Section {
     port: Option<u16>,
     /// The folder. Default: `~/verso/canvas`, or `<state>/canvas` when the state folder is not the usual one.
     root: Option<PathBuf>,
-    /// Whether open pages load again when a file changes. Default: as far as this build can, which is not at all.
+    /// Whether open pages load again when a file changes. Default: true.
     live_reload: Option<bool>,
+    /// Whether messages that are not A2UI v0.8 are refused; otherwise they are warned of. Default: true.
+    validate_a2ui: Option<bool>,
     /// Who may look without proof: `local` or `none`. Default: `local`.
     auth: Access,
 }
@@ -36,8 +38,10 @@ pub(crate) struct Config {
     /// Where to listen when no socket was handed over.
     pub(crate) port: u16,
     pub(crate) root: PathBuf,
-    /// Whether live reload was asked for.
+    /// Whether open pages load again when a file changes.
     pub(crate) live_reload: bool,
+    /// Whether wrong messages are refused.
+    pub(crate) validate_a2ui: bool,
     pub(crate) access: Access,
 }
 
@@ -55,7 +59,8 @@ impl Config {
             enabled: section.enabled.unwrap_or(true) && !skipped,
             port: port.unwrap_or(derived),
             root: root(section.root, home, &context.state_dir),
-            live_reload: section.live_reload.unwrap_or(false),
+            live_reload: section.live_reload.unwrap_or(true),
+            validate_a2ui: section.validate_a2ui.unwrap_or(true),
             access: section.auth,
         })
     }

@@ -1,14 +1,21 @@
-//! The canvas host: the files of one folder on a port of their own, for pages that an agent draws.
+//! The canvas host: the files of one folder on a port of their own, for pages that an agent draws, and the interfaces that it describes.
 
+mod a2ui;
 mod access;
+mod actions;
 mod config;
+mod document;
 mod error;
 mod grpc;
+mod inject;
 mod listener;
+mod live;
 mod mime;
+mod reload;
 mod root;
 mod route;
 mod site;
+mod socket;
 mod starter;
 
 use verso_kit::CancellationToken;

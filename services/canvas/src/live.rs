@@ -83,11 +83,10 @@ impl Live {
         let later = news.filter_map(move |heard| {
             let _place = &place;
             let frame = match (heard, &session) {
-                (Ok(News::Changed), None) => Some(RELOAD.into()),
+                // Something has changed, or what has not was missed.
+                (Ok(News::Changed) | Err(_), None) => Some(RELOAD.into()),
                 (Ok(News::Surfaces { session: of, frame }), Some(session)) if *of == **session => Some(frame),
                 (Ok(_), _) => None,
-                // It has missed something.
-                (Err(_), None) => Some(RELOAD.into()),
                 (Err(_), Some(session)) => Some(live.everything(session)),
             };
             std::future::ready(frame)

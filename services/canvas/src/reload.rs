@@ -52,7 +52,7 @@ async fn watch_once(root: &Path, live: &Live) -> notify::Result<()> {
     let heard = move |event: notify::Result<Event>| {
         // A full channel has said it already.
         if event.is_ok_and(|event| counts(&event, &below)) {
-            drop(tell.try_send(()));
+            let _full = tell.try_send(());
         }
     };
     // What a link leads to is not served, so it is not watched.

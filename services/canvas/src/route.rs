@@ -15,8 +15,8 @@ pub(crate) enum Route {
     Health,
     /// The socket on which pages learn of changes.
     Reload,
-    /// The renderer of agents' interfaces.
-    A2ui,
+    /// A file of the page that shows surfaces; none for the page itself without its slash.
+    A2ui(Option<String>),
     /// Nothing that there could be.
     Nothing,
     /// Not a path.
@@ -50,7 +50,8 @@ impl Route {
             ["healthz"] if !folder => Self::Health,
             [prefix, rest @ ..] if PREFIXES.contains(prefix) => match rest {
                 ["canvas", below @ ..] => file(below),
-                ["a2ui", ..] => Self::A2ui,
+                ["a2ui"] => Self::A2ui(folder.then(String::new)),
+                ["a2ui", name] if !folder => Self::A2ui(Some((*name).to_owned())),
                 ["ws"] => Self::Reload,
                 _ => Self::Nothing,
             },
@@ -65,7 +66,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Replaces `%xx`, once. Anything else after a percent sign, and what is then not UTF-8, is not a path.
-fn decode(path: &str) -> Option<String> {
+pub(crate) fn decode(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
@@ -100,7 +101,10 @@ mod tests {
             ("/__openclaw__/canvas/a//./b/", file(&["a", "b"], true)),
             ("/__openclaw__/canvas/a%20b.txt", file(&["a b.txt"], false)),
             ("/%5f_verso__/canvas/x", file(&["x"], false)),
-            ("/__verso__/a2ui/x.js", Route::A2ui),
+            ("/__verso__/a2ui/x.js", Route::A2ui(Some("x.js".to_owned()))),
+            ("/__openclaw__/a2ui/", Route::A2ui(Some(String::new()))),
+            ("/__openclaw__/a2ui", Route::A2ui(None)),
+            ("/__openclaw__/a2ui/x/y.js", Route::Nothing),
             ("/__openclaw__/ws", Route::Reload),
             ("/__openclaw__/other", Route::Nothing),
             ("/__verso__", Route::Nothing),

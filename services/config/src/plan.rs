@@ -78,7 +78,7 @@ const RUNNING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("node", Action
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts. A section without a rule restarts everything.
-const RULES: [(&str, Effect); 58] = [
+const RULES: [(&str, Effect); 60] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -106,7 +106,7 @@ const RULES: [(&str, Effect); 58] = [
     ("gateway.services.canvas", CANVAS),
     ("gateway.services.canvas.enabled", Effect::Gateway),
     ("gateway.services.edge", EDGE),
-    ("canvasHost", CANVAS),
+    ("canvasHost", Effect::On(&[("canvas", Action::Restart), ("edge", Action::Hot)])),
     ("canvasHost.enabled", Effect::Gateway),
     ("canvasHost.port", Effect::Gateway),
     ("channels", CHANNEL_HOT),
@@ -132,6 +132,8 @@ const RULES: [(&str, Effect); 58] = [
     ("audio", AGENT_HOT),
     ("cron", AGENT_HOT),
     ("approvals", RUNNING_HOT),
+    ("approvals.exec", Effect::On(&[("agent", Action::Hot), ("node", Action::Restart)])),
+    ("discovery", Effect::On(&[("presence", Action::Restart)])),
     ("hooks", EDGE_HOT),
     ("ui", EDGE_HOT),
     ("logging", Effect::All(Action::Hot)),
@@ -141,7 +143,7 @@ const RULES: [(&str, Effect); 58] = [
 ];
 
 /// Sections that no process of this build reads.
-const UNREAD: [&str; 4] = ["discovery", "browser", "nodeHost", "plugins"];
+const UNREAD: [&str; 3] = ["browser", "nodeHost", "plugins"];
 
 /// What a change comes to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

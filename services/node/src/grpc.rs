@@ -38,6 +38,7 @@ use crate::browser;
 use crate::commands::{self, is_mobile};
 use crate::error::Error;
 use crate::exec_file::ExecFile;
+use crate::forwarding::Forwarder;
 use crate::invokes::{Invokes, told};
 use crate::node_events::{Effect, Listener};
 use crate::pairings::Pairings;
@@ -45,14 +46,21 @@ use crate::registry::Registry;
 use crate::store::Store;
 use crate::told::Told;
 use crate::voice::VoiceWake;
+pub(crate) use shapes::visible;
 
 /// Loads what is known and builds the service.
 pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<Routes, Error> {
+    Ok(start(context, shutdown).await?.0)
+}
+
+/// The same, and what passes questions on to chats.
+pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Result<(Routes, Forwarder), Error> {
     let (store, paired) = Store::open(context.folder()?.join("nodes.json"), context.epoch).await?;
     let policy = context.config.section::<commands::Config>("gateway.nodes")?.build();
     let hub = Hub::new(&context.incarnation);
     let registry = Arc::new(Registry::open(context.clock.clone(), store.clone(), paired).await?);
     let approvals = Arc::new(Approvals::new(context.clock.clone(), hub.clone()));
+    let forwarder = Forwarder::new(context.config.section("approvals.exec")?, hub.clone(), context.peer("channel"));
     let service = Arc::new(Service {
         pairings: Pairings::open(&store, context.clock.clone(), hub.clone()).await?,
         voice: VoiceWake::open(&store).await?,
@@ -73,7 +81,7 @@ pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<R
     });
     let routes = Routes::new(NodeServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
     let routes = routes.add_service(LinksServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
-    Ok(routes.add_service(ExecServer::from_arc(service).max_decoding_message_size(MESSAGE_BYTES_MAX)))
+    Ok((routes.add_service(ExecServer::from_arc(service).max_decoding_message_size(MESSAGE_BYTES_MAX)), forwarder))
 }
 
 #[derive(Debug)]

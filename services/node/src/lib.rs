@@ -7,6 +7,7 @@ mod commands;
 mod document;
 mod error;
 mod exec_file;
+mod forwarding;
 mod grpc;
 mod invokes;
 mod node_events;
@@ -20,13 +21,18 @@ mod waiting;
 
 use verso_kit::CancellationToken;
 use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
 
 pub use error::Error;
 pub use grpc::routes;
 
 /// Runs the service until `shutdown`.
 pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
-    let routes = routes(&context, &shutdown).await?;
-    verso_kit::grpc::serve(&context, routes, shutdown).await?;
-    Ok(())
+    let (routes, forwarder) = grpc::start(&context, &shutdown).await?;
+    let tasks = Tasks::new(shutdown.clone());
+    tasks.spawn("approvals to chats", forwarder.run(shutdown.clone()));
+    let served = verso_kit::grpc::serve(&context, routes, shutdown.clone()).await;
+    shutdown.cancel();
+    tasks.join().await;
+    Ok(served?)
 }

@@ -15,28 +15,32 @@ use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 use verso_proto::presence::v1::presence_server::{Presence, PresenceServer};
 use verso_proto::presence::v1::{
-    AnnounceRequest, AnnounceResponse, Entry, Event, RestoreRequest, RestoreResponse, SubscribeRequest, SystemEventRequest,
-    SystemEventResponse, SystemPresenceRequest, SystemPresenceResponse,
+    AdvertiseRequest, AdvertiseResponse, AnnounceRequest, AnnounceResponse, Entry, Event, RestoreRequest, RestoreResponse,
+    SubscribeRequest, SystemEventRequest, SystemEventResponse, SystemPresenceRequest, SystemPresenceResponse,
 };
 
 use crate::board::Board;
 use crate::error::Error;
+use crate::mdns::Announcer;
 use crate::roster::Roster;
 use crate::{notice, own};
 
 /// Builds the service. Its background work belongs to `tasks`.
-pub fn routes(context: &Context, tasks: &Tasks) -> Routes {
-    let roster = Roster::new(context.clock.clone(), own::entry(), context.epoch);
+pub fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, verso_kit::config::Error> {
+    let own = own::entry();
+    let announcer = Announcer::new(&context.config, &context.env, own.host.as_deref().unwrap_or_default())?;
+    let roster = Roster::new(context.clock.clone(), own, context.epoch);
     let board = Arc::new(Board::new(roster, Hub::new(&context.incarnation)));
     let (telling, shutdown) = (Arc::clone(&board), tasks.shutdown().clone());
     tasks.spawn("presence broadcasts", async move { telling.run(&shutdown).await });
-    let service = Service { board, agent: context.peer("agent"), shutdown: tasks.shutdown().clone() };
-    Routes::new(PresenceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    let service = Service { board, announcer, agent: context.peer("agent"), shutdown: tasks.shutdown().clone() };
+    Ok(Routes::new(PresenceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX)))
 }
 
 #[derive(Debug)]
 struct Service {
     board: Arc<Board>,
+    announcer: Announcer,
     agent: Peer,
     shutdown: CancellationToken,
 }
@@ -68,6 +72,10 @@ impl Presence for Service {
         let connections = connections.into_iter().map(|held| (held.conn_id, held.entry.unwrap_or_default())).collect();
         let (entries, version) = self.board.restore(connections, version).map_err(status)?;
         reply(RestoreResponse { entries: Some(entries), version })
+    }
+
+    async fn advertise(&self, request: Request<AdvertiseRequest>) -> Reply<AdvertiseResponse> {
+        reply(AdvertiseResponse { not_announced: self.announcer.announce(request.into_inner()) })
     }
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Reply<Self::SubscribeStream> {

@@ -5,6 +5,7 @@ mod entry;
 mod error;
 mod grpc;
 mod line;
+mod mdns;
 mod notice;
 mod own;
 mod roster;
@@ -19,7 +20,8 @@ pub use grpc::routes;
 /// Runs the service until `shutdown`.
 pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
     let tasks = Tasks::new(shutdown.clone());
-    let served = verso_kit::grpc::serve(&context, routes(&context, &tasks), shutdown.clone()).await;
+    let served =
+        verso_kit::grpc::serve(&context, routes(&context, &tasks).map_err(verso_kit::service::Error::from)?, shutdown.clone()).await;
     shutdown.cancel();
     let failed = tasks.failed();
     tasks.join().await;

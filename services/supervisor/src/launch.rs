@@ -26,7 +26,28 @@ use crate::sockets::Control;
 const FIRST_FD: RawFd = 3;
 
 /// What a process gets from our own environment, besides `OTEL_*`.
-const INHERITED: [&str; 9] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "NO_COLOR", "RUST_LOG", "VERSO_LOG"];
+const INHERITED: [&str; 19] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "NO_COLOR",
+    "RUST_LOG",
+    "VERSO_LOG",
+    // Switches of the canvas and of the announcement on the network, and what tells that this is a container.
+    "VERSO_SKIP_CANVAS_HOST",
+    "OPENCLAW_SKIP_CANVAS_HOST",
+    "VERSO_DISABLE_BONJOUR",
+    "OPENCLAW_DISABLE_BONJOUR",
+    "VERSO_MDNS_HOSTNAME",
+    "VERSO_SSH_PORT",
+    "VERSO_TAILNET_DNS",
+    "VERSO_CLI_PATH",
+    "KUBERNETES_SERVICE_HOST",
+    "container",
+];
 
 /// Starts the processes of one gateway.
 #[derive(Debug)]

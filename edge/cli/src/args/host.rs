@@ -72,6 +72,20 @@ pub(crate) struct Probe {
     pub(crate) target: super::Target,
 }
 
+/// `verso gateway discover`.
+#[derive(Debug, Args)]
+pub(crate) struct Discover {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to look, in milliseconds or with a unit (3s).
+    #[arg(long, value_name = "MS", default_value = "2000", value_parser = duration::milliseconds)]
+    pub(crate) timeout: Duration,
+    /// Look only on this network interface; may be repeated. Default: all.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interface: Vec<String>,
+}
+
 /// `verso doctor`.
 #[derive(Debug, Default, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -186,6 +200,8 @@ pub(crate) enum Host {
 pub(crate) enum GatewayService {
     /// Look whether a gateway answers, and what it says of itself.
     Probe(Probe),
+    /// Look for gateways on the local network.
+    Discover(Discover),
     /// Show what the agents have used.
     UsageCost(UsageCost),
     /// Have this system start the gateway now and from now on.

@@ -2,11 +2,46 @@
 
 use clap::{Args, Subcommand};
 
+use super::ServiceFlags;
+
 /// The commands under `verso node`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     /// Be a node in the foreground. What is not given is as the last time.
     Run(NodeRun),
+    /// Have this system keep this machine a node, now and from now on.
+    Install(NodeInstall),
+    /// Stop the service and remove it.
+    Uninstall(ServiceFlags),
+    /// Show the service.
+    Status(ServiceFlags),
+    /// Start the service.
+    Start(ServiceFlags),
+    /// Stop the service until the next start of this system.
+    Stop(ServiceFlags),
+    /// Stop the service and start it again.
+    Restart(ServiceFlags),
+}
+
+/// `verso node install`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct NodeInstall {
+    /// What the node is told as by `node run`; it remembers it.
+    #[command(flatten)]
+    pub(crate) node: NodeRun,
+    /// Replace a definition that is installed already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Make it the machine's service instead of yours.
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// Print the definition and install nothing.
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `verso node run`.

@@ -1,4 +1,4 @@
-//! `verso node run`: this machine as a node.
+//! `verso node`: this machine as a node, in the foreground or kept by the system.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use verso_kit::clock::Clock;
 use verso_kit::{files, service, telemetry};
 
 use super::Session;
-use crate::args::{self, NodeRun};
+use super::node_service;
+use crate::args::{self, NodeInstall, NodeRun};
 use crate::client::Target;
 use crate::failure::Failure;
 
@@ -49,18 +50,33 @@ pub(super) async fn run(session: &Session, arguments: &NodeRun) -> anyhow::Resul
     let _telemetry = telemetry::start("node-host", state_dir, &session.snapshot.file, &session.snapshot.env)?;
     let shutdown = CancellationToken::new();
     service::stop_on_signals(shutdown.clone())?;
-    let path = state_dir.join("node.json");
-    let known = Remembered::load(&path);
-    let told = known.told(arguments);
-    if told != known {
-        files::write_atomic(&path, (serde_json::to_string_pretty(&told)? + "\n").as_bytes(), 0o600)?;
-    }
+    let told = remember(state_dir, arguments)?;
     let config = verso_nodehost::Config {
         options: options(session, &told)?,
         folder: state_dir.join("node-host"),
         env: session.snapshot.env.clone(),
     };
     Ok(verso_nodehost::run(config, shutdown).await?)
+}
+
+/// Installs the service that runs the node as it is told.
+pub(super) fn install(session: &Session, arguments: &NodeInstall) -> anyhow::Result<()> {
+    if !arguments.print {
+        files::create_private_dir(&session.instance.state_dir)?;
+        remember(&session.instance.state_dir, &arguments.node)?;
+    }
+    node_service::install(session, arguments)
+}
+
+/// Keeps what is said for the next time, beside what was said before.
+fn remember(state_dir: &Path, arguments: &NodeRun) -> anyhow::Result<Remembered> {
+    let path = state_dir.join("node.json");
+    let known = Remembered::load(&path);
+    let told = known.told(arguments);
+    if told != known {
+        files::write_atomic(&path, (serde_json::to_string_pretty(&told)? + "\n").as_bytes(), 0o600)?;
+    }
+    Ok(told)
 }
 
 impl Remembered {

@@ -51,6 +51,12 @@ impl Control {
         Self { platform, scope, label: platform.label(instance), path: platform.path(instance, scope) }
     }
 
+    /// The service that keeps this machine a node.
+    pub(crate) fn of_node(instance: &Instance, scope: Scope) -> Self {
+        let platform = Platform::here();
+        Self { platform, scope, label: platform.node_label(instance), path: platform.node_path(instance, scope) }
+    }
+
     /// Reads the definition; none when there is none.
     pub(crate) fn installed(&self) -> Option<Installed> {
         let text = fs::read_to_string(&self.path).ok()?;

@@ -71,6 +71,20 @@ impl Definition {
         })
     }
 
+    /// The definition of this machine as a node. What it is a node of, the node remembers itself.
+    pub(crate) fn of_node(instance: &Instance, platform: Platform) -> io::Result<Self> {
+        let mut definition = Self::of(instance, platform, 0)?;
+        definition.label = platform.node_label(instance);
+        definition.description = definition.description.replacen("Gateway", "Node", 1);
+        definition.arguments = ["node", "run"].map(str::to_owned).to_vec();
+        // Its processes must not take its name for the gateway's, nor its port.
+        for name in ["VERSO_GATEWAY_PORT", "VERSO_SYSTEMD_UNIT", "VERSO_LAUNCHD_LABEL"] {
+            definition.environment.remove(name);
+        }
+        definition.environment.insert("VERSO_SERVICE_KIND".to_owned(), "node".to_owned());
+        Ok(definition)
+    }
+
     /// Refuses what would become another line of the definition: there is no way to quote a line break that every reader understands.
     pub(super) fn check(&self) -> Result<(), Injection> {
         let paths =

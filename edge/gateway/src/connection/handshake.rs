@@ -90,6 +90,7 @@ pub(super) async fn introduce(gateway: &Arc<Gateway>, conn_id: &str) {
 
 /// Forgets a connection, and tells the services that it is gone.
 pub(crate) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
+    gateway.capabilities.left(conn_id);
     let Some(announced) = gateway.roster.remove(conn_id) else { return };
     let told = Arc::clone(gateway);
     gateway.tasks.spawn("farewell", async move {
@@ -152,9 +153,11 @@ impl Attempt<'_> {
         let announced = hello::announcements(&self.request, &identity.auth, &principal, self.facts, gateway.context.clock.now_ms());
         gateway.roster.add(&conn_id, announced.clone());
         trace::scope(TraceContext::generate(), announce_presence(gateway, announced.presence)).await;
-        let outlet = Outlet::new(conn_id, peer, principal).admitted_by(identity.method).reading(&self.request.caps);
+        let outlet =
+            Outlet::new(conn_id, peer, principal).admitted_by(identity.method).reading(&self.request.caps).reached_at(self.facts.base());
         let outlet = Arc::new(outlet);
-        let greeting = hello::response(gateway, &outlet, identity.auth, self.facts);
+        let canvas = hello::canvas(gateway, &outlet, self.facts).await;
+        let greeting = hello::response(gateway, &outlet, identity.auth, self.facts, canvas);
         outlet.respond(hello::frame(frame_id, self.version, &greeting), &gateway.limits);
         let resume = self.request.resume.clone().map(Resume::from);
         gateway.connections.add(Arc::clone(&outlet), resume.as_ref(), &gateway.limits);

@@ -2,22 +2,25 @@
 
 use verso_proto::Json;
 use verso_proto::edge::v1::{
-    AttachmentPolicy, ConnectRequest, ConnectResponse, Features, GrantedAuth, Policy, ServerInfo, Snapshot, StringList,
+    AttachmentPolicy, ConnectRequest, ConnectResponse, Features, GrantedAuth, PluginSurfaceUrls, Policy, ServerInfo, Snapshot, StringList,
 };
 use verso_proto::methods::{EVENTS, Scope};
 use verso_proto::node::v1::{AnnounceRequest as NodeAnnounce, NodeInfo};
 use verso_proto::presence::v1::{AnnounceRequest as PresenceAnnounce, Entry};
 use verso_proto::wire::v1::Principal;
+use verso_protocol::auth::PeerRole;
 use verso_protocol::frames::response_ok;
 use verso_protocol::{Adapter, Version, limits};
 
+use crate::capabilities::Grant;
 use crate::gateway::Gateway;
+use crate::http::canvas::surface_url;
 use crate::outlet::Outlet;
 use crate::request_facts::Facts;
 use crate::roster::Announced;
 
 /// Builds `hello-ok` in its widest form.
-pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, facts: &Facts) -> ConnectResponse {
+pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, facts: &Facts, canvas: Option<String>) -> ConnectResponse {
     let summary = gateway.health.latest();
     let admin = outlet.peer.scopes.holds(verso_proto::methods::Scope::Admin);
     let shows_paths = admin || outlet.peer.version == Version::V3;
@@ -47,11 +50,26 @@ pub(super) fn response(gateway: &Gateway, outlet: &Outlet, auth: GrantedAuth, fa
             session_defaults: summary.session_defaults.clone(),
             auth_mode: admin.then(|| gateway.config().auth.mode().as_str().to_owned()),
         }),
-        canvas_host_url: None,
+        canvas_host_url: canvas.clone(),
+        plugin_surface_urls: canvas.map(|canvas| PluginSurfaceUrls { canvas: Some(canvas) }),
         auth: Some(auth),
         policy: Some(policy(gateway)),
     }
 }
+
+/// Where the canvas is for this client. A node gets a secret address, which ends with its connection; so do newer clients elsewhere.
+pub(super) async fn canvas(gateway: &Gateway, outlet: &Outlet, facts: &Facts) -> Option<String> {
+    let is_node = outlet.peer.role == PeerRole::Node;
+    if !is_node && outlet.peer.version != Version::V3 {
+        return None;
+    }
+    let grant = (is_node && (!facts.local || outlet.peer.version != Version::V3))
+        .then(|| Grant { principal: outlet.principal.clone(), session_key: MAIN_SESSION.to_owned() });
+    surface_url(gateway, outlet.base.as_deref()?, grant, Some(&outlet.conn_id)).await.map(|(url, _)| url)
+}
+
+/// The session whose surfaces a node shows, and in which its users act.
+pub(crate) const MAIN_SESSION: &str = "main";
 
 /// What newer clients ask for by name before they call: `models.list` knows all models that can be used.
 const CAPABILITIES: [&str; 1] = ["published-model-catalog"];

@@ -123,6 +123,7 @@ impl Packing<'_> {
         let topics = outlet.following().topics().map(|(name, alias)| Topic { name: name.to_owned(), alias: alias.to_owned() }).collect();
         Moved {
             conn_id: outlet.conn_id.clone(),
+            base: outlet.base.as_deref().map(str::to_owned),
             principal: Some(outlet.principal.clone()),
             method: outlet.method.as_str().to_owned(),
             reads_tools: outlet.reads_tools(),

@@ -56,6 +56,9 @@ pub(super) struct Receipt {
 pub(crate) struct Moved {
     #[prost(string, tag = "1")]
     pub(crate) conn_id: String,
+    /// Where its client reaches the gateway.
+    #[prost(string, optional, tag = "30")]
+    pub(crate) base: Option<String>,
     /// Role, scopes and protocol version are in here.
     #[prost(message, optional, tag = "2")]
     pub(crate) principal: Option<Principal>,

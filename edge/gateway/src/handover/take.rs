@@ -184,7 +184,7 @@ fn rebuild(moved: &Moved, socket: OwnedFd) -> Option<(Outlet, TcpStream)> {
     stream.peer_addr().ok()?;
     stream.set_nonblocking(true).ok()?;
     let stream = TcpStream::from_std(stream).ok()?;
-    let outlet = Outlet::new(moved.conn_id.clone(), peer, principal).admitted_by(method);
+    let outlet = Outlet::new(moved.conn_id.clone(), peer, principal).admitted_by(method).reached_at(moved.base.clone());
     Some((outlet.moved_here(moved), stream))
 }
 

@@ -107,6 +107,7 @@ pub(super) static RESPONSES: &[Row] = &[
     drop(V3, "connect", "snapshot.sessionDefaults.selectionRequired"),
     drop(V4, "connect", "server.host"),
     drop(V4, "connect", "canvasHostUrl"),
+    drop(V3, "connect", "pluginSurfaceUrls"),
     drop(V3, "agent", "sessionKey"),
     drop(V3, "agent", "agentId"),
     drop(V3, "agent", "errorKind"),

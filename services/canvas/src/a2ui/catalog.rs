@@ -60,10 +60,54 @@ const ALIGNMENT: Shape = Shape::Word(&["start", "center", "end", "stretch"]);
 const LINE: Shape = Shape::Object(&[must("children", CHILDREN), may("distribution", DISTRIBUTION), may("alignment", ALIGNMENT)]);
 
 const ICONS: &[&str] = &[
-    "accountCircle", "add", "arrowBack", "arrowForward", "attachFile", "calendarToday", "call", "camera", "check", "close", "delete",
-    "download", "edit", "event", "error", "favorite", "favoriteOff", "folder", "help", "home", "info", "locationOn", "lock", "lockOpen",
-    "mail", "menu", "moreVert", "moreHoriz", "notificationsOff", "notifications", "payment", "person", "phone", "photo", "print", "refresh",
-    "search", "send", "settings", "share", "shoppingCart", "star", "starHalf", "starOff", "upload", "visibility", "visibilityOff", "warning",
+    "accountCircle",
+    "add",
+    "arrowBack",
+    "arrowForward",
+    "attachFile",
+    "calendarToday",
+    "call",
+    "camera",
+    "check",
+    "close",
+    "delete",
+    "download",
+    "edit",
+    "event",
+    "error",
+    "favorite",
+    "favoriteOff",
+    "folder",
+    "help",
+    "home",
+    "info",
+    "locationOn",
+    "lock",
+    "lockOpen",
+    "mail",
+    "menu",
+    "moreVert",
+    "moreHoriz",
+    "notificationsOff",
+    "notifications",
+    "payment",
+    "person",
+    "phone",
+    "photo",
+    "print",
+    "refresh",
+    "search",
+    "send",
+    "settings",
+    "share",
+    "shoppingCart",
+    "star",
+    "starHalf",
+    "starOff",
+    "upload",
+    "visibility",
+    "visibilityOff",
+    "warning",
 ];
 
 const ACTION: Shape = Shape::Object(&[
@@ -90,7 +134,11 @@ const COMPONENTS: &[Member] = &[
     may("Column", LINE),
     may(
         "List",
-        Shape::Object(&[must("children", CHILDREN), may("direction", Shape::Word(&["vertical", "horizontal"])), may("alignment", ALIGNMENT)]),
+        Shape::Object(&[
+            must("children", CHILDREN),
+            may("direction", Shape::Word(&["vertical", "horizontal"])),
+            may("alignment", ALIGNMENT),
+        ]),
     ),
     may("Card", Shape::Object(&[must("child", Shape::Text)])),
     may("Tabs", Shape::Object(&[must("tabItems", Shape::List(&Shape::Object(&[must("title", TEXT), must("child", Shape::Text)])))])),
@@ -124,8 +172,7 @@ const COMPONENTS: &[Member] = &[
 
 const PLAIN: [Member; 4] =
     [must("key", Shape::Text), may("valueString", Shape::Text), may("valueNumber", Shape::Number), may("valueBoolean", Shape::Bool)];
-const ENTRY: Shape =
-    Shape::Object(&[PLAIN[0], PLAIN[1], PLAIN[2], PLAIN[3], may("valueMap", Shape::List(&Shape::Object(&PLAIN)))]);
+const ENTRY: Shape = Shape::Object(&[PLAIN[0], PLAIN[1], PLAIN[2], PLAIN[3], may("valueMap", Shape::List(&Shape::Object(&PLAIN)))]);
 
 /// What a message may be.
 pub(super) const MESSAGE: Shape = Shape::One(&[

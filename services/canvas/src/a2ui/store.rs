@@ -1,7 +1,6 @@
 //! The surfaces of all sessions, in memory and on disk: one file a session, replaced as a whole.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -138,10 +137,6 @@ fn load(path: &Path) -> Result<(SystemTime, String, Session), String> {
 
 /// Keys hold whatever their channels say, so they are no names of files.
 fn file_name(session: &str) -> String {
-    let mut name = String::new();
-    for byte in &Sha256::digest(session.as_bytes())[..16] {
-        // Writing to a string cannot fail.
-        drop(write!(name, "{byte:02x}"));
-    }
-    name + ".json"
+    let digest = Sha256::digest(session.as_bytes());
+    hex::encode(&digest[..16]) + ".json"
 }

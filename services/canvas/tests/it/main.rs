@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod a2ui;
 mod fixture;
+mod pages;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -42,18 +44,19 @@ async fn serves_files_under_each_name_of_the_canvas() {
     for prefix in ["/__verso__/canvas", "/__openclaw__/canvas", ""] {
         let css = host.get(&format!("{prefix}/deep/er/style.css")).await;
         assert_eq!((css.status, css.body.as_str(), css.header("content-type")), (200, "p {}", "text/css; charset=utf-8"));
-        assert_eq!(host.get(&format!("{prefix}/")).await.body, "<p>front");
+        assert!(host.get(&format!("{prefix}/")).await.body.starts_with("<p>front"));
         for folder in ["/deep", "/deep/"] {
             let page = host.get(&format!("{prefix}{folder}")).await;
-            assert_eq!((page.status, page.body.as_str(), page.header("content-type")), (200, "<p>deep", "text/html; charset=utf-8"));
+            assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+            assert!(page.body.starts_with("<p>deep<script>"), "{}", page.body);
         }
     }
-    assert_eq!(host.get("/__verso__/canvas").await.body, "<p>front", "without a redirect");
-    assert_eq!(host.get("/?v=2#x").await.body, "<p>front");
+    assert!(host.get("/__verso__/canvas").await.body.starts_with("<p>front"), "without a redirect");
+    assert!(host.get("/?v=2#x").await.body.starts_with("<p>front"));
 }
 
 #[tokio::test]
-async fn no_path_leaves_the_root() {
+async fn sec_35_no_path_leaves_the_root() {
     let host = drawn().await;
     let steps = [
         "../secret.txt",
@@ -106,7 +109,7 @@ async fn no_path_leaves_the_root() {
 }
 
 #[tokio::test]
-async fn links_are_not_followed() {
+async fn sec_35_links_are_not_followed() {
     let host = drawn().await;
     let (root, state) = (host.root(), host.state().to_owned());
     symlink(state.join("secret.txt"), root.join("file.txt")).unwrap();
@@ -145,23 +148,22 @@ async fn a_folder_without_a_page_is_not_listed() {
         assert_eq!((answer.status, answer.header("content-type")), (404, "text/html; charset=utf-8"), "{path}");
         assert!(!answer.body.contains(host.state().to_str().unwrap()), "the place on disk is nobody's business");
     }
-    for path in ["/empty", "/missing.css", "/__openclaw__/ws"] {
+    for path in ["/empty", "/missing.css", "/__verso__/a2ui/missing.js"] {
         let answer = host.get(path).await;
         assert_eq!((answer.status, answer.body.as_str(), answer.header("content-type")), (404, "not found", "text/plain; charset=utf-8"));
     }
     let elsewhere = host.get("/__verso__/elsewhere").await;
     assert_eq!((elsewhere.status, elsewhere.body.as_str()), (404, "Not Found"));
-    assert_eq!(host.get("/__verso__/a2ui/").await.status, 503);
 }
 
 #[tokio::test]
-async fn every_response_carries_the_security_headers() {
+async fn sec_36_every_response_says_who_may_frame_it_and_that_its_type_is_not_to_be_guessed() {
     let host = drawn().await;
-    for path in ["/", "/missing", "/%zz", "/__verso__/a2ui", "/healthz"] {
+    for path in ["/", "/missing", "/%zz", "/__verso__/a2ui/", "/__verso__/ws", "/healthz"] {
         let answer = host.get(path).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("referrer-policy"), "no-referrer");
-        assert_eq!(answer.header("content-security-policy"), "frame-ancestors 'self'");
+        assert!(answer.header("content-security-policy").contains("frame-ancestors 'self'"), "{path}");
         assert_eq!(answer.header("cache-control"), "no-store");
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn shown(id: String, question: ExecQuestion, times: Times) -> ExecApp
 }
 
 /// The whole text, with what a terminal would act upon written out: nothing of a command is hidden from who decides on it.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_control() && letter != '\n' || is_invisible(letter) {

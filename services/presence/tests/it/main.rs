@@ -29,7 +29,7 @@ fn start(epoch: u64) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     let context = Context { clock: Clock::fixed(NOW_MS), epoch, ..Context::for_test("presence", folder.path()) };
     let tasks = Tasks::new(CancellationToken::new());
-    let channel = verso_kit::grpc::in_memory(verso_presence::routes(&context, &tasks));
+    let channel = verso_kit::grpc::in_memory(verso_presence::routes(&context, &tasks).unwrap());
     assert!(!folder.path().join("presence").exists());
     Gateway { client: PresenceClient::new(channel), tasks }
 }
