@@ -130,6 +130,7 @@ impl Platform {
         match self {
             Self::Systemd => format!("verso-node{ending}.service"),
             Self::Launchd => format!("bot.molt.node{ending}"),
+            Self::Windows => format!("Verso Node{ending}"),
         }
     }
 
@@ -138,6 +139,7 @@ impl Platform {
         let name = match self {
             Self::Systemd => self.node_label(instance),
             Self::Launchd => format!("{}.plist", self.node_label(instance)),
+            Self::Windows => "node.cmd".to_owned(),
         };
         // A name that climbs out of the folder is no name.
         self.path(instance, scope).with_file_name(name.replace(['/', '\0'], "_"))
