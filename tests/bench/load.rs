@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use verso_tests::Gateway;
-use verso_tests::gateway::TOKEN;
 
 use crate::clients::{Socket, many};
 use crate::peers::Peer;
@@ -145,28 +144,6 @@ async fn turn(socket: &mut Socket, session: &str, number: usize) {
     assert!(accepted.contains("accepted"), "{accepted}");
     let finished = socket.response(&id).await.expect("a finished run");
     assert!(finished.contains("\"ok\":true"), "{finished}");
-}
-
-/// Completions over HTTP.
-#[allow(clippy::disallowed_methods, reason = "the benchmark's own tasks")]
-pub(crate) async fn completions(gateway: &Gateway, report: &mut Report) {
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let client = reqwest::Client::builder().tls_certs_only([]).build().expect("a client");
-    let mut tasks = JoinSet::new();
-    let begun = Instant::now();
-    for _ in 0..8 {
-        let (client, url) = (client.clone(), gateway.http("/v1/chat/completions"));
-        tasks.spawn(async move {
-            for _ in 0..TURNS_PER_SESSION {
-                let body = json!({"model": "verso", "messages": [{"role": "user", "content": "go [[tokens=20]]"}]});
-                let answer = client.post(&url).bearer_auth(TOKEN).json(&body).send().await.expect("an answer");
-                let answer: Value = answer.json().await.expect("JSON");
-                assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
-            }
-        });
-    }
-    tasks.join_all().await;
-    report.at_least("completions a second, 8 at once", "1/s", whole(8 * TURNS_PER_SESSION) / begun.elapsed().as_secs_f64(), 200.0);
 }
 
 /// One small event to many connections.

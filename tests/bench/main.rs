@@ -6,6 +6,7 @@
 
 mod clients;
 mod first_token;
+mod http;
 mod idle;
 mod load;
 mod nodes;
@@ -79,7 +80,7 @@ async fn everything_else(report: &mut Report) {
     load::requests(&gateway, report).await;
     load::turns(&gateway, report).await;
     first_token::added(&gateway, &provider.address, report).await;
-    load::completions(&gateway, report).await;
+    http::beside_the_provider(&gateway, &provider, report).await;
     load::fan_out(&gateway, report).await;
     slow_reader::beside_many(&gateway, report).await;
 }

@@ -2,7 +2,8 @@
 //!
 //! `[[tokens=5 gap=20 first=100 status=429 retry=1 cut=2 hang]]` asks for five pieces of text 20 ms apart after 100 ms, for an error with
 //! `Retry-After: 1`, for a connection that breaks after two pieces, or for no answer at all. `[[call=read args={"path":"a.md"}]]` asks for a
-//! call of a tool, and then for an answer; the arguments have no spaces.
+//! call of a tool, and then for an answer; the arguments have no spaces. `[[tool=weather]]` asks for a call of that tool, if it is offered; a
+//! conversation whose newest words are `Tool:…` is answered with text again.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -46,7 +47,8 @@ impl Provider {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let provider = Self { address: listener.local_addr().expect("an address"), calls: Arc::default() };
-        let router = Router::new().route("/v1/chat/completions", post(complete)).with_state(provider.clone());
+        let router =
+            Router::new().route("/v1/chat/completions", post(complete)).route("/v1/embeddings", post(embed)).with_state(provider.clone());
         // Pieces must not wait for each other, as they would not on the way from a real provider.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -66,7 +68,7 @@ impl Provider {
                 "baseUrl": format!("http://{}/v1", self.address),
                 "apiKey": "made-up-key",
                 "api": "openai-completions",
-                "models": [{"id": "model-1", "name": "Model 1", "contextWindow": 128_000, "maxTokens": 4096}],
+                "models": [{"id": "model-1", "name": "Model 1", "contextWindow": 128_000, "maxTokens": 4096, "input": ["text", "image"]}],
             }}},
         })
     }
@@ -93,7 +95,7 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     let orders = orders(&body);
     let streams = body["stream"] == true;
     let answered = last_role(&body).as_deref() == Some("tool");
-    provider.calls.lock().expect("no test panics while it holds the lock").push(Call { body, traceparent });
+    provider.calls.lock().expect("no test panics while it holds the lock").push(Call { body: body.clone(), traceparent });
     if orders.contains_key("hang") {
         std::future::pending::<Infallible>().await;
     }
@@ -106,7 +108,8 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     let tokens = number(&orders, "tokens").unwrap_or(TOKENS);
     let (sender, receiver) = mpsc::channel(64);
     if streams {
-        stream(orders, tokens, sender);
+        let call = orders.get("tool").filter(|name| offers(&body, name)).cloned();
+        stream(orders, tokens, call, sender);
         let body = Body::from_stream(ReceiverStream::new(receiver));
         return ([("content-type", "text/event-stream")], body).into_response();
     }
@@ -116,7 +119,7 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
 }
 
 #[allow(clippy::disallowed_methods, reason = "ends with its receiver")]
-fn stream(orders: HashMap<String, String>, tokens: u64, sender: mpsc::Sender<Result<String, std::io::Error>>) {
+fn stream(orders: HashMap<String, String>, tokens: u64, call: Option<String>, sender: mpsc::Sender<Result<String, std::io::Error>>) {
     tokio::spawn(async move {
         let pause = |name| Duration::from_millis(number(&orders, name).unwrap_or(0));
         let line = |delta: Value, finish: Value| {
@@ -126,6 +129,15 @@ fn stream(orders: HashMap<String, String>, tokens: u64, sender: mpsc::Sender<Res
             )
         };
         tokio::time::sleep(pause("first")).await;
+        if let Some(name) = call {
+            let call =
+                json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": "{\"city\":\"Ulm\"}"}});
+            let end = line(json!({}), json!("tool_calls"));
+            let usage = json!({"choices": [], "usage": usage(1)});
+            let text = format!("{}{end}data: {usage}\n\ndata: [DONE]\n\n", line(json!({"tool_calls": [call]}), Value::Null));
+            drop(sender.send(Ok(text)).await);
+            return;
+        }
         for index in 0..tokens {
             if number(&orders, "cut") == Some(index) {
                 drop(sender.send(Err(std::io::Error::other("cut"))).await);
@@ -154,6 +166,29 @@ fn called(name: &str, arguments: &str) -> Response {
 
 fn last_role(body: &Value) -> Option<String> {
     body["messages"].as_array()?.last()?["role"].as_str().map(str::to_owned)
+}
+
+/// Whether a request has a tool of that name, and is not yet about its result.
+fn offers(body: &Value, name: &str) -> bool {
+    let tools = body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let newest = body["messages"].as_array().and_then(|messages| messages.last()).map(|message| message["content"].to_string());
+    tools.iter().any(|tool| tool["function"]["name"] == name) && !newest.unwrap_or_default().contains("Tool:")
+}
+
+/// Vectors that are as long as was asked for, of the lengths of the texts.
+async fn embed(State(provider): State<Provider>, request: Request) -> Response {
+    let bytes = axum::body::to_bytes(request.into_body(), 32 << 20).await.unwrap_or_default();
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    provider.calls.lock().expect("no test panics while it holds the lock").push(Call { body: body.clone(), traceparent: None });
+    let dimensions = usize::try_from(body["dimensions"].as_u64().unwrap_or(4)).unwrap_or(4);
+    let texts = body["input"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |(index, text): (usize, &Value)| {
+        let length = text.as_str().map_or(0, str::len);
+        json!({"object": "embedding", "index": index, "embedding": vec![length; dimensions]})
+    };
+    let data: Vec<Value> = texts.iter().enumerate().map(row).collect();
+    let answer = json!({"object": "list", "data": data, "model": body["model"], "usage": {"prompt_tokens": 3, "total_tokens": 3}});
+    ([("content-type", "application/json")], answer.to_string()).into_response()
 }
 
 fn refuse(status: u64, retry: Option<u64>) -> Response {

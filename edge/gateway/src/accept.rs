@@ -36,6 +36,12 @@ use crate::tls::{Stream, Terminator};
 /// How long a peer may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The largest head of a request, in bytes. Larger ones are answered 431.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Headers of one request. More are answered 431.
+const HEADERS_MAX: usize = 100;
+
 /// The pause after a failed accept: somebody has to leave first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -149,6 +155,8 @@ impl Door {
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut serving = std::pin::pin!(serving);

@@ -43,6 +43,12 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ControlUi {
+    /// Whether it is served. Default true.
+    pub enabled: Option<bool>,
+    /// The path that it is served under. Default: the root.
+    pub base_path: Option<String>,
+    /// A folder of its files, instead of those built in.
+    pub root: Option<String>,
     /// Web origins from which browsers may connect; `*` allows all.
     pub allowed_origins: Vec<String>,
     /// What it may do without a device identity.
@@ -56,29 +62,34 @@ pub struct ControlUi {
 pub struct Http {
     /// Which of them are served.
     pub endpoints: Endpoints,
+    /// Headers of every answer.
+    pub security_headers: SecurityHeaders,
+}
+
+/// Headers of every answer.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SecurityHeaders {
+    /// The value of `Strict-Transport-Security`; false, or nothing, for none.
+    pub strict_transport_security: Option<serde_json::Value>,
 }
 
 /// Which HTTP APIs are served.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoints {
-    /// `/v1/chat/completions` and `/v1/models`.
+    /// `/v1/chat/completions` and `/v1/models`. Default: served, as callers need the gateway's secret anyway.
     pub chat_completions: Endpoint,
+    /// `/v1/responses`. Default: not served.
+    pub responses: Endpoint,
 }
 
 /// One HTTP API.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
-    /// Whether it is served. Default true: callers need the gateway's secret anyway.
+    /// Whether it is served.
     pub enabled: Option<bool>,
-}
-
-impl Endpoint {
-    /// Whether the API is served.
-    pub fn is_enabled(&self) -> bool {
-        self.enabled.unwrap_or(true)
-    }
 }
 
 impl Config {

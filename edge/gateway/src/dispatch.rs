@@ -48,6 +48,7 @@ pub(crate) struct Admitted {
     trace: TraceContext,
     /// Parts of the answer that the client has, or has in its queue.
     delivered: AtomicUsize,
+    begun: Instant,
 }
 
 impl Admitted {
@@ -80,6 +81,7 @@ impl Admitted {
             params: asked.params.clone(),
             trace: TraceContext::parse(&asked.trace).unwrap_or_else(TraceContext::generate),
             delivered: AtomicUsize::new(usize::try_from(asked.delivered).unwrap_or(usize::MAX)),
+            begun: Instant::now(),
         })
     }
 }
@@ -95,7 +97,7 @@ impl Asking {
                 let params = completed.as_deref().or(frame.params);
                 let params = params.map_or("{}", |params| if params.get() == "null" { "{}" } else { params.get() }).to_owned();
                 let trace = frame.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate);
-                Some(Admitted { id: frame.id.to_string(), method, params, trace, delivered: AtomicUsize::new(0) })
+                Some(Admitted { id: frame.id.to_string(), method, params, trace, delivered: AtomicUsize::new(0), begun: Instant::now() })
             }
             Err(error) => {
                 self.gateway.limits.metrics.answered(&frame.method, Some(error.code));
@@ -213,6 +215,7 @@ impl Asking {
     fn finish(&self, admitted: &Admitted, answer: Answer) {
         let adapter = self.adapter();
         self.gateway.limits.metrics.answered(admitted.method.name, answer.as_ref().err().map(|error| error.code));
+        self.gateway.limits.metrics.handled(admitted.method.name, admitted.begun.elapsed());
         match answer {
             Ok(payload) => {
                 let name = admitted.method.name;

@@ -25,6 +25,7 @@ use crate::devices::Devices;
 use crate::event::Rendered;
 use crate::handover::Handover;
 use crate::health::Health;
+use crate::http::{Hooks, Remembered};
 use crate::kept_answer::KeptAnswer;
 use crate::limits::Limits;
 use crate::local::Local;
@@ -57,6 +58,9 @@ pub(crate) struct Gateway {
     pub(crate) reachable: OnceLock<AdvertiseRequest>,
     /// Secret addresses of the canvas.
     pub(crate) capabilities: Capabilities,
+    /// Where responses of the HTTP API stand, for those that go on from them.
+    pub(crate) remembered: Remembered,
+    pub(crate) hooks: Hooks,
     /// Knows whose address is whose.
     pub(crate) tailnet: Daemon,
     pub(crate) tasks: Tasks,
@@ -103,6 +107,8 @@ impl Gateway {
             failed_auth: FailedAuth::default(),
             capabilities: Capabilities::default(),
             reachable: OnceLock::new(),
+            remembered: Remembered::default(),
+            hooks: Hooks::default(),
             tasks,
             boot_id: uuid::Uuid::new_v4().to_string(),
             started: Instant::now(),

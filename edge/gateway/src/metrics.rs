@@ -4,18 +4,39 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use verso_proto::methods::find;
+use verso_proto::supervisor::v1::ServiceInfo;
 
 use crate::gateway::Gateway;
 
-/// The media type of [`render`]'s text.
-pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Upper bounds of durations, in seconds.
+const SECONDS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+/// How the metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exposition {
+    /// Prometheus' own text, version 0.0.4.
+    Text,
+    OpenMetrics,
+}
+
+impl Exposition {
+    /// Returns the media type.
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// A limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,8 +107,36 @@ struct Service {
     service: String,
 }
 
+/// An HTTP request that was answered: by what, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Served {
+    /// The route's pattern, never what a client wrote.
+    pub(crate) route: String,
+    pub(crate) method: &'static str,
+    pub(crate) status: u16,
+}
+
+impl Served {
+    /// Returns a method's name; what nobody has heard of is one of its kind.
+    pub(crate) fn method(method: &http::Method) -> &'static str {
+        ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Handled {
+    method: &'static str,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+/// Histograms of durations by what took them.
+type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+
 /// The counters. Clones count together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     reached: Family<Reached, Counter>,
     requests: Family<Request, Counter>,
@@ -95,6 +144,23 @@ pub(crate) struct Metrics {
     opened: Counter,
     dropped: Counter,
     http_requests: Counter,
+    served: Durations<Served>,
+    handled: Durations<Handled>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            reached: Family::default(),
+            requests: Family::default(),
+            refused: Family::default(),
+            opened: Counter::default(),
+            dropped: Counter::default(),
+            http_requests: Counter::default(),
+            served: Family::new_with_constructor(seconds),
+            handled: Family::new_with_constructor(seconds),
+        }
+    }
 }
 
 /// The code of a request that was answered as asked.
@@ -131,6 +197,17 @@ impl Metrics {
         self.dropped.inc();
     }
 
+    /// Takes down how long an HTTP request took until its answer began.
+    pub(crate) fn served(&self, served: Served, elapsed: Duration) {
+        self.served.get_or_create(&served).observe(elapsed.as_secs_f64());
+    }
+
+    /// Takes down how long a request of the protocol took.
+    pub(crate) fn handled(&self, method: &str, elapsed: Duration) {
+        let method = find(method).map_or(UNKNOWN, |method| method.name);
+        self.handled.get_or_create(&Handled { method }).observe(elapsed.as_secs_f64());
+    }
+
     /// Counts an HTTP request.
     pub(crate) fn http_request(&self) {
         self.http_requests.inc();
@@ -143,7 +220,7 @@ impl Metrics {
 }
 
 /// Writes everything that is counted.
-pub(crate) fn render(gateway: &Gateway) -> Result<String, fmt::Error> {
+pub(crate) fn render(gateway: &Gateway, exposition: Exposition, services: &[ServiceInfo]) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let metrics = &gateway.limits.metrics;
     registry.register("verso_edge_limit_reached", "Times that a limit was reached", metrics.reached.clone());
@@ -159,7 +236,11 @@ pub(crate) fn render(gateway: &Gateway) -> Result<String, fmt::Error> {
     registry.register("verso_edge_http_connections", "TCP connections that speak HTTP", gauge(http));
     let uptime_seconds = usize::try_from(gateway.uptime_ms() / 1_000).unwrap_or_default();
     registry.register("verso_edge_uptime_seconds", "Since the edge was started", gauge(uptime_seconds));
-    registry.register("verso_service_up", "Whether a service answers", services(gateway));
+    registry.register("verso_http_request_duration_seconds", "HTTP requests until their answer began, by route", metrics.served.clone());
+    registry.register("openclaw_gateway_rpc_handler_seconds", "Requests of the protocol until their answer", metrics.handled.clone());
+    let (up, restarts) = processes(gateway, services);
+    registry.register("verso_service_up", "Whether a service answers", up);
+    registry.register("verso_service_restarts", "Times that a service was started again", restarts);
     let build = Family::<Vec<(String, String)>, Gauge>::default();
     build
         .get_or_create(&vec![
@@ -170,17 +251,46 @@ pub(crate) fn render(gateway: &Gateway) -> Result<String, fmt::Error> {
     registry.register("openclaw_gateway_build_info", "What runs", build);
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
-    Ok(out)
+    Ok(if exposition == Exposition::Text { as_text(&out) } else { out })
 }
 
-fn services(gateway: &Gateway) -> Family<Service, Gauge> {
-    let up = Family::<Service, Gauge>::default();
-    let health = gateway.health.latest();
-    for service in ["agent", "channel"] {
-        let answers = !health.json.is_empty() && !health.response.unavailable.iter().any(|name| name == service);
-        up.get_or_create(&Service { service: service.to_owned() }).set(i64::from(answers));
+/// From OpenMetrics to the older text: there, a counter's family has the name of its samples, and nothing marks the end.
+fn as_text(openmetrics: &str) -> String {
+    let mut out = String::with_capacity(openmetrics.len());
+    let counters: Vec<&str> = openmetrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    for line in openmetrics.lines() {
+        let described = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
+        match described.and_then(|rest| rest.split_once(' ')) {
+            Some((name, rest)) if counters.contains(&name) => {
+                out.push_str(&line[..7]);
+                out.push_str(name);
+                out.push_str("_total ");
+                out.push_str(rest);
+            }
+            _ if line == "# EOF" || line.starts_with("# UNIT ") => continue,
+            _ => out.push_str(line),
+        }
+        out.push('\n');
     }
-    up
+    out
+}
+
+/// What the supervisor says of its processes; without one, what the edge has found out by itself.
+fn processes(gateway: &Gateway, services: &[ServiceInfo]) -> (Family<Service, Gauge>, Family<Service, Counter>) {
+    let (up, restarts) = (Family::<Service, Gauge>::default(), Family::<Service, Counter>::default());
+    for service in services {
+        let label = Service { service: service.name.clone() };
+        up.get_or_create(&label).set(i64::from(service.state == "serving"));
+        restarts.get_or_create(&label).inc_by(service.starts.saturating_sub(1));
+    }
+    if services.is_empty() {
+        let health = gateway.health.latest();
+        for service in ["agent", "channel"] {
+            let answers = !health.json.is_empty() && !health.response.unavailable.iter().any(|name| name == service);
+            up.get_or_create(&Service { service: service.to_owned() }).set(i64::from(answers));
+        }
+    }
+    (up, restarts)
 }
 
 fn counter(value: u64) -> Counter<u64, AtomicU64> {
@@ -193,4 +303,16 @@ fn gauge(value: usize) -> Gauge<i64, AtomicI64> {
     let gauge = Gauge::<i64, AtomicI64>::default();
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     gauge
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_text;
+
+    #[test]
+    fn the_older_text_names_counters_like_their_samples() {
+        let openmetrics = "# HELP a_b Things.\n# TYPE a_b counter\na_b_total{x=\"1\"} 2\n# HELP g G.\n# TYPE g gauge\ng 1\n# EOF\n";
+        let expected = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total{x=\"1\"} 2\n# HELP g G.\n# TYPE g gauge\ng 1\n";
+        assert_eq!(as_text(openmetrics), expected);
+    }
 }

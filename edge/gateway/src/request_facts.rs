@@ -74,6 +74,11 @@ impl Facts {
         self.host.as_ref().map(|host| format!("{scheme}://{host}"))
     }
 
+    /// Whether somebody speaks for others whom nobody has declared to.
+    pub(crate) fn is_unattributed(&self, config: &Config) -> bool {
+        self.forwarded && !is_trusted_proxy(&self.rules(config))
+    }
+
     /// The same, as the protocol's rules read it.
     pub(crate) fn rules<'a>(&'a self, config: &'a Config) -> RequestFacts<'a> {
         RequestFacts {

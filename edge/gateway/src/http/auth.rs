@@ -14,10 +14,34 @@ use crate::gateway::Gateway;
 use crate::metrics::Limit;
 use crate::rate_limit::Guesser;
 
-/// Lets a request for the chat APIs in, if they are served, by a method that the path has, from somebody who may. Waits after a wrong
-/// secret from this machine.
-pub(super) async fn admit(gateway: &Gateway, asked: &Asked, head: &Parts, method: &Method) -> Result<(), Refusal> {
-    if !gateway.config().http.endpoints.chat_completions.is_enabled() {
+/// Which part of the configuration says whether something is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Api {
+    Chat,
+    Responses,
+    /// Where either of them is.
+    Either,
+    Always,
+}
+
+impl Api {
+    fn is_served(self, gateway: &Gateway) -> bool {
+        let config = gateway.config();
+        let endpoints = &config.http.endpoints;
+        let (chat, responses) = (endpoints.chat_completions.enabled.unwrap_or(true), endpoints.responses.enabled.unwrap_or(false));
+        match self {
+            Self::Chat => chat,
+            Self::Responses => responses,
+            Self::Either => chat || responses,
+            Self::Always => true,
+        }
+    }
+}
+
+/// Lets a request for an API in, if it is served, by a method that the path has, from somebody who may. Waits after a wrong secret from
+/// this machine.
+pub(super) async fn admit(gateway: &Gateway, asked: &Asked, head: &Parts, method: &Method, api: Api) -> Result<(), Refusal> {
+    if !api.is_served(gateway) {
         return Err(Refusal::NotFound);
     }
     if head.method != *method {
@@ -65,6 +89,20 @@ pub(super) async fn authorize(gateway: &Gateway, asked: &Asked, headers: &Header
             Err(Refusal::Unauthorized)
         }
     }
+}
+
+/// Whether a request shows the right secret from an address that is not locked out. Counts nothing.
+pub(super) fn knows_secret(gateway: &Gateway, asked: &Asked, headers: &HeaderMap) -> bool {
+    let config = gateway.config();
+    let rules = asked.facts.rules(&config);
+    let guesser = Guesser::new(asked.facts.client_ip, rules.origin);
+    let presented = bearer(headers).map(|token| Credentials { token: Some(token.to_owned()), ..Credentials::default() });
+    let known = presented.is_some_and(|presented| {
+        let server = config.auth.server_secret();
+        matches!(server.mode, Mode::Token | Mode::Password) && check_shared(server, Some(&presented)).is_ok()
+    });
+    // A right answer to one of many guesses is no answer.
+    known && !asked.facts.is_unattributed(&config) && gateway.failed_auth.locked_for(&guesser).is_none()
 }
 
 /// Returns the secret of `Authorization: Bearer <secret>`.

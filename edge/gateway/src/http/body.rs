@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
@@ -24,7 +24,17 @@ const RESERVED_BYTES_MAX: usize = 64 << 10;
 const PARSED_IN_PLACE_BYTES_MAX: usize = 256 << 10;
 
 /// Reads a body of at most `bytes_max` bytes. An empty one, and one that is not an object, has no fields.
-pub(super) async fn read_object(head: &Parts, mut body: Body, bytes_max: usize) -> Result<Map<String, Value>, Refusal> {
+pub(super) async fn read_object(head: &Parts, body: Body, bytes_max: usize) -> Result<Map<String, Value>, Refusal> {
+    parse(read_bytes(head, body, bytes_max).await?).await
+}
+
+/// Reads a body of at most `bytes_max` bytes.
+pub(super) async fn read_bytes(head: &Parts, mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    // Nothing is unpacked here, so that nothing can be larger than it was when it came.
+    let packed = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if head.headers.get_all(CONTENT_ENCODING).iter().any(packed) {
+        return Err(Refusal::Packed);
+    }
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
     if announced.is_some_and(|announced: usize| announced > bytes_max) {
         if !head.headers.contains_key(EXPECT) {
@@ -34,7 +44,7 @@ pub(super) async fn read_object(head: &Parts, mut body: Body, bytes_max: usize) 
     }
     let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(RESERVED_BYTES_MAX));
     match timeout(READ_TIMEOUT, fill(&mut bytes, &mut body, bytes_max)).await {
-        Ok(Ok(())) => parse(bytes).await,
+        Ok(Ok(())) => Ok(bytes),
         Ok(Err(refusal)) => {
             if refusal == Refusal::TooLarge {
                 drop(bytes);

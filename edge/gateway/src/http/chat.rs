@@ -1,10 +1,7 @@
 //! `POST /v1/chat/completions`: one agent turn for software that speaks the OpenAI API.
 
-mod prompt;
 mod reply;
 mod request;
-mod run;
-mod session;
 mod stream;
 
 use std::sync::Arc;
@@ -13,7 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 use serde::Deserialize;
@@ -22,23 +19,25 @@ use verso_kit::trace::{self, TraceContext};
 use verso_proto::agent::v1::CompleteRequest;
 use verso_proto::agent::v1::complete_response::Item;
 
-use super::Asked;
-use super::auth::admit;
+use super::auth::{Api, admit};
 use super::body::read_object;
-use super::errors::{Refusal, json};
+use super::client_tools::Must;
+use super::errors::{ErrorBody, Refusal, json};
+use super::media::{self, Policy, Section};
 use super::models::find_agent;
+use super::run::Run;
+use super::session::Wanted;
+use super::{Asked, REQUEST_ID};
 use crate::gateway::Gateway;
 use reply::Head;
-use request::ChatRequest;
-use run::Run;
-use session::Wanted;
+pub(super) use reply::{Completion, contradiction};
+pub(super) use request::{ChatBody, given, whole_number};
+use request::{ChatRequest, Extras};
 use stream::Relay;
+pub(super) use stream::missing;
 
-/// The largest body, in bytes.
+/// The largest body unless configured, in bytes.
 const BODY_BYTES_MAX: usize = 20 << 20;
-
-/// The header by which clients name a request when they report a fault.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// `gateway.http.endpoints.chatCompletions`, beside whether it is served.
 #[derive(Debug, Default, Deserialize)]
@@ -46,15 +45,33 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 struct Options {
     /// Whether models that do not name an agent are refused instead of meaning the default agent. Default false.
     strict_model: bool,
+    max_body_bytes: Option<usize>,
+    max_image_parts: Option<usize>,
+    max_total_image_bytes: Option<usize>,
+    images: Section,
 }
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new().route("/v1/chat/completions", any(complete))
 }
 
-async fn complete(State(gateway): State<Arc<Gateway>>, Extension(asked): Extension<Asked>, request: axum::extract::Request) -> Response {
+/// Answers a conversation with the agent's next message, whole or as server-sent events.
+#[utoipa::path(
+    post, path = "/v1/chat/completions", tag = "OpenAI", request_body = ChatBody, security(("token" = [])),
+    responses(
+        (status = 200, description = "The answer; with `stream`, server-sent events of chunks.", content(
+            (Completion = "application/json"), (String = "text/event-stream"))),
+        (status = "4XX", description = "The request is refused.", body = ErrorBody),
+        (status = "5XX", description = "The answer failed.", body = ErrorBody),
+    )
+)]
+pub(super) async fn complete(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(asked): Extension<Asked>,
+    request: axum::extract::Request,
+) -> Response {
     let (head, body) = request.into_parts();
-    if let Err(refusal) = admit(&gateway, &asked, &head, &Method::POST).await {
+    if let Err(refusal) = admit(&gateway, &asked, &head, &Method::POST, Api::Chat).await {
         return refusal.into_response();
     }
     let id = format!("chatcmpl_{}", uuid::Uuid::new_v4());
@@ -70,7 +87,7 @@ async fn complete(State(gateway): State<Arc<Gateway>>, Extension(asked): Extensi
 }
 
 /// Returns the trace that the caller works in, or a new one.
-fn incoming_trace(headers: &HeaderMap) -> TraceContext {
+pub(super) fn incoming_trace(headers: &HeaderMap) -> TraceContext {
     let sent = headers.get(trace::HEADER).and_then(|value| value.to_str().ok());
     sent.and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate)
 }
@@ -85,45 +102,63 @@ struct Turn {
 
 impl Turn {
     async fn answer(self, head: Parts, body: axum::body::Body) -> Result<Response, Refusal> {
-        let fields = read_object(&head, body, BODY_BYTES_MAX).await?;
+        // What cannot be read counts as the stricter choice.
+        let options: Options = self.gateway.running_config().section("gateway.http.endpoints.chatCompletions").unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, "the chat API's options cannot be read; the strictest are used");
+            Options { strict_model: true, ..Options::default() }
+        });
+        let fields = read_object(&head, body, options.max_body_bytes.unwrap_or(BODY_BYTES_MAX)).await?;
         let chat = ChatRequest::parse(&fields)?;
         drop(fields);
-        self.check_model(&chat)?;
+        check_model(&chat, options.strict_model)?;
         let wanted = Wanted::read(&head.headers, chat.agent.as_ref())?;
         let agent_id = find_agent(&self.gateway, wanted.agent.as_deref()).await?;
+        let policy = Policy::chat(&options.images, options.max_image_parts, options.max_total_image_bytes);
+        let loaded = media::load(&self.gateway, chat.prompt.media, &policy).await.map_err(|error| {
+            warn!(error = &error as &dyn std::error::Error, "an image of a chat request is refused");
+            Refusal::invalid("Invalid image_url content in `messages`.")
+        })?;
+        let system: Vec<String> = chat.prompt.system.into_iter().chain(loaded.documents).collect();
         let request = CompleteRequest {
-            session_key: wanted.session_key(&agent_id, chat.user.as_deref()),
+            session_key: wanted.session_key("openai", &agent_id, chat.user.as_deref()),
             agent_id,
             message: chat.prompt.message,
-            extra_system_prompt: chat.prompt.system,
+            extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
             idempotency_key: self.id.clone(),
+            attachments: loaded.pictures,
+            model: wanted.model,
             sampling: chat.sampling,
+            tool_choice: chat.tools.choice(),
+            tools: chat.tools.tools,
             ..CompleteRequest::default()
         };
         let head = Head { created: self.gateway.context.clock.now_ms() / 1_000, id: self.id, model: chat.model };
         let run = Run::open(self.gateway, request, self.trace).await?;
-        if chat.stream { Ok(Relay::new(head, run, chat.include_usage).into_response()) } else { whole(head, run).await }
-    }
-
-    /// Most software cannot be told another model's name, so that a foreign one means the default agent, unless configured otherwise.
-    fn check_model(&self, chat: &ChatRequest) -> Result<(), Refusal> {
-        if chat.agent.is_some() {
-            return Ok(());
+        let must = chat.tools.must;
+        match chat.stream {
+            true => Ok(Relay::new(head, run, Extras { include_usage: chat.include_usage, must }).into_response()),
+            false => whole(head, run, &must).await,
         }
-        // What cannot be read counts as the stricter choice.
-        let options = self.gateway.running_config().section("gateway.http.endpoints.chatCompletions");
-        if options.unwrap_or(Options { strict_model: true }).strict_model {
-            return Err(Refusal::invalid("Invalid `model`. Use `openclaw` or `openclaw/<agentId>`."));
-        }
-        warn!(model = ?chat.model, "the model names no agent; the default agent answers");
-        Ok(())
     }
 }
 
+/// Most software cannot be told another model's name, so that a foreign one means the default agent, unless configured otherwise.
+fn check_model(chat: &ChatRequest, strict: bool) -> Result<(), Refusal> {
+    if chat.agent.is_some() {
+        return Ok(());
+    }
+    if strict {
+        return Err(Refusal::invalid("Invalid `model`. Use `openclaw` or `openclaw/<agentId>`."));
+    }
+    warn!(model = ?chat.model, "the model names no agent; the default agent answers");
+    Ok(())
+}
+
 /// Waits for the end of the run and answers at once.
-async fn whole(head: Head, mut run: Run) -> Result<Response, Refusal> {
+async fn whole(head: Head, mut run: Run, must: &Must) -> Result<Response, Refusal> {
     loop {
         if let Item::End(end) = run.next().await? {
+            must.check(&end)?;
             return reply::completion(&head, end).map(|completion| json(&completion));
         }
     }

@@ -8,6 +8,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, 
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use tonic::Status;
+use utoipa::ToSchema;
 use verso_kit::error::made_by_service;
 use verso_protocol::Code;
 
@@ -45,6 +46,8 @@ pub(super) enum Refusal {
     TooLarge,
     /// The body did not arrive in time.
     BodyTimeout,
+    /// The body is packed, and what it would become is nobody's guess.
+    Packed,
     /// The gateway, or a service behind it, is away for a moment.
     Away {
         message: Cow<'static, str>,
@@ -121,8 +124,23 @@ impl Refusal {
     pub(super) fn json(&self) -> String {
         let (_, kind, message) = self.parts();
         let code = matches!(self, Self::Away { .. }).then_some("gateway_unavailable");
-        let body = ErrorBody { error: ErrorMember { message: &message, r#type: kind, code } };
+        let body = ErrorBody { error: ErrorMember { message: message.into_owned(), r#type: kind, code } };
         serde_json::to_string(&body).expect("strings can be written as JSON")
+    }
+
+    /// Returns the HTTP status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.parts().0
+    }
+
+    /// Returns the name of its kind for programs.
+    pub(super) fn kind(&self) -> &'static str {
+        self.parts().1
+    }
+
+    /// Returns its words.
+    pub(super) fn message(&self) -> String {
+        self.parts().2.into_owned()
     }
 
     fn failed(status: StatusCode, kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
@@ -150,6 +168,10 @@ impl Refusal {
             Self::Missing(message) => (StatusCode::NOT_FOUND, INVALID, message.as_str().into()),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, "Payload too large".into()),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, INVALID, "Request body timeout".into()),
+            Self::Packed => {
+                let message = "Content-Encoding is not supported; send the body as it is";
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID, message.into())
+            }
             Self::Away { message, .. } => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", message.as_ref().into()),
             Self::Failed { status, kind, message } => (*status, kind, message.as_ref().into()),
         }
@@ -169,7 +191,7 @@ impl Refusal {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
             // What is left of the body must not be taken for the next request.
-            Self::TooLarge | Self::BodyTimeout => {
+            Self::TooLarge | Self::BodyTimeout | Self::Packed => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -208,17 +230,18 @@ fn seconds(duration: Duration) -> HeaderValue {
     HeaderValue::from(duration.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1))
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: ErrorMember<'a>,
+/// What a refusal looks like.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    error: ErrorMember,
 }
 
-#[derive(Serialize)]
-struct ErrorMember<'a> {
-    message: &'a str,
-    r#type: &'a str,
+#[derive(Debug, Serialize, ToSchema)]
+struct ErrorMember {
+    message: String,
+    r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
+    code: Option<&'static str>,
 }
 
 #[cfg(test)]

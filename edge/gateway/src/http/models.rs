@@ -10,11 +10,12 @@ use axum::{Extension, Router};
 use http::Method;
 use http::request::Parts;
 use serde::Serialize;
+use utoipa::ToSchema;
 use verso_proto::agent::v1::{AgentsListRequest, AgentsListResponse};
 
 use super::Asked;
-use super::auth::admit;
-use super::errors::{Refusal, json};
+use super::auth::{Api, admit};
+use super::errors::{ErrorBody, Refusal, json};
 use crate::gateway::Gateway;
 
 /// The families of names, in the order in which they are listed. Clients know the first.
@@ -30,7 +31,16 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new().route("/v1/models", any(list)).route("/v1/models/", any(unnamed)).route("/v1/models/{*id}", any(retrieve))
 }
 
-async fn list(State(gateway): State<Arc<Gateway>>, Extension(asked): Extension<Asked>, request: Request) -> Response {
+/// Lists agents, under the names that a request's `model` may have.
+#[utoipa::path(
+    get, path = "/v1/models", tag = "OpenAI", security(("token" = [])),
+    responses(
+        (status = 200, description = "The agents.", body = List),
+        (status = "4XX", description = "The request is refused.", body = ErrorBody),
+        (status = "5XX", description = "The agents are not known at the moment.", body = ErrorBody),
+    )
+)]
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>, Extension(asked): Extension<Asked>, request: Request) -> Response {
     match listed(&gateway, &asked, &request.into_parts().0).await {
         Ok(agents) => json(&List { object: "list", data: names(&agents).map(Model::new).collect() }),
         Err(refusal) => refusal.into_response(),
@@ -38,11 +48,20 @@ async fn list(State(gateway): State<Arc<Gateway>>, Extension(asked): Extension<A
 }
 
 async fn unnamed(State(gateway): State<Arc<Gateway>>, Extension(asked): Extension<Asked>, request: Request) -> Response {
-    let admitted = admit(&gateway, &asked, &request.into_parts().0, &Method::GET).await;
+    let admitted = admit(&gateway, &asked, &request.into_parts().0, &Method::GET, Api::Either).await;
     admitted.err().unwrap_or(Refusal::invalid("Missing model id.")).into_response()
 }
 
-async fn retrieve(
+/// Describes one agent.
+#[utoipa::path(
+    get, path = "/v1/models/{id}", tag = "OpenAI", security(("token" = [])), params(("id" = String, Path, description = "The name.")),
+    responses(
+        (status = 200, description = "The agent.", body = Model),
+        (status = "4XX", description = "There is none of that name.", body = ErrorBody),
+        (status = "5XX", description = "The agents are not known at the moment.", body = ErrorBody),
+    )
+)]
+pub(super) async fn retrieve(
     State(gateway): State<Arc<Gateway>>,
     Extension(asked): Extension<Asked>,
     id: Result<Path<String>, PathRejection>,
@@ -63,7 +82,7 @@ async fn retrieve(
 }
 
 async fn listed(gateway: &Gateway, asked: &Asked, head: &Parts) -> Result<AgentsListResponse, Refusal> {
-    admit(gateway, asked, head, &Method::GET).await?;
+    admit(gateway, asked, head, &Method::GET, Api::Either).await?;
     gateway.services.call(AgentsListRequest {}).await.map_err(|status| Refusal::from_status(&status))
 }
 
@@ -121,7 +140,7 @@ impl ModelName {
     }
 }
 
-fn is_agent_id(text: &str) -> bool {
+pub(super) fn is_agent_id(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
     text.len() <= AGENT_ID_CHARS_MAX && text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(inner)
 }
@@ -144,18 +163,20 @@ pub(super) fn normalize_agent_id(raw: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelList)]
 struct List {
     object: &'static str,
     data: Vec<Model>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Model {
     id: String,
     object: &'static str,
     created: i64,
     owned_by: &'static str,
+    #[schema(value_type = Vec<Object>)]
     permission: [(); 0],
 }
 

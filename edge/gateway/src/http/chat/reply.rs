@@ -2,12 +2,16 @@
 
 use axum::http::StatusCode;
 use serde::Serialize;
-use verso_proto::agent::v1::{CompleteEnd, Usage};
+use utoipa::ToSchema;
+use verso_proto::agent::v1::{CompleteEnd, PendingToolCall, Usage};
 
 use super::super::errors::Refusal;
 
 /// What a client reads when the agent had nothing to say.
 const SILENCE: &str = "No response from Verso.";
+
+/// The longest slice of a call's arguments in a streamed reply, in bytes.
+const SLICE_BYTES_MAX: usize = 256;
 
 /// What every piece of a reply begins with.
 #[derive(Debug)]
@@ -24,9 +28,11 @@ pub(super) struct Head {
 pub(super) struct Ending {
     /// The whole text; empty if the agent had nothing to say.
     pub(super) text: String,
-    /// `stop` or `length`.
+    /// `stop`, `length` or `tool_calls`.
     pub(super) finish_reason: &'static str,
     pub(super) usage: Tokens,
+    /// Calls of the caller's own tools.
+    pub(super) calls: Vec<PendingToolCall>,
 }
 
 impl Ending {
@@ -36,21 +42,22 @@ impl Ending {
             // Whoever stopped the run meant what there is to be the answer.
             ("stop" | "aborted", None) => "stop",
             ("length", None) => "length",
+            ("tool_calls", None) => "tool_calls",
             // An error counts for more than a reason that goes with an answer.
-            ("stop" | "aborted" | "length", Some(_)) => return Err(Refusal::from_run("error", end.error)),
+            ("stop" | "aborted" | "length" | "tool_calls", Some(_)) => return Err(Refusal::from_run("error", end.error)),
             (reason, _) => return Err(Refusal::from_run(reason, end.error)),
         };
-        Ok(Self { text: end.text, finish_reason, usage: Tokens::count(end.usage.as_ref()) })
+        Ok(Self { text: end.text, finish_reason, usage: Tokens::count(end.usage.as_ref()), calls: end.tool_calls })
     }
 
     /// Returns the text, or what stands for none.
     pub(super) fn text_or_silence(&self) -> &str {
-        if self.text.trim().is_empty() { SILENCE } else { &self.text }
+        if self.text.trim().is_empty() && self.calls.is_empty() { SILENCE } else { &self.text }
     }
 }
 
 /// Tokens, as clients of this API count them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Tokens {
     #[serde(rename = "prompt_tokens")]
     prompt: i64,
@@ -62,7 +69,7 @@ pub(super) struct Tokens {
     prompt_details: Option<PromptDetails>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 struct PromptDetails {
     cached_tokens: i64,
 }
@@ -81,41 +88,85 @@ impl Tokens {
 }
 
 /// Returns a whole reply.
-pub(super) fn completion(head: &Head, end: CompleteEnd) -> Result<Completion<'_>, Refusal> {
+pub(super) fn completion(head: &Head, end: CompleteEnd) -> Result<Completion, Refusal> {
     let ending = Ending::read(end)?;
-    let message = Message { role: "assistant", content: ending.text_or_silence().to_owned() };
+    let content = ending.text_or_silence().to_owned();
+    let message = Message { role: "assistant", content, tool_calls: ending.calls.iter().map(Called::whole).collect() };
     Ok(Completion {
-        id: &head.id,
+        id: head.id.clone(),
         object: "chat.completion",
         created: head.created,
-        model: &head.model,
+        model: head.model.clone(),
         choices: [Answer { index: 0, message, finish_reason: ending.finish_reason }],
         usage: ending.usage,
     })
 }
 
 /// A whole reply.
-#[derive(Debug, Serialize)]
-pub(super) struct Completion<'a> {
-    id: &'a str,
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Completion {
+    id: String,
     object: &'static str,
     created: i64,
-    model: &'a str,
+    model: String,
+    #[schema(value_type = Vec<Answer>)]
     choices: [Answer; 1],
     usage: Tokens,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Answer {
     index: u32,
     message: Message,
     finish_reason: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Message {
     role: &'static str,
     content: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Called>,
+}
+
+/// A call of one of the caller's tools.
+#[derive(Debug, Serialize, ToSchema)]
+struct Called {
+    id: String,
+    r#type: &'static str,
+    function: Function,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Function {
+    name: String,
+    /// JSON, as the model wrote it.
+    arguments: String,
+}
+
+impl Called {
+    fn whole(call: &PendingToolCall) -> Self {
+        let function = Function { name: call.name.clone(), arguments: call.arguments.clone() };
+        Self { id: call.id.clone(), r#type: "function", function }
+    }
+}
+
+/// A part of a call in a streamed reply: first what it is, then its arguments in slices.
+#[derive(Debug, Serialize)]
+struct CallPiece<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: FunctionPiece<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct FunctionPiece<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
 }
 
 /// What a piece adds to the message.
@@ -125,6 +176,8 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallPiece<'a>; 1]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -154,12 +207,28 @@ pub(super) struct Frames {
 impl Frames {
     /// Opens the message.
     pub(super) fn role(self, head: &Head) -> Self {
-        self.piece(head, Delta { role: Some("assistant"), content: None }, None)
+        self.piece(head, Delta { role: Some("assistant"), ..Delta::default() }, None)
     }
 
     /// Adds text to the message.
     pub(super) fn text(self, head: &Head, text: &str) -> Self {
-        self.piece(head, Delta { role: None, content: Some(text) }, None)
+        self.piece(head, Delta { content: Some(text), ..Delta::default() }, None)
+    }
+
+    /// Adds the calls of the caller's tools to the message.
+    pub(super) fn calls(self, head: &Head, calls: &[PendingToolCall]) -> Self {
+        calls.iter().enumerate().fold(self, |frames, (index, call)| {
+            let function = FunctionPiece { name: Some(&call.name), arguments: "" };
+            let frames = frames.call(head, CallPiece { index, id: Some(&call.id), r#type: Some("function"), function });
+            slices(&call.arguments).fold(frames, |frames, arguments| {
+                let function = FunctionPiece { name: None, arguments };
+                frames.call(head, CallPiece { index, id: None, r#type: None, function })
+            })
+        })
+    }
+
+    fn call(self, head: &Head, piece: CallPiece<'_>) -> Self {
+        self.piece(head, Delta { tool_calls: Some([piece]), ..Delta::default() }, None)
     }
 
     /// Closes the message.
@@ -208,8 +277,21 @@ impl Frames {
     }
 }
 
+/// Cuts arguments into slices of at most so many bytes, between characters.
+fn slices(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (slice, after) = rest.split_at(rest.floor_char_boundary(SLICE_BYTES_MAX));
+        rest = after;
+        Some(slice)
+    })
+}
+
 /// The refusal of an answer that contradicts what was sent of it.
-pub(super) fn contradiction() -> Refusal {
+pub(in crate::http) fn contradiction() -> Refusal {
     Refusal::api(StatusCode::BAD_GATEWAY, "Assistant output cannot be represented as an append-only response stream.")
 }
 
@@ -245,6 +327,26 @@ mod tests {
         let bare = reply(end("Cut", "length"));
         assert_eq!(bare["choices"][0]["finish_reason"], "length");
         assert_eq!(bare["usage"], json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}));
+    }
+
+    #[test]
+    fn calls_of_the_callers_tools_are_answered_whole_and_in_slices() {
+        let arguments = format!("{{\"city\":\"{}\"}}", "ü".repeat(200));
+        let call = PendingToolCall { id: "call_1".to_owned(), name: "weather".to_owned(), arguments: arguments.clone() };
+        let whole = reply(CompleteEnd { tool_calls: vec![call.clone()], ..end("", "tool_calls") });
+        assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
+        let expected = json!([{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": arguments}}]);
+        assert_eq!((&whole["choices"][0]["message"]["tool_calls"], &whole["choices"][0]["message"]["content"]), (&expected, &json!("")));
+        let text = String::from_utf8(Frames::default().calls(&head(), &[call]).into_bytes()).unwrap();
+        let chunks: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+        let piece = |chunk: &Value| chunk["choices"][0]["delta"]["tool_calls"][0].clone();
+        assert_eq!(
+            piece(&chunks[0]),
+            json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}})
+        );
+        let told: String = chunks.iter().filter_map(|chunk| piece(chunk)["function"]["arguments"].as_str().map(str::to_owned)).collect();
+        assert_eq!(told, arguments);
+        assert!(chunks.len() > 2);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use verso_proto::Json;
 use verso_proto::agent::v1::Sampling;
 
+use super::super::client_tools::{ClientTools, Must};
 use super::super::errors::Refusal;
 use super::super::models::ModelName;
-use super::prompt::Prompt;
+use super::super::prompt::Prompt;
 
 /// The model that a request means if it names none.
 const MODEL_DEFAULT: &str = "openclaw";
@@ -44,6 +46,52 @@ pub(super) struct ChatRequest {
     pub(super) user: Option<String>,
     /// How the model is to choose its words; none if the client leaves all of it to the provider.
     pub(super) sampling: Option<Sampling>,
+    pub(super) tools: ClientTools,
+}
+
+/// What a streamed reply is to have beside the text.
+#[derive(Debug)]
+pub(super) struct Extras {
+    pub(super) include_usage: bool,
+    pub(super) must: Must,
+}
+
+/// The members of a chat request, for those who write one. Others are ignored.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not read: `ChatRequest::parse` says what is wrong in words of its own")]
+pub(in crate::http) struct ChatBody {
+    /// `openclaw`, `openclaw/<agent>`, or any other name for the default agent.
+    #[schema(max_length = 256)]
+    model: Option<String>,
+    /// The conversation; contents are strings or lists of parts.
+    #[schema(value_type = Vec<Object>)]
+    messages: Vec<Value>,
+    stream: Option<bool>,
+    #[schema(value_type = Option<Object>)]
+    stream_options: Option<Value>,
+    user: Option<String>,
+    /// Tools that the caller carries out.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<Value>>,
+    /// `auto`, `none`, `required`, or a function.
+    #[schema(value_type = Option<Object>)]
+    tool_choice: Option<Value>,
+    #[schema(minimum = 0, maximum = 2)]
+    temperature: Option<f64>,
+    #[schema(minimum = 0, maximum = 1)]
+    top_p: Option<f64>,
+    frequency_penalty: Option<f64>,
+    presence_penalty: Option<f64>,
+    seed: Option<i64>,
+    #[schema(minimum = 1)]
+    max_completion_tokens: Option<i64>,
+    #[schema(minimum = 1)]
+    max_tokens: Option<i64>,
+    /// A string, or up to four.
+    #[schema(value_type = Option<Object>)]
+    stop: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    response_format: Option<Value>,
 }
 
 impl ChatRequest {
@@ -55,7 +103,6 @@ impl ChatRequest {
             return Err(Refusal::invalid(format!("`model` must not be longer than {MODEL_BYTES_MAX} bytes.")));
         }
         check_sampling(fields)?;
-        check_tools(fields)?;
         Ok(Self {
             model: model.to_owned(),
             agent: ModelName::parse(model),
@@ -64,12 +111,13 @@ impl ChatRequest {
             include_usage: fields.get("stream_options").and_then(|options| options.get("include_usage")) == Some(&Value::Bool(true)),
             user: text("user").map(str::to_owned),
             sampling: Some(sampling(fields)).filter(|sampling| *sampling != Sampling::default()),
+            tools: ClientTools::parse(fields)?,
         })
     }
 }
 
 /// Returns a field that is there and not null.
-fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(in crate::http) fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !value.is_null())
 }
 
@@ -119,7 +167,7 @@ fn sampling(fields: &Map<String, Value>) -> Sampling {
 }
 
 /// Returns the value of an integer, however it is written: `16` and `16.0` are one number in JSON.
-fn whole_number(value: &Value) -> Option<i64> {
+pub(in crate::http) fn whole_number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| {
         let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15)?;
         #[allow(clippy::cast_possible_truncation, reason = "it is whole and within 53 bits")]
@@ -133,23 +181,6 @@ fn is_stop(value: &Value) -> bool {
         Value::String(_) => true,
         Value::Array(sequences) => sequences.len() <= STOPS_MAX && sequences.iter().all(sequence),
         _ => false,
-    }
-}
-
-/// Agents use their own tools. A request whose tools nobody would call is refused rather than answered as if it had none.
-fn check_tools(fields: &Map<String, Value>) -> Result<(), Refusal> {
-    let refuse = |why: &str| Err(Refusal::invalid(format!("Invalid tools/tool_choice: {why}")));
-    let offered = match given(fields, "tools") {
-        None => false,
-        Some(Value::Array(tools)) => !tools.is_empty(),
-        Some(_) => return refuse("tools must be an array"),
-    };
-    match (given(fields, "tool_choice"), offered) {
-        (Some(Value::String(choice)), _) if choice == "none" => Ok(()),
-        (None, false) => Ok(()),
-        (Some(Value::String(choice)), false) if choice == "auto" => Ok(()),
-        (Some(_), false) => refuse("tool_choice asks for a tool but no tools were provided"),
-        (_, true) => refuse("tools of the client are not supported; leave them out, or send tool_choice \"none\""),
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use verso_proto::agent::v1::CompleteEnd;
 use verso_proto::agent::v1::complete_response::Item;
 
+use super::super::run::Run;
 use super::reply::{Ending, Frames, Head, contradiction};
-use super::run::Run;
+use super::request::Extras;
 
 /// Silence after which a comment is sent: proxies cut connections that look dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -22,7 +23,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Relay {
     head: Head,
     run: Run,
-    include_usage: bool,
+    extras: Extras,
     /// What the client has been sent of the text.
     sent: String,
     stage: Stage,
@@ -36,8 +37,8 @@ enum Stage {
 }
 
 impl Relay {
-    pub(super) fn new(head: Head, run: Run, include_usage: bool) -> Self {
-        Self { head, run, include_usage, sent: String::new(), stage: Stage::Opening }
+    pub(super) fn new(head: Head, run: Run, extras: Extras) -> Self {
+        Self { head, run, extras, sent: String::new(), stage: Stage::Opening }
     }
 
     /// Returns the response whose body is the stream.
@@ -63,7 +64,8 @@ impl Relay {
         loop {
             let frames = match timeout(KEEP_ALIVE, self.run.next()).await {
                 Err(_) => return Bytes::from_static(b": keepalive\n\n"),
-                Ok(Ok(Item::Delta(text))) if text.is_empty() => continue,
+                // What has to be a call may turn out not to be one, and text could not be taken back.
+                Ok(Ok(Item::Delta(text))) if text.is_empty() || self.extras.must.withholds_text() => continue,
                 Ok(Ok(Item::Delta(text))) => {
                     self.run.mark_shown();
                     self.sent.push_str(&text);
@@ -82,7 +84,8 @@ impl Relay {
 
     fn end(&mut self, end: CompleteEnd) -> Frames {
         self.stage = Stage::Over;
-        let ending = match Ending::read(end) {
+        let read = self.extras.must.check(&end).and_then(|()| Ending::read(end));
+        let ending = match read {
             Ok(ending) => ending,
             Err(refusal) => return Frames::default().error(&refusal).done(),
         };
@@ -91,15 +94,16 @@ impl Relay {
             return Frames::default().error(&contradiction()).done();
         };
         let frames = if rest.is_empty() { Frames::default() } else { Frames::default().text(&self.head, rest) };
+        let frames = frames.calls(&self.head, &ending.calls);
         let frames = frames.finish(&self.head, ending.finish_reason);
-        let frames = if self.include_usage { frames.usage(&self.head, ending.usage) } else { frames };
+        let frames = if self.extras.include_usage { frames.usage(&self.head, ending.usage) } else { frames };
         frames.done()
     }
 }
 
 /// Returns what `whole` has beyond what was sent; none if it says something else. White space does not count: it is sent as it comes,
 /// and trimmed from what is whole.
-fn missing<'a>(sent: &str, whole: &'a str) -> Option<&'a str> {
+pub(in crate::http) fn missing<'a>(sent: &str, whole: &'a str) -> Option<&'a str> {
     if whole.trim().is_empty() {
         return Some("");
     }

@@ -1,4 +1,4 @@
-//! The run behind a chat request: the agent service's stream, opened again while its client has not seen any of it.
+//! The run behind a request: the agent service's stream, opened again while its client has not seen any of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use verso_proto::agent::v1::{CompleteRequest, CompleteResponse};
 use verso_proto::methods::Call as _;
 use verso_proto::wire::v1::Principal;
 
-use super::super::errors::Refusal;
+use super::errors::Refusal;
 use crate::accept::LINGER;
 use crate::gateway::Gateway;
 

@@ -1,15 +1,18 @@
-//! Which agent answers a chat request, and in which session.
+//! Which agent answers a request, in which session, and with which model.
 
 use http::HeaderMap;
 
-use super::super::errors::Refusal;
-use super::super::models::{ModelName, normalize_agent_id};
+use super::errors::Refusal;
+use super::models::{ModelName, normalize_agent_id};
 
 /// Headers that name the agent, the strongest first.
 const AGENT: [[&str; 2]; 2] = [["x-verso-agent-id", "x-openclaw-agent-id"], ["x-verso-agent", "x-openclaw-agent"]];
 
 /// Headers that name the session, the strongest first.
 const SESSION_KEY: [&str; 2] = ["x-verso-session-key", "x-openclaw-session-key"];
+
+/// Headers that name the model behind the agent.
+const MODEL: [&str; 2] = ["x-verso-model", "x-openclaw-model"];
 
 /// Sessions of these kinds belong to the gateway's own work.
 const RESERVED: [&str; 3] = ["subagent:", "cron:", "acp:"];
@@ -19,7 +22,10 @@ const RESERVED: [&str; 3] = ["subagent:", "cron:", "acp:"];
 pub(super) struct Wanted {
     /// The agent; none for the default one.
     pub(super) agent: Option<String>,
-    key: Option<String>,
+    /// The session, as the client wrote it.
+    pub(super) key: Option<String>,
+    /// `provider/model`, instead of the agent's own.
+    pub(super) model: Option<String>,
 }
 
 impl Wanted {
@@ -34,21 +40,21 @@ impl Wanted {
             Some(ModelName::Agent(agent)) => Some(agent.clone()),
             Some(ModelName::Default) | None => key.as_deref().and_then(owner),
         });
-        Ok(Self { agent, key })
+        Ok(Self { agent, key, model: first(headers, MODEL).map(str::to_owned) })
     }
 
-    /// Returns the session's key: the one that was asked for, one that lasts for each user, or a new one.
-    pub(super) fn session_key(self, agent_id: &str, user: Option<&str>) -> String {
-        match (self.key, user) {
-            (Some(key), _) => key,
-            (None, Some(user)) => format!("agent:{agent_id}:openai-user:{}", user.trim().to_lowercase()),
-            (None, None) => format!("agent:{agent_id}:openai:{}", uuid::Uuid::new_v4()),
+    /// Returns the session's key: the one that was asked for, one that lasts for each user, or a new one. `family` names the API.
+    pub(super) fn session_key(&self, family: &str, agent_id: &str, user: Option<&str>) -> String {
+        match (&self.key, user) {
+            (Some(key), _) => key.clone(),
+            (None, Some(user)) => format!("agent:{agent_id}:{family}-user:{}", user.trim().to_lowercase()),
+            (None, None) => format!("agent:{agent_id}:{family}:{}", uuid::Uuid::new_v4()),
         }
     }
 }
 
 /// Returns the first of the headers that says something.
-fn first<'a>(headers: &'a HeaderMap, names: [&str; 2]) -> Option<&'a str> {
+pub(super) fn first<'a>(headers: &'a HeaderMap, names: [&str; 2]) -> Option<&'a str> {
     let read = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|text| !text.is_empty());
     names.into_iter().find_map(read)
 }
@@ -65,7 +71,7 @@ fn owner(key: &str) -> Option<String> {
     split(key).and_then(|(agent, _)| normalize_agent_id(agent))
 }
 
-fn is_reserved(key: &str) -> bool {
+pub(super) fn is_reserved(key: &str) -> bool {
     let lower = key.to_lowercase();
     let mut rest = lower.trim_start_matches(':');
     // A key within a key would be unwrapped elsewhere as it is here.
@@ -112,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_session_is_the_one_asked_for_or_the_users_or_new() {
-        let key = |pairs: &[(&'static str, &str)], user| Wanted::read(&headers(pairs), None).unwrap().session_key("main", user);
+        let key = |pairs: &[(&'static str, &str)], user| Wanted::read(&headers(pairs), None).unwrap().session_key("openai", "main", user);
         assert_eq!(key(&[("x-openclaw-session-key", "Agent:main:Kit")], Some("ann")), "Agent:main:Kit");
         assert_eq!(key(&[("x-verso-session-key", "mine"), ("x-openclaw-session-key", "other")], None), "mine");
         assert_eq!(key(&[], Some(" Ann@Example ")), "agent:main:openai-user:ann@example");
