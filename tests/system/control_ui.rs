@@ -71,7 +71,7 @@ async fn sec_37_what_names_bring_is_shown_as_text() {
     config["ui"] = json!({"assistant": {"name": evil}});
     let gateway = Gateway::start_with(config).await;
     let client = gateway.client().await;
-    let patch = json!({"key": "agent:main:evil", "label": evil});
+    let patch = json!({"key": "agent:main:evil", "label": "<img src=x onerror=\"window.__ran=1\">"});
     client.call("sessions.patch", patch).await.expect("a label");
     client.call("chat.inject", json!({"sessionKey": "agent:main:evil", "message": evil})).await.expect("a message");
     browser.open(&gateway.http("/")).await;

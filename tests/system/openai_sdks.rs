@@ -17,7 +17,7 @@ async fn gateway() -> (Provider, Gateway) {
     let provider = Provider::start().await;
     let mut config = provider.config();
     config["gateway"] = json!({"http": {"endpoints": {"responses": {"enabled": true}}}});
-    config["agents"]["defaults"]["memorySearch"] = json!({"provider": "scripted", "model": "embed-1"});
+    config["agents"]["defaults"]["memorySearch"] = json!({"model": "scripted/embed-1"});
     let gateway = Gateway::start_with(config).await;
     (provider, gateway)
 }
@@ -83,6 +83,7 @@ async fn the_metrics_are_what_their_readers_expect() {
     let Some(python) = peers::python() else { return };
     let gateway = Gateway::start().await;
     gateway.client().await.call("health", json!({})).await.expect("an answer");
+    http().get(gateway.http("/healthz")).send().await.expect("an answer");
     let scrape = async |accept: &str, name: &str| {
         let asked = http().get(gateway.http("/metrics")).bearer_auth(TOKEN).header("accept", accept);
         let answer = asked.send().await.expect("an answer");

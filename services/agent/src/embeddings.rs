@@ -60,7 +60,7 @@ pub(crate) async fn embed(runs: &Runs, request: EmbedRequest) -> Result<EmbedRes
         (Some(name), _) => parts.catalog.choose(&parts.clients, Some(name), None).await?,
         (None, Some(name)) => parts.catalog.known(Some(&name)),
         (None, None) => {
-            let message = "no embedding model is configured: set agents.defaults.memorySearch.provider and .model";
+            let message = "no embedding model is configured: name one as provider/model in agents.defaults.memorySearch.model";
             return Ok(failed(UNCONFIGURED, message.to_owned()));
         }
     };

@@ -78,7 +78,7 @@ const RUNNING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("node", Action
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts. A section without a rule restarts everything.
-const RULES: [(&str, Effect); 60] = [
+const RULES: [(&str, Effect); 61] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -92,6 +92,7 @@ const RULES: [(&str, Effect); 60] = [
     ("gateway.allowRealIpFallback", EDGE_HOT),
     ("gateway.controlUi", EDGE_HOT),
     ("gateway.http", EDGE_HOT),
+    ("gateway.tools", EDGE_HOT),
     ("gateway.limits", EDGE),
     ("gateway.nodes", NODE_HOT),
     ("gateway.tailscale", Effect::Nothing),

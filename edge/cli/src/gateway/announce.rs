@@ -59,7 +59,7 @@ impl Announcement {
             profile: instance.profile.command("").trim_start_matches("verso").trim().to_owned(),
             log_file_short: instance.short(&log_file),
             log_file,
-            completions: http.endpoints.chat_completions.is_enabled(),
+            completions: http.endpoints.chat_completions.enabled.unwrap_or(true),
         })
     }
 

@@ -44,6 +44,8 @@ pub(super) fn render(template: &str, call: &Call, payload: &Value, now: &str) ->
 fn show(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Shown) -> Result<(), minijinja::Error> {
     let written = match value.kind() {
         ValueKind::Undefined | ValueKind::None => Ok(()),
+        // This language writes it with a capital letter.
+        ValueKind::Bool => out.write_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => {
             let json = serde_json::to_string(value).map_err(|error| {
                 minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "a value cannot be written as JSON").with_source(error)

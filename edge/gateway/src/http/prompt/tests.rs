@@ -106,17 +106,20 @@ fn refuses_requests_without_a_message() {
 }
 
 #[test]
-fn refuses_pictures_in_the_current_message_only() {
+fn pictures_come_with_the_newest_message_of_the_user_only() {
     let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});
+    let expected = [Part::Picture(Source::Url("data:image/png;base64,AAAA".to_owned()))];
     let with_text = json!([{"role": "user", "content": [{"type": "text", "text": "what is this?"}, picture]}]);
+    let prompt = Prompt::assemble(Some(&with_text)).unwrap();
+    assert_eq!((prompt.message.as_str(), prompt.media.as_slice()), ("what is this?", expected.as_slice()));
     let alone = json!([{"role": "user", "content": "hi"}, {"role": "user", "content": [picture]}]);
-    for messages in [with_text, alone] {
-        let error = assemble(&messages).unwrap_err();
-        assert!(error.starts_with("Invalid image_url content in `messages`."), "{error}");
-    }
+    assert!(message(&alone).ends_with("User: User sent image(s) with no text."));
     let earlier =
         json!([{"role": "user", "content": [picture]}, {"role": "assistant", "content": "a cat"}, {"role": "user", "content": "sure?"}]);
-    let expected =
-        "[Chat messages since your last reply - for context]\nAssistant: a cat\n\n[Current message - respond to this]\nUser: sure?";
-    assert_eq!(message(&earlier), expected);
+    let prompt = Prompt::assemble(Some(&earlier)).unwrap();
+    let text = "[Chat messages since your last reply - for context]\nAssistant: a cat\n\n[Current message - respond to this]\nUser: sure?";
+    assert_eq!((prompt.message.as_str(), prompt.media.len()), (text, 0));
+    // The result of a tool is about the question before it.
+    let looped = json!([{"role": "user", "content": [picture]}, {"role": "tool", "tool_call_id": "c", "content": "x"}]);
+    assert_eq!(Prompt::assemble(Some(&looped)).unwrap().media, expected);
 }
