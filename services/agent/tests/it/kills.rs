@@ -28,7 +28,7 @@ const ROUNDS: &str = "VERSO_KILL_ROUNDS";
 const ROUNDS_DEFAULT: usize = 3;
 
 /// How long a process may take to answer, and a run to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const SESSION: &str = "agent:main:kill";
 const OTHER: &str = "agent:main:other";

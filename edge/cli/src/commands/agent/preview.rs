@@ -19,7 +19,7 @@ pub(super) async fn run(session: &Session, arguments: &Agent) -> anyhow::Result<
     if arguments.json {
         return Ok(output::document(&payload)?);
     }
-    Ok(output::line(&shown(&serde_json::from_value(payload)?))?)
+    Ok(output::line(shown(&serde_json::from_value(payload)?))?)
 }
 
 async fn ask(session: &Session, arguments: &Agent) -> anyhow::Result<Value> {
@@ -31,7 +31,7 @@ async fn ask(session: &Session, arguments: &Agent) -> anyhow::Result<Value> {
         }
     }
     let mut connection = Connection::open(session, &arguments.target, PATIENCE, Mode::Cli).await?;
-    Ok(connection.call("agent.preview", params, PATIENCE).await?)
+    connection.call("agent.preview", params, PATIENCE).await
 }
 
 fn shown(preview: &AgentPreviewResponse) -> String {
