@@ -160,12 +160,12 @@ async fn disturb(gateway: &Gateway, scale: &Scale, seen: &Shared, begin: Instant
     for planned in scale.plan() {
         sleep_until(begin + planned.at).await;
         let Some(pid) = gateway.service(planned.service).await.pid else { continue };
-        let begun = Instant::now();
+        let since = Instant::now();
         match planned.fault {
             Fault::Kill => {
                 process::signal(pid, Signal::KILL);
                 gateway.recovered(planned.service, pid).await;
-                seen.borrow_mut().recoveries.push(begun.elapsed());
+                seen.borrow_mut().recoveries.push(since.elapsed());
             }
             Fault::Pause(ms) => {
                 process::signal(pid, Signal::STOP);
@@ -218,7 +218,7 @@ fn ms(values: &[Duration], percent: usize) -> f64 {
 }
 
 /// Prints what was seen, and fails when anything was wrong.
-fn judge(name: &str, scale: &Scale, seen: Seen, more: &Value) {
+fn judge(name: &str, scale: &Scale, seen: &Seen, more: &Value) {
     let report = json!({
         "test": name, "seed": scale.seed, "seconds": scale.length.as_secs(), "clients": scale.clients, "calls": seen.calls,
         "answers": seen.answers, "askedToComeBack": seen.asked_to_come_back, "runs": seen.runs, "streams": seen.streams, "cut": seen.cut,
@@ -269,7 +269,7 @@ async fn services_die_at_random_and_nobody_who_is_connected_notices() {
             seen.borrow_mut().fail("a socket is closed at the end".to_owned());
         }
     }
-    judge("services", &scale, seen.into_inner(), &json!({}));
+    judge("services", &scale, &seen.into_inner(), &json!({}));
 }
 
 #[tokio::test]
@@ -301,12 +301,12 @@ async fn the_edge_is_replaced_again_and_again_and_nobody_who_is_or_gets_connecte
         let mut waiting = Vec::new();
         while Instant::now() < until {
             waiting.push(async {
-                let begun = Instant::now();
+                let since = Instant::now();
                 match Client::connect(gateway.options()).await {
                     Ok(client) => {
                         let answer = client.call("health", json!({})).await;
-                        count(&seen, "health", begun, &answer);
-                        connected.borrow_mut().push(begun.elapsed());
+                        count(&seen, "health", since, &answer);
+                        connected.borrow_mut().push(since.elapsed());
                     }
                     Err(error) => seen.borrow_mut().fail(format!("no connection: {error}")),
                 }
@@ -327,5 +327,5 @@ async fn the_edge_is_replaced_again_and_again_and_nobody_who_is_or_gets_connecte
     let connected = connected.into_inner();
     let more = json!({"edges": scale.edges, "connections": connected.len(), "kept": kept,
         "connectP99Ms": ms(&connected, 99)});
-    judge("edges", &scale, seen.into_inner(), &more);
+    judge("edges", &scale, &seen.into_inner(), &more);
 }

@@ -41,7 +41,7 @@ impl Raw {
     #[allow(clippy::unused_self, reason = "reads better")]
     pub(crate) fn frame(&self, text: &str) -> Vec<u8> {
         let length = u16::try_from(text.len()).expect("a short text");
-        let mut frame = vec![0x81, 0x80 | 126];
+        let mut frame = vec![0x81, 0x80 | 0x7e];
         frame.extend(length.to_be_bytes());
         let mask = [7, 1, 3, 9];
         frame.extend(mask);

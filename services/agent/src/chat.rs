@@ -107,7 +107,11 @@ pub(crate) async fn hear_once(runs: &Runs, place: &Place, who: &Who, (run_id, me
 pub(crate) async fn asked(runs: &Runs, place: &Place, who: &Who, spoken: Spoken, thinking: Option<String>) -> Result<Request, Error> {
     let channel = who.channel.as_deref().unwrap_or(WEBCHAT);
     // Where nothing runs, nothing is queued.
-    let wishes = if runs.is_busy(&place.key) { runs.parts.store.session(&place.key).await?.map(|session| session.queue).unwrap_or_default() } else { QueueWishes::default() };
+    let wishes = if runs.is_busy(&place.key) {
+        runs.parts.store.session(&place.key).await?.map(|session| session.queue).unwrap_or_default()
+    } else {
+        QueueWishes::default()
+    };
     Ok(Request {
         message: spoken.message,
         reset: spoken.reset,
@@ -152,7 +156,9 @@ pub(crate) async fn answered(runs: &Runs, arriving: Arriving, heard: Heard) -> R
 /// Stops one run, or all runs of a session.
 pub(crate) async fn abort(runs: &Runs, request: &ChatAbortRequest) -> Result<ChatAbortResponse, Error> {
     let (_, key) = session(runs, "chat.abort", request.agent_id.as_deref(), &request.session_key)?;
-    let run_ids = if let Some(run_id) = &request.run_id { runs.stop_run(&key, run_id, StopReason::Rpc)? } else {
+    let run_ids = if let Some(run_id) = &request.run_id {
+        runs.stop_run(&key, run_id, StopReason::Rpc)?
+    } else {
         let run_ids = runs.stop_session(&key, StopReason::Rpc);
         commands::stop_all(runs, &key).await?;
         run_ids

@@ -107,10 +107,7 @@ async fn send_part(parts: &Parts, request: SendRequest) -> Result<(), String> {
     let deadline_ms = parts.clock.now_ms() + PATIENCE_MS;
     let mut backoff = Backoff::default();
     loop {
-        let status = match parts.channel.call(request.clone(), &Caller::default()).await {
-            Ok(_) => return Ok(()),
-            Err(status) => status,
-        };
+        let Err(status) = parts.channel.call(request.clone(), &Caller::default()).await else { return Ok(()) };
         // The outbox knows what it has: asking again is safe, also when nobody knows what became of the first time.
         let passes = broken_by_transport(&status) || status.code() == Code::DeadlineExceeded;
         if !passes || parts.clock.now_ms() > deadline_ms {

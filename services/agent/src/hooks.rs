@@ -107,12 +107,13 @@ async fn conclude(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: R
         completion.delivered = Some(delivered.is_ok());
         if let Err(reason) = delivered {
             tracing::warn!(run = run.id, channel = delivery.channel, reason, "what a webhook's turn has said was not delivered");
-            completion.status = "error".to_owned();
+            "error".clone_into(&mut completion.status);
             completion.delivery_error = Some("delivery-failed".to_owned());
             completion.error = Some(format!("delivery failed: {reason}"));
         }
     }
-    tell_main(heartbeats, run, agent, &report, &completion, &words).await;
+    let told = completion.error.as_deref().map_or(("", words.as_str()), |error| (" (error)", error));
+    tell_main(heartbeats, run, agent, &report, told).await;
     Some(completion)
 }
 
@@ -129,11 +130,7 @@ async fn deliver(runs: &Runs, run: &Run, delivery: &HookDelivery, message: Strin
     runs.parts.channel.call(request, &Caller::default()).await.map(drop).map_err(|status| status.message().to_owned())
 }
 
-async fn tell_main(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: &Report, completion: &HookCompletion, words: &str) {
-    let (mark, said) = match &completion.error {
-        Some(error) => (" (error)", error.as_str()),
-        None => ("", words),
-    };
+async fn tell_main(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: &Report, (mark, said): (&str, &str)) {
     if said.trim().is_empty() {
         return;
     }

@@ -125,12 +125,12 @@ impl Accounts {
 
     fn begin(&self, account: &Account, file: &File) -> (AccountKey, Running) {
         let key = key_of(account);
-        let (context, shelf) = (self.shared.context.clone(), self.shared.shelf.clone());
+        let (context, files) = (self.shared.context.clone(), self.shared.shelf.clone());
         let network = account.network;
         let make: Box<dyn Make> = if account.isolated {
-            Box::new(Launch { key: key.clone(), network, context, shelf })
+            Box::new(Launch { key: key.clone(), network, context, shelf: files })
         } else {
-            Box::new(BuiltIn { key: key.clone(), network, context, shelf, webhooks: self.shared.webhooks.clone() })
+            Box::new(BuiltIn { key: key.clone(), network, context, shelf: files, webhooks: self.shared.webhooks.clone() })
         };
         let unit = Arc::new(Unit::new(key.clone(), network, make, self.shared.clone()));
         let (stop, over) = (self.tasks.shutdown().child_token(), CancellationToken::new());

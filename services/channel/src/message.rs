@@ -239,7 +239,6 @@ pub(crate) struct Question {
 }
 
 /// What a network calls a message that it has taken.
-#[expect(clippy::struct_field_names, reason = "each is the id of something else")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) message_id: String,

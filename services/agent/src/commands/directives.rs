@@ -194,19 +194,19 @@ mod tests {
         Who { authorized: true, manages: true, owns: true, ..Who::default() }
     }
 
-    fn level(raw: &str) -> Option<Asked> {
-        Some(Asked { raw: Some(raw.to_owned()) })
+    fn level(raw: &str) -> Asked {
+        Asked { raw: Some(raw.to_owned()) }
     }
 
     #[test]
     fn directives_are_taken_out_of_a_text() {
         for (message, think, rest) in [
-            ("/think high do it", level("high"), "do it"),
-            ("/t: low", level("low"), ""),
-            ("/think bogus x", level("bogus"), "x"),
+            ("/think high do it", Some(level("high")), "do it"),
+            ("/t: low", Some(level("low")), ""),
+            ("/think bogus x", Some(level("bogus")), "x"),
             ("/thinkhard x", None, "/thinkhard x"),
             ("path/think high", None, "path/think high"),
-            ("please /THINK medium now", level("medium"), "please now"),
+            ("please /THINK medium now", Some(level("medium")), "please now"),
             ("/think", Some(Asked::default()), ""),
             ("/think 3.5x", Some(Asked::default()), "3.5x"),
         ] {
@@ -233,7 +233,7 @@ mod tests {
     fn sec_20_only_an_owner_says_how_programs_are_run() {
         let (found, rest) = take("/exec security=full ask=off go /elevated full", &owner());
         let exec = ExecAsked { security: Some("full".to_owned()), ask: Some("off".to_owned()), ..ExecAsked::default() };
-        assert_eq!((found.exec, found.elevated, rest.as_str()), (Some(exec), level("full"), "go"));
+        assert_eq!((found.exec, found.elevated, rest.as_str()), (Some(exec), Some(level("full")), "go"));
         let sender = Who { owns: false, ..owner() };
         for message in ["/exec security=full ask=off go", "/elevated full"] {
             assert_eq!(take(message, &sender), (Directives::default(), message.to_owned()));

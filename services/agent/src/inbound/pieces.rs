@@ -106,7 +106,7 @@ impl Pieces {
             self.speaks = true;
             let held = std::mem::take(&mut self.held);
             let blocks = self.chunker.write(&held);
-            self.take(blocks);
+            self.take(&blocks);
         }
     }
 
@@ -114,14 +114,14 @@ impl Pieces {
         let held = std::mem::take(&mut self.held);
         if self.speaks || !reply::is_silent(&held) {
             let blocks = self.chunker.write(&held);
-            self.take(blocks);
+            self.take(&blocks);
         }
         let blocks = self.chunker.drain(true);
-        self.take(blocks);
+        self.take(&blocks);
         self.speaks = false;
     }
 
-    fn take(&mut self, blocks: Vec<String>) {
+    fn take(&mut self, blocks: &[String]) {
         self.ready.extend(blocks.iter().filter_map(|block| reply::payload(block)));
     }
 

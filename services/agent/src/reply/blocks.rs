@@ -98,7 +98,9 @@ impl Chunker {
         if self.buffer.len() < self.max {
             return false;
         }
-        if let Some(fence) = fences.iter().find(|fence| fence.holds(self.max)) { self.cut_code(*fence, blocks) } else {
+        if let Some(fence) = fences.iter().find(|fence| fence.holds(self.max)) {
+            self.cut_code(*fence, blocks);
+        } else {
             push(blocks, self.buffer[..self.max].iter().collect());
             self.keep_from(self.max);
         }

@@ -128,7 +128,9 @@ pub(crate) async fn abort(runs: &Runs, request: &SessionsAbortRequest) -> Result
         },
         (Some(raw), run_id) => {
             let (_, key) = session(runs, METHOD, request.agent_id.as_deref(), raw)?;
-            if let Some(run_id) = run_id { runs.stop_run(&key, run_id, StopReason::Rpc)? } else {
+            if let Some(run_id) = run_id {
+                runs.stop_run(&key, run_id, StopReason::Rpc)?
+            } else {
                 let stopped = runs.stop_session(&key, StopReason::Rpc);
                 crate::commands::stop_all(runs, &key).await?;
                 stopped

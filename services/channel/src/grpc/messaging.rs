@@ -171,8 +171,8 @@ impl Service {
             },
         };
         let unit = fare.and_then(|fare| fare.unit.clone()).ok_or(Error::NoWebLogin)?;
-        let (context, shelf) = (self.shared.context.clone(), self.shared.shelf.clone());
-        let launch = Launch { key: unit.key.clone(), network, context, shelf };
+        let (context, files) = (self.shared.context.clone(), self.shared.shelf.clone());
+        let launch = Launch { key: unit.key.clone(), network, context, shelf: files };
         Ok((unit, launch))
     }
 
@@ -184,8 +184,8 @@ impl Service {
             return self.logins.remove(network, account).await;
         };
         self.desk.give_up(&unit.key).await;
-        let (context, shelf) = (self.shared.context.clone(), self.shared.shelf.clone());
-        let launch = Launch { key: unit.key.clone(), network, context, shelf };
+        let (context, files) = (self.shared.context.clone(), self.shared.shelf.clone());
+        let launch = Launch { key: unit.key.clone(), network, context, shelf: files };
         let told = launch.log_out(&unit).await;
         // What is on the disk goes also when the network could not be told.
         let removed = if network == Network::WhatsApp { self.logins.remove(network, account).await? } else { false };

@@ -82,9 +82,9 @@ impl Hosted {
         let settings: Value = serde_json::from_str(settings_json)
             .map_err(|error| Status::invalid_argument(format!("the settings cannot be read: {error}")))?;
         let profile = Profile::read(&File::from_value(settings), &self.key).map_err(|fault| of_fault(&fault))?;
-        let (context, shelf) = (self.context.clone(), self.shelf.clone());
+        let (context, files) = (self.context.clone(), self.shelf.clone());
         let webhooks = Webhooks::new(self.tasks.clone());
-        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf, webhooks };
+        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf: files, webhooks };
         built_in.make(Arc::new(profile)).await.map_err(|fault| of_fault(&fault))
     }
 

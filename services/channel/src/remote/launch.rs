@@ -136,10 +136,10 @@ impl Launch {
         if !crate::make::speaks(self.network) {
             return Ok(None);
         }
-        let (context, shelf) = (self.context.clone(), self.shelf.clone());
+        let (context, files) = (self.context.clone(), self.shelf.clone());
         // It never receives, so it opens no door.
         let webhooks = Webhooks::new(Tasks::new(CancellationToken::new()));
-        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf, webhooks };
+        let built_in = BuiltIn { key: self.key.clone(), network: self.network, context, shelf: files, webhooks };
         built_in.make(Arc::clone(profile)).await.map(Some)
     }
 

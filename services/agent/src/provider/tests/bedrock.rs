@@ -70,7 +70,7 @@ fn bedrock_is_heard_in_pieces_and_as_a_whole() {
     assert!(over);
     assert_eq!((delta.text.as_str(), delta.finish, delta.usage), ("hello", Some(Finish::ToolUse), Some(usage(6, 2, 4, 1))));
     assert_eq!((arguments(&delta).as_str(), delta.tools[0].id.as_str()), (r#"{"a":1}"#, "c"));
-    let thought: String = delta.thoughts.iter().map(|part| format!("{}{}", part.text, part.signature)).collect();
+    let thought: String = delta.thoughts.iter().flat_map(|part| [part.text.as_str(), part.signature.as_str()]).collect();
     assert_eq!(thought, "hms");
     let whole = json!({"output": {"message": {"content": [{"text": "all"}]}}, "stopReason": "max_tokens", "usage": {"inputTokens": 1}});
     let whole = Parser.document(whole.to_string().as_bytes()).unwrap();

@@ -31,6 +31,7 @@ pub(super) fn line(request: &Request) -> String {
 pub(crate) fn dropped(count: i64, lines: &[String], text: &str) -> String {
     let noun = if count == 1 { "message" } else { "messages" };
     let title = format!("[Too much was waiting: {count} older {noun} will not be answered one by one.]");
-    let lines: String = lines.iter().map(|line| format!("\n- {line}")).collect();
-    format!("{title}{lines}\n\n{text}")
+    let lines = lines.join("\n- ");
+    let list = if lines.is_empty() { lines } else { format!("\n- {lines}") };
+    format!("{title}{list}\n\n{text}")
 }
