@@ -48,9 +48,9 @@ pub(crate) async fn beside_the_provider(gateway: &Gateway, provider: &Peer, repo
             let rate = rate(&client, way, in_flight).await;
             let name = format!("{}: completions a second, {in_flight} in flight", way.name);
             if way.name == "gateway" && in_flight == 8 {
-                report.at_least(&name, "1/s", rate, 200.0)
+                report.at_least(&name, "1/s", rate, 200.0);
             } else {
-                report.note(&name, "1/s", rate)
+                report.note(&name, "1/s", rate);
             }
         }
     }

@@ -82,10 +82,10 @@ async fn connect(gateway: &Gateway, answered: &Arc<AtomicUsize>) -> (Vec<String>
                 let identity = Identity::generate(0);
                 let id = identity.device_id();
                 let mut options = Options::new(url.clone()).with_token(TOKEN).with_client("node-host", "node").with_identity(identity);
-                options.role = "node".to_owned();
+                "node".clone_into(&mut options.role);
                 options.scopes = None;
                 options.commands = vec![ANSWERED.to_owned(), IGNORED.to_owned()];
-                options.client.platform = "linux".to_owned();
+                "linux".clone_into(&mut options.client.platform);
                 opened.extend(Client::connect(options).await.ok().map(|client| (id, client)));
             }
             opened

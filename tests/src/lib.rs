@@ -23,6 +23,12 @@ use std::time::Duration;
 /// How long anything may take before a test gives up. Generous: test machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often something is done: as often as the environment variable says, or `usual`. The gate is short, a long run is asked for.
+#[allow(clippy::disallowed_methods, reason = "a test is told by its surroundings how long it may take")]
+pub fn count(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
+}
+
 /// Waits until `condition` gives a value; panics with `what` when it takes too long.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;

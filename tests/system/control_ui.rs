@@ -27,7 +27,7 @@ async fn somebody_connects_and_talks_to_an_agent_in_a_browser() {
     let said =
         "const items = [...document.querySelectorAll('#messages li[data-role=assistant]')]; return items.at(-1)?.textContent || null";
     let expected = reply(3);
-    let script = format!("const said = (() => {{ {said} }})(); return said === {:?} ? said : null", expected);
+    let script = format!("const said = (() => {{ {said} }})(); return said === {expected:?} ? said : null");
     assert_eq!(browser.until("the agent's answer", &script).await, json!(expected));
     for (tab, found) in [("overview", "#services td"), ("channels", "#accounts td"), ("sessions", "#rows td")] {
         browser.run(&format!("document.querySelector('[data-tab={tab}]').click()")).await;

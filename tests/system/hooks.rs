@@ -141,7 +141,7 @@ async fn sec_32_without_the_right_secret_nothing_comes_in() {
     let (provider, gateway) = gateway(json!({"mappings": [{"match": {"path": "x"}, "messageTemplate": "x"}]})).await;
     let ask = async |path: &str, secret: Option<&str>| {
         let asked = http().post(gateway.http(path)).json(&json!({"message": "x", "text": "x"}));
-        let asked = secret.into_iter().fold(asked, |asked, secret| asked.bearer_auth(secret));
+        let asked = secret.into_iter().fold(asked, reqwest::RequestBuilder::bearer_auth);
         asked.send().await.expect("an answer")
     };
     for path in ["/hooks/agent", "/hooks/wake", "/hooks/x", "/hooks"] {

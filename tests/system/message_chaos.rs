@@ -26,9 +26,8 @@ const STALL: Duration = Duration::from_secs(90);
 /// The first person; each message is somebody else's, so that it is known by its chat.
 const FIRST_PERSON: i64 = 1_000;
 
-#[allow(clippy::disallowed_methods, reason = "a test asks its surroundings")]
 fn messages() -> usize {
-    std::env::var("VERSO_CHAOS_MESSAGES").ok().and_then(|count| count.parse().ok()).unwrap_or(MESSAGES_DEFAULT)
+    verso_tests::count("VERSO_CHAOS_MESSAGES", MESSAGES_DEFAULT)
 }
 
 fn config(provider: &Provider, apis: &[BotApi]) -> Value {

@@ -10,7 +10,7 @@ use verso_tests::{Gateway, Provider, peers};
 use crate::http::http;
 
 /// Requests that are made up for each operation of the description; `VERSO_API_CASES` sets another number.
-const CASES: &str = "15";
+const CASES: usize = 15;
 
 /// A gateway with both APIs, whose provider does what messages say.
 async fn gateway() -> (Provider, Gateway) {
@@ -67,7 +67,7 @@ async fn the_node_sdk_does_all_that_it_can() {
 async fn requests_that_are_made_up_from_the_description_find_no_fault() {
     let Some(python) = peers::python() else { return };
     let (_provider, gateway) = gateway().await;
-    let cases = std::env::var_os("VERSO_API_CASES").map_or_else(|| CASES.to_owned(), |cases| cases.to_string_lossy().into_owned());
+    let cases = verso_tests::count("VERSO_API_CASES", CASES).to_string();
     let mut command = Command::new(python.with_file_name("schemathesis"));
     command.args(["run", &gateway.http("/openapi.json"), "--url", &gateway.http("")]);
     command.args(["--header", &format!("Authorization: Bearer {TOKEN}"), "--max-examples", &cases, "--seed", "1"]);

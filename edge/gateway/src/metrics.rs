@@ -198,8 +198,8 @@ impl Metrics {
     }
 
     /// Takes down how long an HTTP request took until its answer began.
-    pub(crate) fn served(&self, served: Served, elapsed: Duration) {
-        self.served.get_or_create(&served).observe(elapsed.as_secs_f64());
+    pub(crate) fn served(&self, served: &Served, elapsed: Duration) {
+        self.served.get_or_create(served).observe(elapsed.as_secs_f64());
     }
 
     /// Takes down how long a request of the protocol took.
@@ -254,7 +254,7 @@ pub(crate) fn render(gateway: &Gateway, exposition: Exposition, services: &[Serv
     Ok(if exposition == Exposition::Text { as_text(&out) } else { out })
 }
 
-/// From OpenMetrics to the older text: there, a counter's family has the name of its samples, and nothing marks the end.
+/// From `OpenMetrics` to the older text: there, a counter's family has the name of its samples, and nothing marks the end.
 fn as_text(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len());
     let counters: Vec<&str> = openmetrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();

@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    fn announcer(mdns: serde_json::Value, env: &[(&str, &str)]) -> Announcer {
+    fn announcer(mdns: &serde_json::Value, env: &[(&str, &str)]) -> Announcer {
         let file = File::from_value(json!({"discovery": {"mdns": mdns}}));
         Announcer::new(&file, &Env::from_pairs(env.iter().copied()), "den.example.org").unwrap()
     }
@@ -203,12 +203,12 @@ mod tests {
     #[test]
     fn little_is_said_unless_more_is_asked_for() {
         let names = |announcer: &Announcer| announcer.facts(&what(false)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        let minimal = names(&announcer(json!({}), &[("VERSO_CLI_PATH", "/usr/bin/verso")]));
+        let minimal = names(&announcer(&json!({}), &[("VERSO_CLI_PATH", "/usr/bin/verso")]));
         let usual = ["role", "displayName", "lanHost", "gatewayPort", "transport", "gatewayTls", "gatewayTlsSha256", "canvasPort"];
         assert_eq!(minimal, usual);
-        let full = names(&announcer(json!({"mode": "full"}), &[("VERSO_CLI_PATH", "/usr/bin/verso")]));
+        let full = names(&announcer(&json!({"mode": "full"}), &[("VERSO_CLI_PATH", "/usr/bin/verso")]));
         assert_eq!(full[usual.len()..], ["sshPort", "cliPath"]);
-        assert_eq!(announcer(json!({}), &[]).facts(&what(false))[2].1, "den.local");
+        assert_eq!(announcer(&json!({}), &[]).facts(&what(false))[2].1, "den.local");
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
             (json!({}), vec![("KUBERNETES_SERVICE_HOST", "10.0.0.1")], what(false), "this is a container"),
             (json!({"interfaces": ["eth0"]}), vec![], what(true), "the gateway listens on this machine only"),
         ] {
-            assert_eq!(announcer(mdns, &env).announce(request).as_deref(), Some(reason));
+            assert_eq!(announcer(&mdns, &env).announce(request).as_deref(), Some(reason));
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn run(session: &Session, command: &Backup) -> anyhow::Result<()> {
     match command {
         Backup::Create { to, json } => {
             let to = to.as_ref().map(std::path::absolute).transpose()?;
-            let taken = backup::create(&instance.state_dir, to, &clock).map_err(refused)?;
+            let taken = backup::create(&instance.state_dir, to, &clock).map_err(|error| refused(&error))?;
             // A configuration elsewhere is not a part of the state folder.
             let config = (!instance.config_path.starts_with(&instance.state_dir)).then(|| instance.config_path.clone());
             if *json {
@@ -30,14 +30,14 @@ pub(super) fn run(session: &Session, command: &Backup) -> anyhow::Result<()> {
             Ok(output::line(format!("{} in {}", words(&taken), taken.path.display()))?)
         }
         Backup::Verify { from, json } => {
-            let sound = backup::verify(from).map_err(refused)?;
+            let sound = backup::verify(from).map_err(|error| refused(&error))?;
             if *json {
                 return Ok(output::document(&json!({"ok": true, "backup": sound}))?);
             }
             Ok(output::line(format!("The backup is whole: {}", words(&sound)))?)
         }
         Backup::Restore { from, json } => {
-            let restored = runtime()?.block_on(backup::restore(from, &instance.state_dir, &clock)).map_err(refused)?;
+            let restored = runtime()?.block_on(backup::restore(from, &instance.state_dir, &clock)).map_err(|error| refused(&error))?;
             if *json {
                 return Ok(output::document(&restored)?);
             }
@@ -51,9 +51,9 @@ fn words(summary: &Summary) -> String {
     format!("{} files, {} KiB", summary.files, summary.bytes.div_ceil(1024))
 }
 
-fn refused(error: backup::BackupError) -> anyhow::Error {
+fn refused(error: &backup::BackupError) -> anyhow::Error {
     let mut words = error.to_string();
-    if let Some(cause) = std::error::Error::source(&error) {
+    if let Some(cause) = std::error::Error::source(error) {
         words = format!("{words}: {cause}");
     }
     Failure::new(words).into()

@@ -135,10 +135,10 @@ impl Turn {
         let head = Head { created: self.gateway.context.clock.now_ms() / 1_000, id: self.id, model: chat.model };
         let run = Run::open(self.gateway, request, self.trace).await?;
         let must = chat.tools.must;
-        match chat.stream {
-            true => Ok(Relay::new(head, run, Extras { include_usage: chat.include_usage, must }).into_response()),
-            false => whole(head, run, &must).await,
+        if !chat.stream {
+            return whole(head, run, &must).await;
         }
+        Ok(Relay::new(head, run, Extras { include_usage: chat.include_usage, must }).into_response())
     }
 }
 

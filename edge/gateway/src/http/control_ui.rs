@@ -80,7 +80,6 @@ pub(super) async fn serve(gateway: &Arc<Gateway>, asked: &Asked, head: &Parts) -
     match found {
         Ok(Found::File(file)) if file.name == INDEX => page::serve(gateway, head, &base, &file, root.is_some()).await,
         Ok(Found::File(file)) => file.answer(&head.headers),
-        Ok(Found::Refused) => Refusal::NotFound.into_response(),
         // An address of the client's own, which it reads itself.
         Ok(Found::Nothing) if !files::has_known_ending(rest) && wants_page(&head.headers) => {
             let shelf = Shelf::of(root.as_deref());
@@ -90,7 +89,7 @@ pub(super) async fn serve(gateway: &Arc<Gateway>, asked: &Asked, head: &Parts) -
             }
         }
         Ok(Found::Nothing) if rest.is_empty() => missing(),
-        Ok(Found::Nothing) => Refusal::NotFound.into_response(),
+        Ok(Found::Refused | Found::Nothing) => Refusal::NotFound.into_response(),
         Err(_) => Refusal::internal().into_response(),
     }
 }

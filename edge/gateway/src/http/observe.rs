@@ -21,7 +21,7 @@ pub(super) async fn observe(State(gateway): State<Arc<Gateway>>, request: Reques
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| ELSEWHERE.to_owned(), |path| path.as_str().to_owned());
     let method = Served::method(request.method());
     let mut response = next.run(request).await;
-    gateway.limits.metrics.served(Served { route, method, status: response.status().as_u16() }, begun.elapsed());
+    gateway.limits.metrics.served(&Served { route, method, status: response.status().as_u16() }, begun.elapsed());
     if !response.headers().contains_key(REQUEST_ID)
         && let Ok(id) = HeaderValue::try_from(format!("req_{}", uuid::Uuid::new_v4()))
     {

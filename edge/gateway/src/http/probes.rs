@@ -35,6 +35,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
 #[serde(rename_all = "camelCase")]
 struct Status {
     ok: bool,
+    #[expect(clippy::struct_field_names, reason = "the wire's name")]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,

@@ -107,7 +107,7 @@ impl Turn {
         let policy = Policy::responses(&options.images, &options.files, options.max_url_parts);
         let bytes_max = options.max_body_bytes.unwrap_or_else(|| BODY_BYTES_MAX.max(policy.part_bytes_max().saturating_mul(2)));
         let fields = read_object(&head, body, bytes_max).await?;
-        let asked = ResponsesRequest::parse(fields, options.strict)?;
+        let asked = ResponsesRequest::parse(&fields, options.strict)?;
         let wanted = Wanted::read(&head.headers, asked.agent.as_ref())?;
         let agent_id = find_agent(&self.gateway, wanted.agent.as_deref()).await?;
         let loaded = media::load(&self.gateway, asked.prompt.media, &policy).await.map_err(|error| {
@@ -135,24 +135,22 @@ impl Turn {
         let gateway = Arc::clone(&self.gateway);
         let run = Run::open(self.gateway, request, self.trace).await?;
         let ending = Ending { gateway, place, must: asked.tools.must };
-        match asked.stream {
-            true => Ok(Relay::new(head, run, ending).into_response()),
-            false => whole(head, run, &ending).await,
+        if !asked.stream {
+            return whole(head, run, &ending).await;
         }
+        Ok(Relay::new(head, run, ending).into_response())
     }
 
     /// A response that goes on from an earlier one is in the same session, if everything else is the same.
     fn session_key(&self, wanted: &Wanted, agent_id: &str, user: Option<&str>, previous: Option<&str>) -> String {
         let known = previous.and_then(|id| self.gateway.remembered.get(id));
-        match known.filter(|place| place.agent_id == agent_id && place.named_key == wanted.key) {
-            Some(place) => place.session_key,
-            None => {
-                if let Some(previous) = previous {
-                    info!(response = previous, "the previous response is not known, or was another agent's; the request stands alone");
-                }
-                wanted.session_key("openresponses", agent_id, user)
-            }
+        if let Some(place) = known.filter(|place| place.agent_id == agent_id && place.named_key == wanted.key) {
+            return place.session_key;
         }
+        if let Some(previous) = previous {
+            info!(response = previous, "the previous response is not known, or was another agent's; the request stands alone");
+        }
+        wanted.session_key("openresponses", agent_id, user)
     }
 }
 

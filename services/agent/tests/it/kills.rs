@@ -81,6 +81,7 @@ impl Life {
         };
         let mut events = tokio::time::timeout(PATIENCE, listening).await.expect("the process answers in time");
         // A run that is taken up waits for somebody who could hear it.
+        #[expect(clippy::disallowed_methods, reason = "it ends with the process that it listens to")]
         tokio::task::spawn(async move { while let Ok(Some(_)) = events.message().await {} });
         life
     }

@@ -9,7 +9,7 @@ use crate::recovery::Mortal;
 
 const SESSION: &str = "agent:main:test";
 
-fn queued(provider: &Provider, queue: Value) -> Value {
+fn queued(provider: &Provider, queue: &Value) -> Value {
     let mut config = config(provider);
     config["messages"] = json!({"queue": queue});
     config
@@ -17,7 +17,7 @@ fn queued(provider: &Provider, queue: Value) -> Value {
 
 async fn setup(queue: Value) -> (tempfile::TempDir, Provider, Agent) {
     let (folder, provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
-    let agent = Agent::open(folder.path(), queued(&provider, queue), 1).await;
+    let agent = Agent::open(folder.path(), queued(&provider, &queue), 1).await;
     (folder, provider, agent)
 }
 
@@ -217,7 +217,7 @@ async fn a_session_and_a_message_have_modes_of_their_own() {
 #[tokio::test]
 async fn what_waits_survives_the_death_of_the_service() {
     let (folder, mut provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
-    let config = queued(&provider, json!({"debounceMs": 20}));
+    let config = queued(&provider, &json!({"debounceMs": 20}));
     let first = Mortal::open(folder.path(), config.clone()).await;
     first.agent().send(SESSION, "one", "r1").await.unwrap();
     let answer = provider.call().await.stream();

@@ -65,6 +65,7 @@ pub(super) enum Action {
 }
 
 /// A turn of an agent.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the configuration")]
 #[derive(Debug, Clone)]
 pub(super) struct AgentAction {
     pub(super) message: String,
@@ -221,7 +222,7 @@ impl AgentAction {
         }
         self.idempotency_key = named(call, self.idempotency_key.take())?;
         if self.session_key.is_none() {
-            self.session_key = config.default_session_key.clone();
+            self.session_key.clone_from(&config.default_session_key);
         }
         let mail = self.session_key.as_deref().is_some_and(|key| key.starts_with("hook:gmail:"));
         if mail {

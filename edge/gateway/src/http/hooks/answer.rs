@@ -33,6 +33,7 @@ pub(in crate::http) struct Outcome {
     dispatched: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'static str>,
+    #[expect(clippy::struct_field_names, reason = "the wire's name")]
     #[serde(skip_serializing_if = "Option::is_none")]
     event_outcome: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]

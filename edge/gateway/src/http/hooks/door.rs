@@ -43,6 +43,7 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     /// Lets a call in, or returns what its sender reads instead.
+    #[expect(clippy::result_large_err, reason = "it is written to the connection at once")]
     pub(super) fn admit(&self, gateway: &Gateway, config: &Config, asked: &Asked, head: &Parts) -> Result<(), Response> {
         let query_token = query(head, "token");
         if query_token.is_some() && !config.allow_query_token {

@@ -72,9 +72,9 @@ fn plain_paths(template: &str) -> String {
         if is_foreign(inside.trim()) {
             let path = inside.trim();
             let quoted = serde_json::to_string(path).unwrap_or_default();
-            out.push_str(&format!("{{{{ {LOOKUP}({quoted}) }}}}"));
+            out.extend(["{{ ", LOOKUP, "(", &quoted, ") }}"]);
         } else {
-            out.push_str(&format!("{{{{{inside}}}}}"));
+            out.extend(["{{", inside, "}}"]);
         }
         rest = following;
     }

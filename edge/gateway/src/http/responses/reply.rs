@@ -64,6 +64,7 @@ pub(super) struct Message {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Text {
     r#type: &'static str,
+    #[expect(clippy::struct_field_names, reason = "the wire's name")]
     text: String,
     #[schema(value_type = Vec<Object>)]
     annotations: [(); 0],

@@ -85,33 +85,33 @@ pub(super) struct ResponsesRequest {
 
 impl ResponsesRequest {
     /// Reads and checks the members of a request.
-    pub(super) fn parse(fields: Map<String, Value>, strict: bool) -> Result<Self, Refusal> {
+    pub(super) fn parse(fields: &Map<String, Value>, strict: bool) -> Result<Self, Refusal> {
         if let Some(unknown) = fields.keys().find(|name| strict && !KNOWN.contains(&name.as_str())) {
             return Err(Refusal::invalid(format!(": Unrecognized key: \"{unknown}\"")));
         }
-        let model = string(&fields, "model")?.ok_or_else(|| missing("model", "string"))?;
+        let model = string(fields, "model")?.ok_or_else(|| missing("model", "string"))?;
         if model.len() > MODEL_BYTES_MAX {
             return Err(Refusal::invalid(format!("model: Too big: expected at most {MODEL_BYTES_MAX} bytes")));
         }
-        if given(&fields, "input").is_none() {
+        if given(fields, "input").is_none() {
             return Err(Refusal::invalid("input: Invalid input"));
         }
-        let stream = match given(&fields, "stream") {
+        let stream = match given(fields, "stream") {
             None => false,
             Some(Value::Bool(stream)) => *stream,
             Some(_) => return Err(wrong("stream", "boolean")),
         };
-        let instructions = string(&fields, "instructions")?;
-        let sampling = sampling(&fields)?;
+        let instructions = string(fields, "instructions")?;
+        let sampling = sampling(fields)?;
         Ok(Self {
             agent: ModelName::parse(&model),
             model,
             prompt: items::assemble(fields.get("input"), instructions.as_deref()).map_err(Refusal::invalid)?,
             stream,
-            user: string(&fields, "user")?.map(|user| user.trim().to_owned()).filter(|user| !user.is_empty()),
-            previous: string(&fields, "previous_response_id")?,
+            user: string(fields, "user")?.map(|user| user.trim().to_owned()).filter(|user| !user.is_empty()),
+            previous: string(fields, "previous_response_id")?,
             sampling: Some(sampling).filter(|sampling| *sampling != Sampling::default()),
-            tools: ClientTools::parse(&fields)?,
+            tools: ClientTools::parse(fields)?,
         })
     }
 }
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn parse(fields: &Value, strict: bool) -> Result<ResponsesRequest, String> {
-        ResponsesRequest::parse(fields.as_object().unwrap().clone(), strict).map_err(|refusal| match refusal {
+        ResponsesRequest::parse(fields.as_object().unwrap(), strict).map_err(|refusal| match refusal {
             Refusal::Invalid(message) => message.into_owned(),
             other => panic!("{other:?}"),
         })
