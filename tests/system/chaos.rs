@@ -123,6 +123,8 @@ async fn talk(client: &Client, session: &str, seen: &Shared, until: Instant) -> 
         let mut seen = seen.borrow_mut();
         seen.runs += 1;
         match parts.as_slice() {
+            // One that ended while it was handed over is answered by its end alone.
+            [Ok(last)] if last["status"] == "ok" => said.push(key),
             [Ok(first), Ok(last)] if first["status"] == "accepted" && last["status"] == "ok" => said.push(key),
             [.., Err(error)] if error.retryable || error.message.contains("restart") => seen.asked_to_come_back += 1,
             other => seen.fail(format!("{key}: {other:?}")),

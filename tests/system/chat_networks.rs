@@ -196,7 +196,10 @@ async fn lines_that_are_written_one_after_the_other_are_one_message_and_a_reacti
 #[tokio::test]
 async fn every_message_is_answered_once_while_agent_and_edge_are_killed() {
     let (provider, api) = (Provider::start().await, BotApi::start().await);
-    let gateway = gateway(&provider, &api, json!({"dmPolicy": "open", "allowFrom": ["*"]})).await;
+    // One answer to each: what waits is not answered together.
+    let queue = json!({"messages": {"queue": {"mode": "followup"}}});
+    let config = over(api.channels(&json!({"dmPolicy": "open", "allowFrom": ["*"]})), queue);
+    let gateway = Gateway::start_with(over(provider.config(), config)).await;
     let people = [42, 43, 44];
     for number in 0..MESSAGES_EACH {
         for person in people {

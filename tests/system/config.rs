@@ -129,7 +129,7 @@ async fn a_change_restarts_those_that_cannot_take_it_over_and_nobody_else() {
         ("/tools/web/fetch/enabled", json!(false), &[]),
         ("/talk/interruptOnSpeech", json!(false), &[]),
         ("/media/preserveFilenames", json!(true), &[]),
-        ("/approvals/exec/enabled", json!(false), &[]),
+        ("/approvals/exec/enabled", json!(false), &["node"]),
         ("/commands/text", json!(true), &[]),
         ("/commands/restart", json!(true), &[]),
         ("/channels/irc/enabled", json!(false), &[]),

@@ -47,6 +47,8 @@ impl Drop for OverHttp {
 /// A gateway with these servers, in front of a model that does what it is told.
 async fn gateway(provider: &Provider, servers: Value, more: Value) -> Gateway {
     let mut config = provider.config();
+    // A model that cannot see.
+    config["models"]["providers"]["mock"]["models"][0]["input"] = json!(["text"]);
     config["mcp"] = json!({"servers": servers});
     for (name, section) in more.as_object().into_iter().flatten() {
         config[name] = section.clone();

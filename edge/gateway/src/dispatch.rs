@@ -1,7 +1,7 @@
 //! A request's path: frame → role and scope → method → schema → service → response. Nothing here knows a method's name.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -48,6 +48,8 @@ pub(crate) struct Admitted {
     trace: TraceContext,
     /// Parts of the answer that the client has, or has in its queue.
     delivered: AtomicUsize,
+    /// Whether a service may have been asked before, by this edge or another.
+    asked: AtomicBool,
     begun: Instant,
 }
 
@@ -81,6 +83,7 @@ impl Admitted {
             params: asked.params.clone(),
             trace: TraceContext::parse(&asked.trace).unwrap_or_else(TraceContext::generate),
             delivered: AtomicUsize::new(usize::try_from(asked.delivered).unwrap_or(usize::MAX)),
+            asked: AtomicBool::new(true),
             begun: Instant::now(),
         })
     }
@@ -97,7 +100,15 @@ impl Asking {
                 let params = completed.as_deref().or(frame.params);
                 let params = params.map_or("{}", |params| if params.get() == "null" { "{}" } else { params.get() }).to_owned();
                 let trace = frame.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate);
-                Some(Admitted { id: frame.id.to_string(), method, params, trace, delivered: AtomicUsize::new(0), begun: Instant::now() })
+                Some(Admitted {
+                    id: frame.id.to_string(),
+                    method,
+                    params,
+                    trace,
+                    delivered: AtomicUsize::new(0),
+                    asked: AtomicBool::new(false),
+                    begun: Instant::now(),
+                })
             }
             Err(error) => {
                 self.gateway.limits.metrics.answered(&frame.method, Some(error.code));
@@ -203,7 +214,8 @@ impl Asking {
             }
         };
         let peer = self.gateway.services.of(admitted.method.service)?;
-        let delivered = admitted.delivered.load(Ordering::Relaxed);
+        let again = admitted.asked.swap(true, Ordering::Relaxed);
+        let delivered = again.then(|| admitted.delivered.load(Ordering::Relaxed));
         let mut stream = peer.open_raw(admitted.method, encoded.message.into(), delivered, &self.caller(trace)).await?;
         while let Some(message) = stream.message().await? {
             admitted.delivered.fetch_add(1, Ordering::Relaxed);

@@ -35,16 +35,18 @@ pub(crate) enum Piece {
     End(CompleteEnd),
 }
 
-/// Runs a turn. `delivered` says how many of its answers the caller already has, because it had them from an earlier incarnation.
-pub(crate) async fn run(runs: &Runs, request: RunRequest, caller: Caller, delivered: usize) -> Result<Answers<RunResponse>, Error> {
+/// Runs a turn. `repeat` says, of a request that the edge makes again, how many of its answers the caller already has:
+/// from an earlier incarnation, or through another edge.
+pub(crate) async fn run(runs: &Runs, request: RunRequest, caller: Caller, repeat: Option<usize>) -> Result<Answers<RunResponse>, Error> {
     let submitted = match submission(runs, request, caller).await? {
         Asked::Run(submission) => runs.submit(*submission).await?,
         Asked::Answer(arriving, heard) => Submitted::Ended(chat::answered(runs, *arriving, heard).await?.ended),
     };
+    let delivered = repeat.unwrap_or(0);
     Ok(match submitted {
         Submitted::New(run) => accepted_and_final(run, delivered),
         // Its first caller may not have heard that it was accepted.
-        Submitted::InFlight(run) if run.recovered || delivered > 0 => accepted_and_final(run, delivered),
+        Submitted::InFlight(run) if run.recovered || repeat.is_some() => accepted_and_final(run, delivered),
         Submitted::InFlight(run) => stream::once(async move { Ok(ack(&run, "in_flight")) }).boxed(),
         Submitted::Ended(_) if delivered > 1 => stream::empty().boxed(),
         Submitted::Ended(ended) => stream::once(async move { Ok(ended.response.clone()) }).boxed(),

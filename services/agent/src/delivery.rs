@@ -1,8 +1,7 @@
 //! Words that go to a chat network although nobody there has just asked: through the channel service, whose outbox sends each part once.
 
 use serde::{Deserialize, Serialize};
-use tonic::Code;
-use verso_kit::peer::{Backoff, Caller, broken_by_transport};
+use verso_kit::peer::{Backoff, Caller, broken_by_transport, timed_out};
 use verso_proto::agent::v1::Payload;
 use verso_proto::channel::v1::SendRequest;
 
@@ -109,7 +108,7 @@ async fn send_part(parts: &Parts, request: SendRequest) -> Result<(), String> {
     loop {
         let Err(status) = parts.channel.call(request.clone(), &Caller::default()).await else { return Ok(()) };
         // The outbox knows what it has: asking again is safe, also when nobody knows what became of the first time.
-        let passes = broken_by_transport(&status) || status.code() == Code::DeadlineExceeded;
+        let passes = broken_by_transport(&status) || timed_out(&status);
         if !passes || parts.clock.now_ms() > deadline_ms {
             return Err(status.message().to_owned());
         }

@@ -105,20 +105,21 @@ impl Peer {
 
     /// Opens a streaming call. Dropping the answer ends the call.
     pub async fn open<C: Call>(&self, request: &C, caller: &Caller) -> Result<Answers<C::Response>, Status> {
-        let items = self.open_raw(C::METHOD, request.encode_to_vec().into(), 0, caller).await?;
+        let items = self.open_raw(C::METHOD, request.encode_to_vec().into(), None, caller).await?;
         Ok(Answers { path: C::METHOD.path, items, item: PhantomData })
     }
 
-    /// Opens a streaming call whose messages are already encoded. `delivered` items of its answer have arrived before.
+    /// Opens a streaming call whose messages are already encoded. When it is asked again,
+    /// `delivered` items of its answer have arrived before.
     pub async fn open_raw(
         &self,
         method: &'static Method,
         message: Bytes,
-        delivered: usize,
+        delivered: Option<usize>,
         caller: &Caller,
     ) -> Result<Streaming<Bytes>, Status> {
         let mut request = self.request(message, caller);
-        if delivered > 0 {
+        if let Some(delivered) = delivered {
             resume::insert(request.metadata_mut(), delivered);
         }
         self.stream(method.path, request).await

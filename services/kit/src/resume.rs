@@ -4,9 +4,10 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 
 const KEY: &str = "verso-delivered";
 
-/// Returns how many items of the answer the caller already has; the service leaves that many out.
-pub fn delivered<T>(request: &tonic::Request<T>) -> usize {
-    request.metadata().get(KEY).and_then(|count| count.to_str().ok()).and_then(|count| count.parse().ok()).unwrap_or(0)
+/// Returns how many items of the answer the caller already has, when this is not the first time that it asks; the service leaves that many
+/// out.
+pub fn delivered<T>(request: &tonic::Request<T>) -> Option<usize> {
+    request.metadata().get(KEY)?.to_str().ok()?.parse().ok()
 }
 
 pub(crate) fn insert(metadata: &mut MetadataMap, delivered: usize) {

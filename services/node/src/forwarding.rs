@@ -107,7 +107,7 @@ impl Forwarder {
         shutdown.run_until_cancelled(following).await;
     }
 
-    async fn next(&self, events: &mut (impl futures_util::Stream<Item = Result<Event, tonic::Status>> + Unpin)) -> Option<Happened> {
+    async fn next<E>(&self, events: &mut (impl futures_util::Stream<Item = Result<Event, E>> + Unpin)) -> Option<Happened> {
         loop {
             let first = self.open.values().map(|open| open.expires).min();
             let event = tokio::select! {

@@ -33,6 +33,10 @@ const OF_THIS_PROFILE: [&str; 5] =
     ["VERSO_PROFILE", "VERSO_STATE_DIR", "VERSO_CONFIG_PATH", "VERSO_GATEWAY_PORT", "VERSO_CANVAS_HOST_PORT"];
 
 pub(super) async fn run(session: &Session, group: &ServicesGroup) -> anyhow::Result<()> {
+    // A name that is none is said before anybody is looked for.
+    if let Services::Restart { name } | Services::Drain { name, .. } | Services::Rollback { name, .. } = &group.command {
+        name.parse::<ServiceName>()?;
+    }
     let mut rescue = Rescue::reach(session, group).await?;
     match &group.command {
         Services::List => {

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use axum::routing::any;
+use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
 use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::request::Parts;
@@ -83,7 +84,7 @@ async fn fetch(gateway: &Gateway, wanted: FetchRequest) -> Result<Response, Stat
             Err(status) => return Err(status),
         }
     };
-    let mut response = Response::new(Body::from_stream(unfold(rest, next_piece)));
+    let mut response = Response::new(Body::from_stream(unfold(rest, next_piece).fuse()));
     *response.status_mut() =
         u16::try_from(head.status).ok().and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::BAD_GATEWAY);
     for Header { name, value } in head.headers {

@@ -40,7 +40,7 @@ fn a_broken_configuration_is_not_replaced_by_a_key() {
         (json!({"agents": {"defaults": {"model": "anthropic/claude"}}}), "set ANTHROPIC_API_KEY or models.providers.anthropic.apiKey"),
         (json!({"agents": {"defaults": {"model": "acme/one"}}}), "add models.providers.acme"),
         (
-            provider("bedrock-converse-stream"),
+            provider("smoke-signals"),
             "this version speaks \"openai-completions\", \"openai-responses\", \"anthropic-messages\", \"google-generative-ai\", \"ollama\"",
         ),
     ] {

@@ -52,13 +52,15 @@ fn rendered(dialect: Dialect) -> Value {
     let model = model(dialect);
     let Endpoint::Server(server) = &model.endpoint else { panic!("no server") };
     let tool = ToolSpec { name: "clock".to_owned(), description: "tells the time".to_owned(), parameters: json!({"type": "object"}) };
+    // The one dialect that has no word for it.
+    let stop = if dialect == Dialect::Responses { Vec::new() } else { vec!["END".to_owned()] };
     let call = Call {
         model: &model,
         credential: None,
         prompt: &conversation(model.api()),
         tools: &[tool],
         tool_choice: &ToolChoice::Named("clock".to_owned()),
-        sampling: &Sampling { temperature: Some(0.5), max_tokens: Some(3_000), stop: vec!["END".to_owned()], ..Sampling::default() },
+        sampling: &Sampling { temperature: Some(0.5), max_tokens: Some(3_000), stop, ..Sampling::default() },
         thinking: "low",
         patient: false,
         trace: TraceContext::generate(),

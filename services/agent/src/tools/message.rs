@@ -251,8 +251,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn nobody_is_written_to_on_another_network_unless_the_owner_says_so() {
+    #[tokio::test]
+    async fn nobody_is_written_to_on_another_network_unless_the_owner_says_so() {
         let closed = tool(Some("agent:main:telegram:group:-100:topic:7"), json!({}));
         assert_eq!(goes(&closed, json!({})), Ok(("telegram".to_owned(), "-100".to_owned(), Some("7".to_owned()), false)));
         assert_eq!(goes(&closed, json!({"to": 5})), Ok(("telegram".to_owned(), "5".to_owned(), None, true)));

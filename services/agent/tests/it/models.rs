@@ -120,7 +120,7 @@ async fn an_unreachable_or_unusable_provider_is_named() {
 async fn only_as_much_history_as_fits_is_sent() {
     let (folder, mut provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
     let mut file = config(&provider);
-    file["models"]["providers"]["mock"]["models"][0]["contextWindow"] = json!(2_000);
+    file["models"]["providers"]["mock"]["models"][0]["contextWindow"] = json!(3_000);
     let agent = Agent::open(folder.path(), file, 1).await;
     let long = "word ".repeat(200);
     let mut sent = Value::Null;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use tokio::time::timeout;
@@ -43,7 +44,7 @@ impl Relay {
 
     /// Returns the response whose body is the stream.
     pub(super) fn into_response(self) -> Response {
-        let events = stream::unfold(self, async |mut relay| relay.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), relay)));
+        let events = stream::unfold(self, async |mut relay| relay.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), relay))).fuse();
         let headers = [(CONTENT_TYPE, "text/event-stream; charset=utf-8"), (CACHE_CONTROL, "no-cache"), (CONNECTION, "keep-alive")];
         (headers, Body::from_stream(events)).into_response()
     }
