@@ -48,7 +48,7 @@ impl Drop for OverHttp {
 async fn gateway(provider: &Provider, servers: Value, more: Value) -> Gateway {
     let mut config = provider.config();
     // A model that cannot see.
-    config["models"]["providers"]["mock"]["models"][0]["input"] = json!(["text"]);
+    config["models"]["providers"]["scripted"]["models"][0]["input"] = json!(["text"]);
     config["mcp"] = json!({"servers": servers});
     for (name, section) in more.as_object().into_iter().flatten() {
         config[name] = section.clone();
