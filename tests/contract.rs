@@ -1,7 +1,5 @@
 //! The contract as data: the method table is whole, and what is published says the same.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use verso_proto::methods::{EVENTS, METHODS, Retry, Scope, find};
 use verso_protocol::contract;
@@ -11,7 +9,7 @@ const PUBLISHED: &str = "wire/schema.json";
 
 #[test]
 fn the_published_schema_is_the_contract() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PUBLISHED);
+    let path = verso_tests::package().join(PUBLISHED);
     let current = format!("{}\n", serde_json::to_string_pretty(&contract::document().expect("schemas are JSON")).expect("JSON"));
     let published = std::fs::read_to_string(&path).unwrap_or_default();
     if published != current {

@@ -1,6 +1,6 @@
 //! The files of `deploy/`: they can be read, and what they run exists.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use verso_tests::gateway::binary;
 use verso_tests::peers;
 
 fn file(name: &str) -> (PathBuf, String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
+    let path = verso_tests::package().join("../deploy").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
     (path, text)
 }

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Lines of a source file without generated code.
 const LINES_MAX: usize = 500;
 
+static ROOT: LazyLock<PathBuf> =
+    LazyLock::new(|| verso_tests::package().parent().expect("the tests are a folder of the workspace").to_owned());
+
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
+    &ROOT
 }
 
 /// Every file below the workspace that is ours.

@@ -12,8 +12,6 @@ mod schema;
 #[path = "../build/tables.rs"]
 mod tables;
 
-use std::path::Path;
-
 /// Generates the tables of a contract that has this one method besides the real ones.
 fn generate(option: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -24,8 +22,9 @@ fn generate(option: &str) -> Result<String, String> {
     );
     std::fs::create_dir_all(folder.path().join("verso/kit/v1")).unwrap();
     std::fs::write(folder.path().join("verso/kit/v1/kit.proto"), text).unwrap();
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut compiler = protox::Compiler::new([folder.path(), own]).unwrap();
+    // Where cargo runs it, not where it was built: a target folder outlives the clone it was filled from.
+    let own = std::env::current_dir().unwrap();
+    let mut compiler = protox::Compiler::new([folder.path(), &own]).unwrap();
     compiler.include_imports(true).open_file("verso/kit/v1/kit.proto").unwrap();
     tables::generate(&compiler.descriptor_pool()).map_err(|error| error.to_string())
 }

@@ -33,7 +33,7 @@ impl FileDrop {
 
     /// The adapter as it is meant to be.
     pub fn reference(&self) -> Vec<String> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("deploy/examples/file-drop/adapter.py");
+        let script = crate::package().parent().expect("the workspace").join("deploy/examples/file-drop/adapter.py");
         self.started(&script)
     }
 

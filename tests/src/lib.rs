@@ -18,10 +18,17 @@ pub use browser::Browser;
 pub use gateway::Gateway;
 pub use provider::Provider;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long anything may take before a test gives up. Generous: test machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The folder of this package. Asked when a test runs, not when it is built: a target folder outlives the clone it was filled from.
+#[allow(clippy::disallowed_methods, reason = "cargo says it in the environment")]
+pub fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
 
 /// How often something is done: as often as the environment variable says, or `usual`. The gate is short, a long run is asked for.
 #[allow(clippy::disallowed_methods, reason = "a test is told by its surroundings how long it may take")]

@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stderr, reason = "a test asks its surroundings, and says what it skips")]
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A program of the system by name, or `None` when this test is to be skipped.
 pub fn program(name: &str) -> Option<PathBuf> {
@@ -28,7 +28,7 @@ pub fn node() -> Option<(PathBuf, PathBuf)> {
 
 /// The folder of `peers/`, where scripts that drive a peer are.
 pub fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+    crate::package().join("peers")
 }
 
 fn found(what: &str, path: Option<PathBuf>) -> Option<PathBuf> {

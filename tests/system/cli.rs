@@ -1,6 +1,5 @@
 //! The operator's commands against a running gateway: what scripts read of them is golden.
 
-use std::path::Path;
 use std::process::Output;
 
 use serde_json::{Map, Value, json};
@@ -100,7 +99,7 @@ async fn json_for_scripts_keeps_its_shape() {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         let document: Value = serde_json::from_str(stdout(&output)).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"));
         let current = shape("", &document);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN).join(format!("{name}.json"));
+        let path = verso_tests::package().join(GOLDEN).join(format!("{name}.json"));
         let golden = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
         if !golden.is_some_and(|golden: Value| covers(&current, &golden)) {
             // Left beside the golden one for the next commit to take.

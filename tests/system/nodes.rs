@@ -20,7 +20,7 @@ struct Node(Child);
 
 impl Node {
     fn script(gateway: &Gateway, journal: &Path) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("system/node.py");
+        let script = verso_tests::package().join("system/node.py");
         let mut command = Command::new("python3");
         command.arg(script).args([&gateway.port().to_string(), TOKEN, SEED]).arg(journal);
         Self(command.stdin(Stdio::null()).spawn().expect("python3 starts"))

@@ -67,9 +67,8 @@ async fn a_service_that_does_not_come_up_goes_back_and_so_do_those_before_it() {
 async fn what_is_no_gateway_is_refused_before_anything_happens() {
     let gateway = Gateway::start().await;
     let before = pids(&gateway).await;
-    for (path, why) in
-        [("/bin/true", "does not say a version"), (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "is no executable file")]
-    {
+    let manifest = verso_tests::package().join("Cargo.toml").display().to_string();
+    for (path, why) in [("/bin/true", "does not say a version"), (&manifest, "is no executable file")] {
         let output = verso(&gateway, &["update", "--from", path]).await;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(why), "{path}: {text}");

@@ -76,7 +76,7 @@ impl Agent {
     }
 
     pub(crate) async fn run(&self, request: RunRequest) -> Result<Answers, Status> {
-        self.run_again(request, 0).await
+        Ok(Answers { stream: self.client.clone().run(as_owner(request)).await?.into_inner() })
     }
 
     /// Repeats a call of which `delivered` answers have arrived.
