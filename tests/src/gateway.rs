@@ -68,9 +68,14 @@ impl Gateway {
 
     /// Starts the prepared gateway's supervisor with further arguments.
     pub fn launch(&mut self, arguments: &[&str]) {
+        self.launch_in(arguments, &[]);
+    }
+
+    /// The same, with variables that the gateway finds in its environment.
+    pub fn launch_in(&mut self, arguments: &[&str], variables: &[(&str, &str)]) {
         let output = File::create(self.output_path()).expect("an output file");
         let mut command = self.command();
-        command.args(["gateway", "--port", &self.port.to_string()]).args(arguments);
+        command.args(["gateway", "--port", &self.port.to_string()]).args(arguments).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a second handle")).stderr(output);
         self.child = Some(command.spawn().expect("the verso binary starts"));
     }

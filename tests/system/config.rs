@@ -129,7 +129,7 @@ async fn a_change_restarts_those_that_cannot_take_it_over_and_nobody_else() {
         ("/tools/web/fetch/enabled", json!(false), &[]),
         ("/talk/interruptOnSpeech", json!(false), &[]),
         ("/media/preserveFilenames", json!(true), &[]),
-        ("/approvals/exec/enabled", json!(false), &["node"]),
+        ("/approvals/exec/enabled", json!(false), &[]),
         ("/commands/text", json!(true), &[]),
         ("/commands/restart", json!(true), &[]),
         ("/channels/irc/enabled", json!(false), &[]),
@@ -143,7 +143,7 @@ async fn a_change_restarts_those_that_cannot_take_it_over_and_nobody_else() {
         ("/gateway/trustedProxies", json!(["10.0.0.1"]), &[]),
         ("/gateway/remote/transport", json!("ssh"), &[]),
         ("/meta/lastTouchedVersion", json!("1"), &[]),
-        ("/discovery/mdns/mode", json!("off"), &["presence"]),
+        ("/discovery/mdns/mode", json!("off"), &[]),
         ("/canvasHost/liveReload", json!(false), &["canvas"]),
         ("/gateway/services/presence/restart/limit", json!(9), &["presence"]),
         // The edge is replaced, which sends its clients to the next one: last.

@@ -19,6 +19,7 @@ mod control_ui;
 mod devices;
 mod discovery;
 mod exposure;
+mod flags;
 mod following;
 mod fuzz;
 mod handover;

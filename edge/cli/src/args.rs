@@ -30,7 +30,10 @@ pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend,
 pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
 pub(crate) use duration::milliseconds;
-pub(crate) use host::{Dashboard, Discover, Doctor, GatewayService, Host, Install, Man, Migrate, Openclaw, Probe, ServiceFlags, UsageCost};
+pub(crate) use host::{
+    AuthToken, Dashboard, Discover, Doctor, GatewayRestart, GatewayService, Host, Install, Man, Migrate, Openclaw, Probe, ServiceFlags,
+    UsageCost,
+};
 pub(crate) use house::{Configure, Onboard, Reset, Security, SecurityAudit, Setup, Uninstall};
 pub(crate) use node::{NodeCommand, NodeInstall, NodeRun};
 pub(crate) use peers::{Devices, Nodes, NodesRun, Pairing};
@@ -223,6 +226,27 @@ pub(crate) struct Run {
     /// Run these services only, separated by commas.
     #[arg(long, value_name = "LIST")]
     pub(crate) services: Option<String>,
+    /// Publish the port in the tailnet: off, serve (its members) or funnel (everybody; needs a password).
+    #[arg(long, value_name = "MODE")]
+    pub(crate) tailscale: Option<String>,
+    /// Take the publication back when the gateway ends.
+    #[arg(long)]
+    pub(crate) tailscale_reset_on_exit: bool,
+    /// How much of the WebSocket traffic --verbose prints: auto, compact (answers) or full (requests and events too).
+    #[arg(long, value_name = "STYLE")]
+    pub(crate) ws_log: Option<String>,
+    /// The same as --ws-log compact.
+    #[arg(long, conflicts_with = "ws_log")]
+    pub(crate) compact: bool,
+    /// Write what model providers send, as JSON lines: conversations in clear text, for debugging.
+    #[arg(long)]
+    pub(crate) raw_stream: bool,
+    /// Where to write it. Default: `logs/raw-stream.jsonl` in the state folder.
+    #[arg(long, value_name = "PATH", requires = "raw_stream")]
+    pub(crate) raw_stream_path: Option<PathBuf>,
+    /// Accepted for older scripts; no agent runs behind another command line here.
+    #[arg(long, alias = "claude-cli-logs", hide = true)]
+    pub(crate) cli_backend_logs: bool,
 }
 
 /// How to reach the gateway.

@@ -14,6 +14,7 @@ mod cron;
 mod dashboard;
 mod devices;
 mod doctor;
+mod gateway_auth;
 mod gateway_discover;
 mod gateway_probe;
 mod gateway_service;
@@ -221,7 +222,8 @@ fn of_service(session: &Session, command: &GatewayService) -> anyhow::Result<()>
         GatewayService::Uninstall(flags) => act("uninstall", flags),
         GatewayService::Start(flags) => act("start", flags),
         GatewayService::Stop(flags) => act("stop", flags),
-        GatewayService::Restart(flags) => act("restart", flags),
+        GatewayService::Restart(arguments) => runtime()?.block_on(gateway_service::restart(session, arguments)),
+        GatewayService::AuthToken(arguments) => gateway_auth::run(session, arguments),
     }
 }
 

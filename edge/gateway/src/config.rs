@@ -8,7 +8,8 @@ use verso_protocol::auth::{ControlUiPolicy, Mode, is_listed};
 
 use crate::limits::LimitsConfig;
 use crate::tls::TlsConfig;
-pub(crate) use auth::{Auth, RateLimit, Tailscale, TailscaleMode};
+pub(crate) use auth::{Auth, RateLimit};
+pub use auth::{Tailscale, TailscaleMode};
 
 /// The port when nothing says otherwise.
 pub(crate) const PORT: u16 = 18_789;
@@ -108,6 +109,9 @@ impl Config {
                 key: "gateway.auth.mode".to_owned(),
                 reason: "must be token, password, trusted-proxy or none".to_owned(),
             })?);
+        }
+        if let Some(mode) = env.get("VERSO_TAILSCALE_MODE").and_then(|mode| serde_json::from_value(mode.into()).ok()) {
+            config.tailscale.mode = mode;
         }
         let port = env.get("VERSO_GATEWAY_PORT").and_then(|port| port.parse().ok()).filter(|port| *port > 0);
         config.port = port.or(config.port);

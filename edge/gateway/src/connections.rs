@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tracing::trace;
+use verso_kit::telemetry::FRAMES;
 use verso_proto::edge::v1::{EventsResumed, EventsResync};
 use verso_proto::methods::{EventKind, Scope, ServiceEvent as _};
 use verso_proto::wire::v1::{Audience, From as Position};
@@ -136,6 +138,7 @@ impl Connections {
             }
             return;
         }
+        trace!(target: FRAMES, event = event.kind().name, "event");
         let delivered = live.values().filter(|outlet| receive(outlet, &event, limits)).count();
         given.journal.add(event);
         self.delivered.fetch_add(delivered as u64, Ordering::Relaxed);

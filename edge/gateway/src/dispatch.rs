@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tonic::Status;
-use tracing::{Instrument as _, debug, debug_span, info};
+use tracing::{Instrument as _, debug, debug_span, info, trace};
 use verso_kit::peer::{Backoff, Caller, broken_by_transport};
+use verso_kit::telemetry::FRAMES;
 use verso_kit::trace::TraceContext;
 use verso_proto::methods::{DecodeError, Encoded, Method, Retry, Transcode, find};
 use verso_protocol::auth::authorize;
@@ -92,6 +93,8 @@ impl Admitted {
 impl Asking {
     /// Checks a request; one that fails is answered at once.
     pub(crate) fn admit(&self, frame: &RequestFrame<'_>) -> Option<Admitted> {
+        let bytes = frame.params.map_or(0, |params| params.get().len());
+        trace!(target: FRAMES, conn = self.outlet.conn_id, method = &*frame.method, id = &*frame.id, bytes, "request");
         let checked = self.check(frame);
         let by_role = checked.as_ref().err().is_some_and(|error| error.message.starts_with(UNAUTHORIZED_ROLE));
         self.outlet.note_role(!by_role, &self.gateway.limits);

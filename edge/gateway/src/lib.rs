@@ -47,7 +47,7 @@ use verso_kit::service::{Context, Error};
 use verso_kit::tasks::Tasks;
 use verso_proto::presence::v1::AdvertiseRequest;
 
-pub use config::Config;
+pub use config::{Config, Tailscale, TailscaleMode};
 use gateway::Gateway;
 
 /// The version that clients are told.

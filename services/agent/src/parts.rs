@@ -24,6 +24,7 @@ use crate::lanes::Lanes;
 use crate::models::{Catalog, Keyring, Model};
 use crate::prompt::workspace::Workspaces;
 use crate::provider::client::Clients;
+use crate::provider::raw_stream::RawStream;
 use crate::roster::Roster;
 use crate::runs::QueueSection;
 use crate::status;
@@ -142,7 +143,7 @@ impl Parts {
             lanes: lasting.lanes,
             catalog: Catalog::new(config, &context.env, context.clock.clone()),
             keyring: lasting.keyring.unwrap_or_else(keyring),
-            clients: Clients::default(),
+            clients: Clients::recording(RawStream::asked_for(&context.env, &context.state_dir, context.clock.clone())),
             reports: Reports::default(),
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
             embeddings: defaults.memory_search.clone(),

@@ -11,6 +11,7 @@ mod failure;
 mod google;
 mod offline;
 mod ollama;
+pub(crate) mod raw_stream;
 mod reading;
 mod responses;
 #[cfg(test)]
@@ -243,6 +244,7 @@ pub(crate) async fn call(clients: &client::Clients, call: &Call<'_>) -> Result<A
                 Dialect::Ollama => Box::<ollama::Parser>::default(),
                 Dialect::Bedrock => Box::new(bedrock::Parser),
             };
+            let parser = clients.recorded(request.url(), parser);
             exchange::call(clients, request, parser, call.patient).await
         }
         Endpoint::Offline => Ok(offline::answer(call)),

@@ -78,7 +78,7 @@ const RUNNING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("node", Action
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts. A section without a rule restarts everything.
-const RULES: [(&str, Effect); 61] = [
+const RULES: [(&str, Effect); 60] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -133,8 +133,7 @@ const RULES: [(&str, Effect); 61] = [
     ("audio", AGENT_HOT),
     ("cron", AGENT_HOT),
     ("approvals", RUNNING_HOT),
-    ("approvals.exec", Effect::On(&[("agent", Action::Hot), ("node", Action::Restart)])),
-    ("discovery", Effect::On(&[("presence", Action::Restart)])),
+    ("discovery", Effect::On(&[("presence", Action::Hot)])),
     ("hooks", EDGE_HOT),
     ("ui", EDGE_HOT),
     ("logging", Effect::All(Action::Hot)),

@@ -106,7 +106,15 @@ struct Live {
     file: reload::Handle<Targets, Registry>,
     log: Arc<Rolling>,
     looks: Arc<ArcSwap<Looks>>,
+    wanted: Wanted,
+}
+
+/// What flags ask of the console.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
     verbose: bool,
+    /// Also requests and events, not only answers.
+    frames: bool,
 }
 
 /// How records are written.
@@ -123,14 +131,17 @@ impl Looks {
     }
 }
 
+/// The target of records about single WebSocket frames: their names and sizes, never what is in them.
+pub const FRAMES: &str = "verso::frames";
+
 /// Starts telemetry for the process. Call it once, inside the runtime.
 pub fn start(service: &'static str, state_dir: &Path, config: &File, env: &Env) -> Result<Guard, config::Error> {
     let logging: Logging = config.section("logging")?;
-    let verbose = env.flag("VERSO_VERBOSE");
+    let wanted = Wanted { verbose: env.flag("VERSO_VERBOSE"), frames: env.get("VERSO_WS_LOG") == Some("full") };
     let looks = Arc::new(ArcSwap::from_pointee(Looks::of(&logging)));
     let log = Arc::new(Rolling::new(&logging, state_dir, Clock::system()));
     let opened = log.open();
-    let (console_filter, console) = reload::Layer::new(console_filter(&logging, verbose));
+    let (console_filter, console) = reload::Layer::new(console_filter(&logging, wanted));
     let (file_filter, file) = reload::Layer::new(own(logging.level.unwrap_or(Level::Info).filter()));
     let to_console = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
@@ -148,7 +159,7 @@ pub fn start(service: &'static str, state_dir: &Path, config: &File, env: &Env) 
     // A test process may have a subscriber already.
     if tracing_subscriber::registry().with(records).with(spans).try_init().is_ok() {
         // Set once: there is one subscriber.
-        drop(LIVE.set(Live { console, file, log, looks, verbose }));
+        drop(LIVE.set(Live { console, file, log, looks, wanted }));
         if let Err(error) = opened {
             tracing::warn!(error = &error as &dyn std::error::Error, "could not open the log file; logging to the console only");
         }
@@ -159,7 +170,7 @@ pub fn start(service: &'static str, state_dir: &Path, config: &File, env: &Env) 
 /// Puts another `logging` section in force.
 pub fn retune(logging: &Logging) {
     let Some(live) = LIVE.get() else { return };
-    let console = live.console.reload(console_filter(logging, live.verbose));
+    let console = live.console.reload(console_filter(logging, live.wanted));
     let file = live.file.reload(own(logging.level.unwrap_or(Level::Info).filter()));
     if let Err(error) = console.and(file) {
         tracing::warn!(error = &error as &dyn std::error::Error, "the levels of the log stay as they were");
@@ -168,9 +179,10 @@ pub fn retune(logging: &Logging) {
     live.looks.store(Arc::new(Looks::of(logging)));
 }
 
-fn console_filter(logging: &Logging, verbose: bool) -> Targets {
-    let level = if verbose { Level::Debug } else { logging.console_level.unwrap_or(Level::Info) };
-    own(level.filter())
+fn console_filter(logging: &Logging, wanted: Wanted) -> Targets {
+    let level = if wanted.verbose { Level::Debug } else { logging.console_level.unwrap_or(Level::Info) };
+    let frames = wanted.verbose && wanted.frames;
+    if frames { own(level.filter()).with_target(FRAMES, LevelFilter::TRACE) } else { own(level.filter()) }
 }
 
 /// Returns the log file of today.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 use verso_kit::CancellationToken;
@@ -67,7 +68,8 @@ struct Target {
 /// Passes questions on.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
-    config: Config,
+    /// What is in force now.
+    config: watch::Receiver<Config>,
     hub: Hub<Event>,
     channel: Peer,
     open: HashMap<String, Open>,
@@ -81,15 +83,12 @@ struct Open {
 }
 
 impl Forwarder {
-    pub(crate) fn new(config: Config, hub: Hub<Event>, channel: Peer) -> Self {
+    pub(crate) fn new(config: watch::Receiver<Config>, hub: Hub<Event>, channel: Peer) -> Self {
         Self { config, hub, channel, open: HashMap::new() }
     }
 
     /// Passes questions on until the shutdown. A chat that cannot be reached is one line in the log: the question stays open for others.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        if !self.config.enabled {
-            return;
-        }
         let hub = self.hub.clone();
         let following = async {
             loop {
@@ -125,7 +124,7 @@ impl Forwarder {
     async fn asked(&mut self, asked: ExecApprovalRequested) {
         let ExecApprovalRequested { id, request, created_at_ms, expires_at_ms } = asked;
         let question = request.unwrap_or_default();
-        let chats = self.config.chats(&question);
+        let chats = self.config.borrow().chats(&question);
         if chats.is_empty() || self.open.len() >= OPEN_MAX {
             return;
         }

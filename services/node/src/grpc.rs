@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::{Stream, StreamExt as _};
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 use tracing::debug;
@@ -38,7 +39,7 @@ use crate::browser;
 use crate::commands::{self, is_mobile};
 use crate::error::Error;
 use crate::exec_file::ExecFile;
-use crate::forwarding::Forwarder;
+use crate::forwarding::{self, Forwarder};
 use crate::invokes::{Invokes, told};
 use crate::node_events::{Effect, Listener};
 use crate::pairings::Pairings;
@@ -60,7 +61,8 @@ pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Re
     let hub = Hub::new(&context.incarnation);
     let registry = Arc::new(Registry::open(context.clock.clone(), store.clone(), paired).await?);
     let approvals = Arc::new(Approvals::new(context.clock.clone(), hub.clone()));
-    let forwarder = Forwarder::new(context.config.section("approvals.exec")?, hub.clone(), context.peer("channel"));
+    let (forwarding, followed) = watch::channel(context.config.section("approvals.exec")?);
+    let forwarder = Forwarder::new(followed, hub.clone(), context.peer("channel"));
     let service = Arc::new(Service {
         pairings: Pairings::open(&store, context.clock.clone(), hub.clone()).await?,
         voice: VoiceWake::open(&store).await?,
@@ -70,6 +72,7 @@ pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Re
         approvals,
         told: Told::new(context.clock.clone()),
         browser: RwLock::new(context.config.section("gateway.nodes.browser")?),
+        forwarding,
         agent: context.peer("agent"),
         hub,
         shutdown: shutdown.clone(),
@@ -94,6 +97,7 @@ struct Service {
     invokes: Invokes,
     told: Told,
     browser: RwLock<browser::Config>,
+    forwarding: watch::Sender<forwarding::Config>,
     agent: Peer,
     hub: Hub<Event>,
     shutdown: CancellationToken,
@@ -104,8 +108,10 @@ impl Service {
     fn take_over(&self, file: &File) -> Result<(), config::Error> {
         let policy = file.section::<commands::Config>("gateway.nodes")?.build();
         let browser = file.section("gateway.nodes.browser")?;
+        let forwarding = file.section("approvals.exec")?;
         self.invokes.set_policy(policy);
         *self.browser.write().unwrap_or_else(PoisonError::into_inner) = browser;
+        self.forwarding.send_replace(forwarding);
         Ok(())
     }
 

@@ -28,7 +28,12 @@ use crate::{notice, own};
 /// Builds the service. Its background work belongs to `tasks`.
 pub fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, verso_kit::config::Error> {
     let own = own::entry();
-    let announcer = Announcer::new(&context.config, &context.env, own.host.as_deref().unwrap_or_default())?;
+    let announcer = Arc::new(Announcer::new(&context.config, &context.env, own.host.as_deref().unwrap_or_default())?);
+    let changing = Arc::downgrade(&announcer);
+    context.reload.on_change(move |file| {
+        let taken = changing.upgrade().map_or(Ok(()), |announcer| announcer.take_over(&file));
+        async move { taken.map(|()| None).map_err(|error| error.to_string()) }
+    });
     let roster = Roster::new(context.clock.clone(), own, context.epoch);
     let board = Arc::new(Board::new(roster, Hub::new(&context.incarnation)));
     let (telling, shutdown) = (Arc::clone(&board), tasks.shutdown().clone());
@@ -40,7 +45,7 @@ pub fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, verso_kit::con
 #[derive(Debug)]
 struct Service {
     board: Arc<Board>,
-    announcer: Announcer,
+    announcer: Arc<Announcer>,
     agent: Peer,
     shutdown: CancellationToken,
 }

@@ -26,7 +26,7 @@ const CONTAINER_FILES: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 const CONTAINER_VARIABLES: [&str; 2] = ["KUBERNETES_SERVICE_HOST", "container"];
 
 /// `discovery.mdns`, as it is written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Section {
     /// Default: `minimal`.
@@ -50,22 +50,30 @@ enum Mode {
 /// Announces the gateway.
 #[derive(Debug)]
 pub(crate) struct Announcer {
-    mode: Mode,
-    interfaces: Vec<String>,
-    /// Why nothing is announced, whatever the configuration says.
-    prevented: Option<&'static str>,
+    /// Switched off by the environment, whatever the configuration says.
+    off: bool,
+    /// In a container, whose network is nobody's neighbourhood.
+    contained: bool,
     machine: String,
     ssh_port: String,
     tailnet: Option<String>,
     command: Option<String>,
-    running: Mutex<Option<Running>>,
+    state: Mutex<State>,
+}
+
+/// What is wanted, and what is done about it.
+#[derive(Debug, Default)]
+struct State {
+    section: Section,
+    /// What the edge said last.
+    asked: Option<AdvertiseRequest>,
+    running: Option<Running>,
 }
 
 /// A thread of the library's; dropped, it takes the announcement back.
 struct Running {
     daemon: ServiceDaemon,
     name: String,
-    what: AdvertiseRequest,
 }
 
 impl std::fmt::Debug for Running {
@@ -85,48 +93,54 @@ impl Drop for Running {
 impl Announcer {
     /// Reads the configuration and the environment; `machine` is what others call this one.
     pub(crate) fn new(config: &File, env: &Env, machine: &str) -> Result<Self, Error> {
-        let section: Section = config.section("discovery.mdns")?;
+        let section = config.section("discovery.mdns")?;
         let off = env.flag("VERSO_DISABLE_BONJOUR") || env.flag("OPENCLAW_DISABLE_BONJOUR");
         let contained = CONTAINER_FILES.iter().any(|path| Path::new(path).exists())
             || CONTAINER_VARIABLES.iter().any(|name| env.get(name).is_some_and(|value| !value.is_empty()));
-        // Whoever names an interface knows where he is.
-        let misplaced = contained && section.interfaces.is_empty();
-        let prevented = off.then_some("switched off by the environment").or(misplaced.then_some("this is a container"));
         let named = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
         let machine = named("VERSO_MDNS_HOSTNAME").unwrap_or_else(|| machine.to_owned());
         Ok(Self {
-            mode: section.mode,
-            interfaces: section.interfaces,
-            prevented,
+            off,
+            contained,
             machine: machine.trim_end_matches(".local").split('.').next().unwrap_or("verso").to_owned(),
             ssh_port: named("VERSO_SSH_PORT").unwrap_or_else(|| SSH_PORT.to_owned()),
             tailnet: named("VERSO_TAILNET_DNS"),
             command: named("VERSO_CLI_PATH"),
-            running: Mutex::default(),
+            state: Mutex::new(State { section, ..State::default() }),
         })
     }
 
     /// Announces what an edge says; the reason when nothing is announced. A fault is one line in the log, and nothing else.
     pub(crate) fn announce(&self, what: AdvertiseRequest) -> Option<String> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.as_ref().is_some_and(|running| running.what == what) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.running.is_some() && state.asked.as_ref() == Some(&what) {
             return None;
         }
-        *running = None;
-        let on_loopback = self.interfaces.iter().any(|name| is_loopback(name));
-        if let Some(reason) = self.prevented {
+        state.asked = Some(what);
+        self.renew(&mut state)
+    }
+
+    /// Puts another configuration in force: what is announced already is announced by it, or no more.
+    pub(crate) fn take_over(&self, config: &File) -> Result<(), Error> {
+        let section = config.section("discovery.mdns")?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.section != section {
+            state.section = section;
+            self.renew(&mut state);
+        }
+        Ok(())
+    }
+
+    fn renew(&self, state: &mut State) -> Option<String> {
+        state.running = None;
+        let what = state.asked.as_ref()?;
+        if let Some(reason) = self.prevented(&state.section, what) {
             return Some(reason.to_owned());
         }
-        if self.mode == Mode::Off {
-            return Some("discovery.mdns.mode is off".to_owned());
-        }
-        if what.loopback_only && !on_loopback {
-            return Some("the gateway listens on this machine only".to_owned());
-        }
-        match self.start(what) {
+        match self.start(&state.section, what) {
             Ok(started) => {
                 info!(name = started.name, "announced on the local network");
-                *running = Some(started);
+                state.running = Some(started);
                 None
             }
             Err(error) => {
@@ -136,22 +150,37 @@ impl Announcer {
         }
     }
 
-    fn start(&self, what: AdvertiseRequest) -> Result<Running, mdns_sd::Error> {
+    fn prevented(&self, section: &Section, what: &AdvertiseRequest) -> Option<&'static str> {
+        let on_loopback = section.interfaces.iter().any(|name| is_loopback(name));
+        if self.off {
+            return Some("switched off by the environment");
+        }
+        // Whoever names an interface knows where he is.
+        if self.contained && section.interfaces.is_empty() {
+            return Some("this is a container");
+        }
+        if section.mode == Mode::Off {
+            return Some("discovery.mdns.mode is off");
+        }
+        (what.loopback_only && !on_loopback).then_some("the gateway listens on this machine only")
+    }
+
+    fn start(&self, section: &Section, what: &AdvertiseRequest) -> Result<Running, mdns_sd::Error> {
         let daemon = ServiceDaemon::new()?;
         daemon.set_ip_check_interval(ADDRESS_CHECK_SECONDS)?;
-        if self.interfaces.is_empty() {
+        if section.interfaces.is_empty() {
             daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
         } else {
             daemon.disable_interface(IfKind::All)?;
-            daemon.enable_interface(self.interfaces.iter().map(|name| IfKind::Name(name.clone())).collect::<Vec<_>>())?;
+            daemon.enable_interface(section.interfaces.iter().map(|name| IfKind::Name(name.clone())).collect::<Vec<_>>())?;
         }
-        let facts = self.facts(&what);
+        let facts = self.facts(section.mode, what);
         let port = u16::try_from(what.port).unwrap_or_default();
         let host = format!("{}.local.", self.machine);
         let service = ServiceInfo::new(KIND, &self.instance(), &host, "", port, facts.as_slice())?.enable_addr_auto();
         let name = service.get_fullname().to_owned();
         daemon.register(service)?;
-        Ok(Running { daemon, name, what })
+        Ok(Running { daemon, name })
     }
 
     fn instance(&self) -> String {
@@ -159,7 +188,7 @@ impl Announcer {
     }
 
     /// What the TXT record says. Clients must not trust any of it.
-    fn facts(&self, what: &AdvertiseRequest) -> Vec<(&'static str, String)> {
+    fn facts(&self, mode: Mode, what: &AdvertiseRequest) -> Vec<(&'static str, String)> {
         let mut facts = vec![
             ("role", "gateway".to_owned()),
             ("displayName", self.instance()),
@@ -173,7 +202,7 @@ impl Announcer {
         }
         facts.extend(what.canvas_port.map(|port| ("canvasPort", port.to_string())));
         facts.extend(self.tailnet.clone().map(|name| ("tailnetDns", name)));
-        if self.mode == Mode::Full {
+        if mode == Mode::Full {
             facts.push(("sshPort", self.ssh_port.clone()));
             facts.extend(self.command.clone().map(|path| ("cliPath", path)));
         }
@@ -202,13 +231,14 @@ mod tests {
 
     #[test]
     fn little_is_said_unless_more_is_asked_for() {
-        let names = |announcer: &Announcer| announcer.facts(&what(false)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        let minimal = names(&announcer(&json!({}), &[("VERSO_CLI_PATH", "/usr/bin/verso")]));
+        let announcer = announcer(&json!({}), &[("VERSO_CLI_PATH", "/usr/bin/verso")]);
+        let names = |mode| announcer.facts(mode, &what(false)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let minimal = names(Mode::Minimal);
         let usual = ["role", "displayName", "lanHost", "gatewayPort", "transport", "gatewayTls", "gatewayTlsSha256", "canvasPort"];
         assert_eq!(minimal, usual);
-        let full = names(&announcer(&json!({"mode": "full"}), &[("VERSO_CLI_PATH", "/usr/bin/verso")]));
+        let full = names(Mode::Full);
         assert_eq!(full[usual.len()..], ["sshPort", "cliPath"]);
-        assert_eq!(announcer(&json!({}), &[]).facts(&what(false))[2].1, "den.local");
+        assert_eq!(announcer.facts(Mode::Minimal, &what(false))[2].1, "den.local");
     }
 
     #[test]
@@ -221,5 +251,15 @@ mod tests {
         ] {
             assert_eq!(announcer(&mdns, &env).announce(request).as_deref(), Some(reason));
         }
+    }
+    #[test]
+    fn another_configuration_counts_for_what_was_asked_before() {
+        let announcer = announcer(&json!({"mode": "off", "interfaces": ["lo"]}), &[]);
+        assert!(announcer.announce(what(true)).is_some());
+        let on = File::from_value(json!({"discovery": {"mdns": {"mode": "minimal", "interfaces": ["lo"]}}}));
+        announcer.take_over(&on).unwrap();
+        assert_eq!(announcer.announce(what(true)), None, "it is announced already");
+        announcer.take_over(&File::from_value(json!({"discovery": {"mdns": {"mode": "off"}}}))).unwrap();
+        assert!(announcer.state.lock().unwrap().running.is_none());
     }
 }

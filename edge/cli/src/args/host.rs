@@ -212,6 +212,43 @@ pub(crate) enum GatewayService {
     Start(ServiceFlags),
     /// Stop the service until the next start of this system.
     Stop(ServiceFlags),
-    /// Stop the service and start it again.
-    Restart(ServiceFlags),
+    /// Stop the service and start it again, or restart one of its processes.
+    Restart(GatewayRestart),
+    /// Say whether clients need a token, and which.
+    AuthToken(AuthToken),
+}
+
+/// `verso gateway restart`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct GatewayRestart {
+    /// Only this process: edge, presence, node, channel, agent or canvas. Nobody notices the others.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["wait", "safe", "system"])]
+    pub(crate) service: Option<String>,
+    /// First let running turns end, this long at most. Those that have not ended go on after the restart.
+    #[arg(long, value_name = "DURATION", value_parser = super::duration::milliseconds)]
+    pub(crate) wait: Option<Duration>,
+    /// The same, for as long as a turn usually takes: 5 minutes.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) safe: bool,
+    /// Let no turn end first. This is so without --wait and --safe.
+    #[arg(long, visible_alias = "skip-deferral", conflicts_with_all = ["wait", "safe"])]
+    pub(crate) force: bool,
+    /// The machine's service instead of yours.
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `verso gateway auth-token`.
+#[derive(Debug, Args)]
+pub(crate) struct AuthToken {
+    /// Print the token itself, and nothing else.
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Session;
-use crate::args::{Install, ServiceFlags};
+use super::{Session, services};
+use crate::args::{GatewayRestart, Install, ServiceFlags};
 use crate::config::{Gateway, canvas_port};
 use crate::failure::Failure;
 use crate::gateway::Bind;
@@ -100,6 +101,24 @@ pub(super) fn act(session: &Session, action: &'static str, flags: ServiceFlags) 
         };
         Ok(Done { result, message: words.to_owned(), hints: Vec::new() })
     })
+}
+
+/// How long turns may take to end before a safe restart.
+const TURNS_MAX: Duration = Duration::from_mins(5);
+
+/// Restarts the service, or one process of the gateway.
+pub(super) async fn restart(session: &Session, arguments: &GatewayRestart) -> anyhow::Result<()> {
+    if let Some(name) = &arguments.service {
+        return services::restart(session, name, arguments.json).await;
+    }
+    let flags = ServiceFlags { system: arguments.system, json: arguments.json };
+    // Before anything is stopped it must be certain that it can be started.
+    if let Some(wait) = arguments.wait.or(arguments.safe.then_some(TURNS_MAX))
+        && Control::of(&session.instance, scope(flags.system)).installed().is_some()
+    {
+        services::let_turns_end(session, wait).await?;
+    }
+    act(session, "restart", flags)
 }
 
 /// A service that is not there need not be stopped, but cannot be started.

@@ -25,6 +25,9 @@ use crate::profile::Profile;
 /// How long a gateway elsewhere may take.
 const PATIENCE: Duration = Duration::from_mins(6);
 
+/// How long a process may take to stop, by the supervisor's rules.
+const DRAIN_MAX: Duration = Duration::from_secs(315);
+
 /// What a rescue may do, and nothing else.
 const SCOPE: &str = "operator.rescue";
 
@@ -158,6 +161,21 @@ impl Rescue {
         let of = self.of.as_ref().map(|name| format!("--of {name} ")).unwrap_or_default();
         session.instance.command(&format!("services {of}{rest}"))
     }
+}
+
+/// Restarts one process of this machine's gateway.
+pub(super) async fn restart(session: &Session, name: &str, json: bool) -> anyhow::Result<()> {
+    let group = ServicesGroup { command: Services::Restart { name: name.to_owned() }, of: None, url: None, token: None, json };
+    run(session, &group).await
+}
+
+/// Has the agent service take no new turns and finish those it has, `wait` long at most. It stays down for the restart that follows.
+pub(super) async fn let_turns_end(session: &Session, wait: Duration) -> anyhow::Result<()> {
+    let deadline_ms = i64::try_from(wait.min(DRAIN_MAX).as_millis()).unwrap_or(i64::MAX);
+    let request = ServicesDrainRequest { name: ServiceName::Agent.to_string(), deadline_ms: Some(deadline_ms), on_behalf_of: None };
+    let supervisor = supervisor(&session.instance)?;
+    let answer = watched("Waiting for running turns to end", supervisor.call(request, &Caller::default())).await;
+    answer.map(drop).map_err(refused)
 }
 
 /// Finds the gateway of another profile on this machine.

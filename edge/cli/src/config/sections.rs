@@ -21,6 +21,8 @@ pub(crate) struct Gateway {
     pub(crate) auth: Auth,
     /// The gateway of the mode `remote`.
     pub(crate) remote: Remote,
+    /// Who reaches the port through the tailnet.
+    pub(crate) tailscale: verso_gateway::Tailscale,
 }
 
 /// Where the gateway is.
@@ -70,6 +72,7 @@ impl Gateway {
                 password: key(file, "remote.password"),
                 tls_fingerprint: key(file, "remote.tlsFingerprint"),
             },
+            tailscale: key(file, "tailscale").unwrap_or_default(),
         }
     }
 

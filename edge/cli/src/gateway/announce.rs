@@ -41,19 +41,18 @@ impl Announcement {
             _ => ("$VERSO_GATEWAY_TOKEN", "token", "Token"),
         };
         let config = instance.short(&instance.config_path);
-        let (secret, secret_for_shell) = match &order.credentials.origin {
-            Origin::Flag => ("as given on the command line".to_owned(), Some(variable.to_owned())),
-            Origin::Config => (format!("gateway.auth.{key} in {config}"), Some(variable.to_owned())),
-            Origin::Environment => (format!("in {variable}"), Some(variable.to_owned())),
-            Origin::Stored(path) => (format!("in {}", instance.short(path)), Some(format!("$(cat {})", instance.short(path)))),
-            Origin::Open => ("none is needed".to_owned(), None),
+        let origin = &order.credentials.origin;
+        let secret_for_shell = match origin {
+            Origin::Flag | Origin::Config | Origin::Environment => Some(variable.to_owned()),
+            Origin::Stored(path) => Some(format!("$(cat {})", instance.short(path))),
+            Origin::Open => None,
         };
         Ok(Self {
             style: Style::of_stdout(&snapshot.env, order.no_color),
             state: instance.short(&instance.state_dir),
             config,
             secret_label,
-            secret,
+            secret: origin.words(instance, key, variable),
             secret_for_shell,
             program: program(),
             profile: instance.profile.command("").trim_start_matches("verso").trim().to_owned(),
@@ -63,14 +62,17 @@ impl Announcement {
         })
     }
 
-    /// Prints each part when it has become true. That nobody reads it stops no gateway.
-    pub(super) async fn print(self, listening: oneshot::Receiver<Listening>, ready: oneshot::Receiver<Vec<ServiceName>>) {
-        if let Ok(listening) = listening.await {
-            drop(self.print_listening(&listening));
-            if let Ok(services) = ready.await {
-                drop(self.print_ready(&listening, &services));
-            }
-        }
+    /// Prints each part when it has become true, and returns where the gateway is once it works. That nobody reads it stops no gateway.
+    pub(super) async fn print(
+        self,
+        listening: oneshot::Receiver<Listening>,
+        ready: oneshot::Receiver<Vec<ServiceName>>,
+    ) -> Option<Listening> {
+        let listening = listening.await.ok()?;
+        drop(self.print_listening(&listening));
+        let services = ready.await.ok()?;
+        drop(self.print_ready(&listening, &services));
+        Some(listening)
     }
 
     fn print_listening(&self, listening: &Listening) -> io::Result<()> {

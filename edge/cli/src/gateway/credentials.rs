@@ -47,6 +47,19 @@ pub(super) enum Origin {
     Open,
 }
 
+impl Origin {
+    /// Says where the secret is that the file calls `key` and the environment `variable`.
+    pub(super) fn words(&self, instance: &Instance, key: &str, variable: &str) -> String {
+        match self {
+            Self::Flag => "as given on the command line".to_owned(),
+            Self::Config => format!("gateway.auth.{key} in {}", instance.short(&instance.config_path)),
+            Self::Environment => format!("in {variable}"),
+            Self::Stored(path) => format!("in {}", instance.short(path)),
+            Self::Open => "none is needed".to_owned(),
+        }
+    }
+}
+
 /// Chooses what clients must present.
 pub(super) fn resolve(instance: &Instance, snapshot: &Snapshot, flags: &Run, bind: Bind) -> anyhow::Result<Credentials> {
     let section = Gateway::of(&snapshot.file);
@@ -58,8 +71,7 @@ pub(super) fn resolve(instance: &Instance, snapshot: &Snapshot, flags: &Run, bin
         section.auth.password.as_ref(),
         snapshot.env.get("VERSO_GATEWAY_PASSWORD"),
     )?;
-    let default = if password.is_some() { "password" } else { "token" };
-    let mode = flags.auth.clone().or(section.auth.mode).unwrap_or_else(|| default.to_owned());
+    let mode = flags.auth.clone().or(section.auth.mode).unwrap_or_else(|| usual_mode(password.is_some()));
     let (mut token, password) = (token, password);
     let origin = match mode.as_str() {
         "none" if bind.is_local() => Origin::Open,
@@ -84,6 +96,35 @@ pub(super) fn resolve(instance: &Instance, snapshot: &Snapshot, flags: &Run, bin
     };
     let mode_is_fixed = flags.auth.is_some();
     Ok(Credentials { mode, token: token.map(|(secret, _)| secret), password: password.map(|(secret, _)| secret), origin, mode_is_fixed })
+}
+
+/// How clients prove themselves where nobody says how.
+fn usual_mode(with_password: bool) -> String {
+    if with_password { "password" } else { "token" }.to_owned()
+}
+
+/// What the next start would have clients present, as far as it is known without one.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub(crate) mode: String,
+    /// Of the mode `token`.
+    pub(crate) token: Option<Secret<String>>,
+    /// Where it is from, in words.
+    pub(crate) origin: Option<String>,
+}
+
+/// Finds out what clients must present.
+pub(crate) fn presented(instance: &Instance, snapshot: &Snapshot) -> anyhow::Result<Presented> {
+    let auth = Gateway::of(&snapshot.file).auth;
+    let with_password = auth.password.is_some() || snapshot.env.get("VERSO_GATEWAY_PASSWORD").is_some();
+    let mode = auth.mode.unwrap_or_else(|| usual_mode(with_password));
+    let found = match mode.as_str() {
+        "token" => chosen(None, None, auth.token.as_ref(), snapshot.env.get("VERSO_GATEWAY_TOKEN"))?
+            .or_else(|| Some((stored_token(instance)?, Origin::Stored(instance.token_path())))),
+        _ => None,
+    };
+    let origin = found.as_ref().map(|(_, origin)| origin.words(instance, "token", "$VERSO_GATEWAY_TOKEN"));
+    Ok(Presented { mode, token: found.map(|(token, _)| token), origin })
 }
 
 /// Returns the token that was made for the gateway, if one was.

@@ -15,6 +15,8 @@ use verso_supervisor::{Announce, Config, Error, Limits, Reading, Secrets, Source
 use super::announce::Announcement;
 use super::credentials::{Credentials, Origin};
 use super::plan::Plan;
+use super::tailscale::Publication;
+use crate::args::Run;
 use crate::config::Snapshot;
 use crate::environment;
 use crate::failure::{self, Failure};
@@ -41,7 +43,7 @@ const KEYS: [&str; 14] = [
 ];
 
 /// Variables that every service may see.
-const SHARED: [&str; 34] = [
+const SHARED: [&str; 36] = [
     "VERSO_PROFILE",
     "VERSO_SKIP_CHANNELS",
     "VERSO_SKIP_PROVIDERS",
@@ -54,6 +56,7 @@ const SHARED: [&str; 34] = [
     "VERSO_SSH_PORT",
     "VERSO_TAILNET_DNS",
     "VERSO_TAILSCALED_SOCKET",
+    "VERSO_TAILSCALE_MODE",
     "VERSO_CLI_PATH",
     "VERSO_WIDE_AREA_DOMAIN",
     "VERSO_NIX_MODE",
@@ -68,6 +71,7 @@ const SHARED: [&str; 34] = [
     "VERSO_BASH_PENDING_MAX_OUTPUT_CHARS",
     "VERSO_TTS_PREFS",
     "VERSO_VERBOSE",
+    "VERSO_WS_LOG",
     "VERSO_LOCAL_MODELS",
     "NO_COLOR",
     "FORCE_COLOR",
@@ -85,7 +89,8 @@ pub(super) struct Order<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) plan: Plan,
     pub(super) credentials: Credentials,
-    pub(super) verbose: bool,
+    pub(super) publication: Option<Publication>,
+    pub(super) flags: &'a Run,
     pub(super) no_color: bool,
 }
 
@@ -95,7 +100,7 @@ pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
     let announcement = Announcement::of(&order)?;
     let (listening, heard_listening) = oneshot::channel();
     let (ready, heard_ready) = oneshot::channel();
-    let Order { instance, snapshot, plan, credentials, .. } = order;
+    let Order { instance, snapshot, plan, credentials, publication, .. } = order;
     let port = plan.listen.port;
     let config = Config {
         state_dir: instance.state_dir.clone(),
@@ -113,8 +118,17 @@ pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
     };
     let result = runtime()?.block_on(async {
         let _telemetry = telemetry::start("supervisor", &instance.state_dir, &snapshot.file, &env)?;
-        let (result, ()) =
-            tokio::join!(verso_supervisor::run(config, CancellationToken::new()), announcement.print(heard_listening, heard_ready));
+        let published = async {
+            let listening = announcement.print(heard_listening, heard_ready).await;
+            if let (Some(publication), Some(port)) = (&publication, listening.and_then(|listening| Some(listening.public.first()?.port())))
+            {
+                publication.publish(port).await;
+            }
+        };
+        let (result, ()) = tokio::join!(verso_supervisor::run(config, CancellationToken::new()), published);
+        if let Some(publication) = &publication {
+            publication.take_back().await;
+        }
         anyhow::Ok(result)
     })?;
     match result {
@@ -177,8 +191,17 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// The environment with what flags add to it.
 fn environment(order: &Order<'_>) -> Env {
-    let flags = [(order.verbose, "VERSO_VERBOSE"), (order.no_color, "NO_COLOR")];
-    order.snapshot.env.clone().with(flags.into_iter().filter(|(on, _)| *on).map(|(_, name)| (name, "1")))
+    let flags = order.flags;
+    let switches = [(flags.verbose, "VERSO_VERBOSE"), (order.no_color, "NO_COLOR"), (flags.raw_stream, "VERSO_RAW_STREAM")];
+    let switches = switches.into_iter().filter(|(on, _)| *on).map(|(_, name)| (name, "1"));
+    let raw_stream_path = flags.raw_stream_path.as_ref().and_then(|path| path.to_str());
+    let values = [
+        ("VERSO_WS_LOG", flags.ws_log.as_deref().filter(|style| *style == "full")),
+        ("VERSO_RAW_STREAM_PATH", raw_stream_path),
+        // The file may say otherwise; an empty word says nothing.
+        ("VERSO_TAILSCALE_MODE", order.publication.as_ref().map(Publication::mode).or(flags.tailscale.as_ref().map(|_| "off"))),
+    ];
+    order.snapshot.env.clone().with(switches.chain(values.into_iter().filter_map(|(name, value)| Some((name, value?)))))
 }
 
 /// Keys that are set, and whatever the configuration refers to. The secrets of the gateway are those that were chosen.

@@ -101,3 +101,19 @@ fn a_secret_of_this_machine_stays_on_it() {
     assert!(!stranger.join().unwrap().contains("secret-of-this-machine"));
     assert!(fs::exists(user.home().join(".verso/identity/device.json")).unwrap());
 }
+
+#[test]
+fn the_token_is_printed_only_when_it_is_asked_for() {
+    let user = User::new();
+    let none = user.run(&["gateway", "auth-token"]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.stderr.contains("There is no token yet"), "{none:?}");
+    user.configure(r#"{gateway: {auth: {token: "made-up-token"}}}"#);
+    let told = user.run(&["gateway", "auth-token"]);
+    assert!(told.stdout.contains("gateway.auth.token in") && !told.stdout.contains("made-up-token"), "{told:?}");
+    assert_eq!(user.run(&["gateway", "auth-token", "--show"]).stdout, "made-up-token\n");
+    let document = user.run(&["gateway", "auth-token", "--json"]).json();
+    assert_eq!((&document["configured"], &document["token"]), (&serde_json::json!(true), &serde_json::Value::Null));
+    user.configure(r#"{gateway: {auth: {mode: "password", password: "p"}}}"#);
+    assert!(user.run(&["gateway", "auth-token"]).stderr.contains("gateway.auth.mode is password"));
+}

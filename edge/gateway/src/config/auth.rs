@@ -50,6 +50,8 @@ impl Default for RateLimit {
 pub struct Tailscale {
     /// Default `off`.
     pub mode: TailscaleMode,
+    /// Whether it is taken back when the gateway ends. Default: false.
+    pub reset_on_exit: bool,
 }
 
 /// Who of the tailnet, or of the world, reaches the gateway through it.

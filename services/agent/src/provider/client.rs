@@ -7,6 +7,8 @@ use reqwest::{Client, ClientBuilder};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::OnceCell;
 
+use super::raw_stream::RawStream;
+use super::reading::Parse;
 use crate::error::Error;
 
 /// How long a connection may take to come about.
@@ -23,9 +25,23 @@ const IDLE_CONNECTIONS_MAX: usize = 32;
 pub(crate) struct Clients {
     plain: OnceCell<Client>,
     secure: OnceCell<Client>,
+    raw: Option<RawStream>,
 }
 
 impl Clients {
+    /// Clients whose answers are also written to `raw`.
+    pub(crate) fn recording(raw: Option<RawStream>) -> Self {
+        Self { raw, ..Self::default() }
+    }
+
+    /// Has what the parser reads written down, if that is asked for.
+    pub(super) fn recorded(&self, url: &str, parser: Box<dyn Parse>) -> Box<dyn Parse> {
+        match &self.raw {
+            Some(raw) => raw.record(url, parser),
+            None => parser,
+        }
+    }
+
     /// Returns the client for `http:` addresses. It needs no certificates, so that it also works where there are none.
     pub(crate) async fn plain(&self) -> Result<&Client, Error> {
         self.plain.get_or_try_init(|| async { without_roots().map_err(Error::HttpClient) }).await
