@@ -20,8 +20,34 @@ const CANVAS: &[&str] = &[
 ];
 const DEVICE: &[&str] = &["camera.list", "camera.snap", "camera.clip", "screen.record", "location.get"];
 const MESSAGES: &[&str] = &["sms.send"];
-const SYSTEM: &[&str] =
-    &["system.run", "system.which", "system.notify", "system.execApprovals.get", "system.execApprovals.set", "browser.proxy"];
+const SYSTEM: &[&str] = &[
+    "system.run",
+    "system.run.prepare",
+    "system.which",
+    "system.notify",
+    "system.execApprovals.get",
+    "system.execApprovals.set",
+    "browser.proxy",
+];
+/// What newer clients offer: facts about a device, and what its owner has let the app see.
+const FACTS: &[&str] = &["device.info", "device.status"];
+const NOTICES: &[&str] = &["system.notify"];
+const PERSONAL: &[&str] = &["contacts.search", "calendar.events", "reminders.list", "photos.latest", "motion.activity", "motion.pedometer"];
+const ANDROID: &[&str] = &[
+    "notifications.list",
+    "notifications.actions",
+    "device.permissions",
+    "device.health",
+    "device.apps",
+    "callLog.search",
+    "mobile.ui.observe",
+    "mobile.ui.act",
+];
+const MACOS: &[&str] = &["camera.ptz.status", "device.apps"];
+const DESKTOP: &[&str] = &["computer.act"];
+/// What talking devices of any kind offer, and the capability that says that a device is one.
+const TALK: &str = "talk";
+const TALKING: &str = "talk.ptt.";
 
 /// How an operator changes what platforms allow: the configuration's `gateway.nodes`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -49,13 +75,23 @@ pub(crate) struct CommandPolicy {
     deny: Vec<String>,
 }
 
+/// What decides which commands are usual for a node.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    platform: Platform,
+    talks: bool,
+}
+
 /// What kind of machine a node runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Platform {
     Ios,
+    Watch,
     Android,
     Macos,
-    Computer,
+    Windows,
+    Linux,
+    /// Nothing is known of it, so that it is trusted with nothing that nobody has allowed.
     Unknown,
 }
 
@@ -71,15 +107,15 @@ impl Config {
 impl CommandPolicy {
     /// Takes away what a node declares and may not offer.
     pub(crate) fn restrict(&self, node: &mut NodeInfo) {
-        let platform = Platform::of(node);
-        node.commands.retain(|command| self.allows(platform, command));
+        let kind = Kind::of(node);
+        node.commands.retain(|command| self.allows(kind, command));
     }
 
     /// Checks that a node may be asked for `command`.
     pub(crate) fn check(&self, node: &NodeInfo, command: &str) -> Result<(), Error> {
         let reason = if command.is_empty() {
             "command required"
-        } else if !self.allows(Platform::of(node), command) {
+        } else if !self.allows(Kind::of(node), command) {
             NOT_LISTED
         } else if node.commands.is_empty() {
             "node did not declare commands"
@@ -92,31 +128,40 @@ impl CommandPolicy {
         Err(Error::CommandRefused { reason, command: command.to_owned(), platform })
     }
 
-    fn allows(&self, platform: Platform, command: &str) -> bool {
+    fn allows(&self, kind: Kind, command: &str) -> bool {
         let listed = |list: &[String]| list.iter().any(|entry| entry.trim() == command);
-        let usual = platform.usual().iter().any(|set| set.contains(&command));
+        let usual = kind.platform.usual().iter().any(|set| set.contains(&command)) || (kind.talks && command.starts_with(TALKING));
         (usual || listed(&self.allow)) && !listed(&self.deny)
+    }
+}
+
+impl Kind {
+    fn of(node: &NodeInfo) -> Self {
+        Self { platform: Platform::of(node), talks: node.caps.iter().any(|cap| cap == TALK) }
     }
 }
 
 impl Platform {
     fn of(node: &NodeInfo) -> Self {
-        const BY_PREFIX: [(&str, Platform); 6] = [
+        const BY_PREFIX: [(&str, Platform); 8] = [
             ("ios", Platform::Ios),
+            ("ipados", Platform::Ios),
+            ("watchos", Platform::Watch),
             ("android", Platform::Android),
             ("mac", Platform::Macos),
             ("darwin", Platform::Macos),
-            ("win", Platform::Computer),
-            ("linux", Platform::Computer),
+            ("win", Platform::Windows),
+            ("linux", Platform::Linux),
         ];
-        const BY_FAMILY: [(&str, Platform); 7] = [
+        const BY_FAMILY: [(&str, Platform); 8] = [
+            ("watch", Platform::Watch),
             ("iphone", Platform::Ios),
             ("ipad", Platform::Ios),
             ("ios", Platform::Ios),
             ("android", Platform::Android),
             ("mac", Platform::Macos),
-            ("windows", Platform::Computer),
-            ("linux", Platform::Computer),
+            ("windows", Platform::Windows),
+            ("linux", Platform::Linux),
         ];
         let lower = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_lowercase();
         let (platform, family) = (lower(&node.platform), lower(&node.device_family));
@@ -127,11 +172,13 @@ impl Platform {
 
     fn usual(self) -> &'static [&'static [&'static str]] {
         match self {
-            Self::Ios => &[CANVAS, DEVICE],
-            Self::Android => &[CANVAS, DEVICE, MESSAGES],
-            Self::Macos => &[CANVAS, DEVICE, SYSTEM],
-            Self::Computer => &[SYSTEM],
-            Self::Unknown => &[CANVAS, DEVICE, MESSAGES, SYSTEM],
+            Self::Ios => &[CANVAS, DEVICE, FACTS, NOTICES, PERSONAL],
+            Self::Watch => &[FACTS, NOTICES],
+            Self::Android => &[CANVAS, DEVICE, MESSAGES, FACTS, NOTICES, PERSONAL, ANDROID],
+            Self::Macos => &[CANVAS, DEVICE, FACTS, PERSONAL, SYSTEM, MACOS, DESKTOP],
+            Self::Windows => &[SYSTEM, DESKTOP, &["camera.list", "location.get"], FACTS],
+            Self::Linux => &[SYSTEM, DESKTOP],
+            Self::Unknown => &[],
         }
     }
 }
@@ -160,13 +207,27 @@ mod tests {
         for (platform, family, command, allowed) in [
             ("iOS 17", "", "camera.snap", true),
             ("ios", "", "sms.send", false),
+            ("ios", "", "photos.latest", true),
+            ("ios", "", "callLog.search", false),
+            ("ios", "", "system.run", false),
             ("Android", "", "sms.send", true),
+            ("android", "", "mobile.ui.observe", true),
+            ("android", "", "system.run", false),
             ("darwin", "", "system.run", true),
+            ("macOS 15", "", "canvas.present", true),
             ("linux", "", "system.run", true),
             ("linux", "", "camera.snap", false),
+            ("linux", "", "canvas.present", false),
             ("win32", "", "browser.proxy", true),
+            ("win32", "", "camera.snap", false),
+            ("iPadOS", "", "camera.snap", true),
             ("iPadOS", "iPad", "system.run", false),
-            ("plan9", "", "canvas.eval", true),
+            ("watchOS", "Apple Watch", "device.info", true),
+            ("watchOS", "", "camera.snap", false),
+            ("", "iPhone", "camera.snap", true),
+            ("plan9", "", "canvas.eval", false),
+            ("plan9", "", "system.run", false),
+            ("", "", "system.notify", false),
             ("plan9", "", "made.up", false),
         ] {
             let mut node = node(platform, family, &[command]);
@@ -174,6 +235,25 @@ mod tests {
             policy.restrict(&mut node);
             assert_eq!(node.commands.is_empty(), !allowed, "{platform} {command}");
         }
+    }
+
+    #[test]
+    fn a_platform_that_nobody_knows_is_trusted_with_what_is_allowed_by_name_and_with_talking_if_it_talks() {
+        let everything: Vec<&str> = [CANVAS, DEVICE, MESSAGES, SYSTEM, FACTS, NOTICES, PERSONAL, ANDROID, MACOS, DESKTOP].concat();
+        let mut strange = node("plan9", "toaster", &everything);
+        Config::default().build().restrict(&mut strange);
+        assert_eq!(strange.commands, Vec::<String>::new());
+        let config: Config = serde_json::from_value(serde_json::json!({"allowCommands": ["canvas.present"]})).unwrap();
+        let mut strange = node("plan9", "toaster", &everything);
+        config.build().restrict(&mut strange);
+        assert_eq!(strange.commands, ["canvas.present"]);
+        let mut talking = node("plan9", "", &["talk.ptt.start", "system.run"]);
+        talking.caps = vec![TALK.to_owned()];
+        Config::default().build().restrict(&mut talking);
+        assert_eq!(talking.commands, ["talk.ptt.start"]);
+        let mut silent = node("linux", "", &["talk.ptt.start"]);
+        Config::default().build().restrict(&mut silent);
+        assert_eq!(silent.commands, Vec::<String>::new());
     }
 
     #[test]

@@ -68,7 +68,7 @@ async fn says_why_a_command_was_not_carried_out() {
     let mut events = connected(&mut client).await;
     let status = client.invoke(InvokeRequest { command: "made.up".into(), ..snap() }).await.unwrap_err();
     let details = r#"{"reason":"command not allowlisted","command":"made.up"}"#;
-    let message = "node command not allowed: \"made.up\" is not in the allowlist for platform \"unknown\"";
+    let message = "node command not allowed: \"made.up\" is not in the allowlist for platform \"macos\"";
     assert_eq!(refusal(&status), (Code::InvalidArgument, message, Some(details.into())));
     let status = client.invoke(InvokeRequest { timeout_ms: Some(1), ..snap() }).await.unwrap_err();
     let details = r#"{"nodeError":{"code":"TIMEOUT","message":"node invoke timed out"},"nodeCommandDispatched":true}"#;

@@ -74,6 +74,7 @@ fn announcement(conn: &str, id: &str, connected: bool) -> AnnounceRequest {
     let node = NodeInfo {
         node_id: id.into(),
         display_name: Some("Den".into()),
+        platform: Some("macos".into()),
         commands: vec!["camera.snap".into()],
         permissions,
         paired: true,
