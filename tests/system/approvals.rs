@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use verso_client::{Client, Identity};
 use verso_tests::bot_api::BotApi;
-use verso_tests::{Gateway, eventually};
+use verso_tests::provider::reply;
+use verso_tests::{Gateway, Provider, eventually};
 
 /// A command that tries to hide its second half from a terminal.
 const COMMAND: &str = "ls\u{1b}[2K; rm -rf /made/up";
@@ -74,4 +75,20 @@ async fn chats_are_shown_the_whole_question_and_its_end() {
         let told = eventually("the end in the chat", async || Some(texts(chat)).filter(|texts| texts.len() >= 2)).await;
         assert!(told[1].contains(&id) && told[1].contains("deny"), "{told:?}");
     }
+}
+
+#[tokio::test]
+async fn a_conversation_is_asked_where_it_was_written_last() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let mut config = provider.config();
+    config["channels"] = api.channels(&json!({"allowFrom": ["42"]}))["channels"].clone();
+    config["approvals"] = json!({"exec": {"enabled": true, "mode": "session"}});
+    let gateway = Gateway::start_with(config).await;
+    api.write(42, "hello [[tokens=2]]");
+    let texts = || api.sent_to(42).iter().map(|sent| sent["text"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+    eventually("an answer", async || Some(texts()).filter(|texts| texts.contains(&reply(2)))).await;
+    let (id, asking) = ask(&gateway, json!({"sessionKey": "agent:main:main"})).await;
+    eventually("the question in the chat", async || texts().iter().any(|text| text.contains(&id)).then_some(())).await;
+    gateway.client().await.call("exec.approval.resolve", json!({"id": id, "decision": "deny"})).await.expect("decided");
+    assert_eq!(asking.await.expect("an end")["decision"], "deny");
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 use verso_kit::CancellationToken;
 use verso_kit::events::Hub;
 use verso_kit::peer::{Caller, Peer};
+use verso_proto::agent::v1::SessionsLocateRequest;
 use verso_proto::channel::v1::SendRequest;
 use verso_proto::node::v1::event::Event as Kind;
 use verso_proto::node::v1::{Event, ExecApprovalRequested, ExecApprovalResolved, ExecQuestion};
@@ -72,6 +73,7 @@ pub(crate) struct Forwarder {
     config: watch::Receiver<Config>,
     hub: Hub<Event>,
     channel: Peer,
+    agent: Peer,
     open: HashMap<String, Open>,
 }
 
@@ -83,8 +85,8 @@ struct Open {
 }
 
 impl Forwarder {
-    pub(crate) fn new(config: watch::Receiver<Config>, hub: Hub<Event>, channel: Peer) -> Self {
-        Self { config, hub, channel, open: HashMap::new() }
+    pub(crate) fn new(config: watch::Receiver<Config>, hub: Hub<Event>, channel: Peer, agent: Peer) -> Self {
+        Self { config, hub, channel, agent, open: HashMap::new() }
     }
 
     /// Passes questions on until the shutdown. A chat that cannot be reached is one line in the log: the question stays open for others.
@@ -124,13 +126,32 @@ impl Forwarder {
     async fn asked(&mut self, asked: ExecApprovalRequested) {
         let ExecApprovalRequested { id, request, created_at_ms, expires_at_ms } = asked;
         let question = request.unwrap_or_default();
-        let chats = self.config.borrow().chats(&question);
+        let asks_there = self.config.borrow().asks_conversations();
+        let here = if asks_there { self.conversation(&question).await } else { None };
+        let chats = self.config.borrow().chats(&question, here);
         if chats.is_empty() || self.open.len() >= OPEN_MAX {
             return;
         }
         let wait_ms = expires_at_ms.saturating_sub(created_at_ms).max(0).unsigned_abs();
         self.tell(&chats, &words(&id, &question, wait_ms), &format!("exec-approval-{id}")).await;
         self.open.insert(id, Open { chats, expires: Instant::now() + Duration::from_millis(wait_ms) });
+    }
+
+    /// The chat of the question's conversation: the one that its key names, or else the one that wrote to it last.
+    async fn conversation(&self, question: &ExecQuestion) -> Option<Target> {
+        let session = question.session_key.as_deref().filter(|session| !session.is_empty())?;
+        if let Some(chat) = chat_of(session) {
+            return Some(chat);
+        }
+        let request = SessionsLocateRequest { key: session.to_owned(), agent_id: question.agent_id.clone() };
+        let located = timeout(ACCEPTANCE, self.agent.call(request, &Caller::default())).await.ok().and_then(Result::ok);
+        let Some(located) = located else {
+            warn!("an exec approval is not shown in its conversation: the agent service did not say where that is");
+            return None;
+        };
+        let place = located.last_place?;
+        let thread_id = place.thread_id.map(Value::String);
+        Some(Target { channel: place.channel, to: place.to, account_id: place.account_id, thread_id })
     }
 
     async fn decided(&mut self, decided: &ExecApprovalResolved) {
@@ -179,8 +200,13 @@ enum Happened {
 }
 
 impl Config {
-    /// The chats that a question goes to, each once.
-    fn chats(&self, question: &ExecQuestion) -> Vec<Target> {
+    /// Whether questions go to the chats of their conversations.
+    fn asks_conversations(&self) -> bool {
+        self.enabled && self.mode != Mode::Targets
+    }
+
+    /// The chats that a question goes to, each once; `here` is that of its conversation.
+    fn chats(&self, question: &ExecQuestion, here: Option<Target>) -> Vec<Target> {
         let session = question.session_key.as_deref().unwrap_or_default();
         let agent = question.agent_id.as_deref().unwrap_or_default();
         let passes = |filter: &[String], is: &dyn Fn(&str) -> bool| filter.is_empty() || filter.iter().any(|entry| is(entry));
@@ -190,10 +216,7 @@ impl Config {
         {
             return Vec::new();
         }
-        let mut chats = Vec::new();
-        if self.mode != Mode::Targets {
-            chats.extend(chat_of(session));
-        }
+        let mut chats: Vec<Target> = here.into_iter().collect();
         if self.mode != Mode::Session {
             chats.extend(self.targets.iter().filter(|target| !target.channel.is_empty() && !target.to.is_empty()).cloned());
         }
@@ -264,7 +287,8 @@ mod tests {
 
     fn chats(config: Value, session: &str) -> Vec<(String, String)> {
         let config: Config = serde_json::from_value(config).unwrap();
-        config.chats(&question(session)).into_iter().map(|chat| (chat.channel, chat.to)).collect()
+        let here = config.asks_conversations().then(|| chat_of(session)).flatten();
+        config.chats(&question(session), here).into_iter().map(|chat| (chat.channel, chat.to)).collect()
     }
 
     #[test]

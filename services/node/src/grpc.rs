@@ -62,7 +62,7 @@ pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Re
     let registry = Arc::new(Registry::open(context.clock.clone(), store.clone(), paired).await?);
     let approvals = Arc::new(Approvals::new(context.clock.clone(), hub.clone()));
     let (forwarding, followed) = watch::channel(context.config.section("approvals.exec")?);
-    let forwarder = Forwarder::new(followed, hub.clone(), context.peer("channel"));
+    let forwarder = Forwarder::new(followed, hub.clone(), context.peer("channel"), context.peer("agent"));
     let service = Arc::new(Service {
         pairings: Pairings::open(&store, context.clock.clone(), hub.clone()).await?,
         voice: VoiceWake::open(&store).await?,

@@ -5,8 +5,8 @@ use verso_kit::grpc::{Reply, reply};
 use verso_kit::peer::MESSAGE_BYTES_MAX;
 use verso_proto::agent::v1::sessions_server::{Sessions, SessionsServer};
 use verso_proto::agent::v1::{
-    ChatMessageGetRequest, ChatMessageGetResponse, ChatMetadataRequest, ChatMetadataResponse, CommandsListRequest, CommandsListResponse,
-    ModelsListRequest, ProgressCardGetRequest, ProgressCardGetResponse, SessionsAbortRequest, SessionsAbortResponse,
+    ChatMessageGetRequest, ChatMessageGetResponse, ChatMetadataRequest, ChatMetadataResponse, ChatPlace, CommandsListRequest,
+    CommandsListResponse, ModelsListRequest, ProgressCardGetRequest, ProgressCardGetResponse, SessionsAbortRequest, SessionsAbortResponse,
     SessionsBranchesListRequest, SessionsBranchesListResponse, SessionsCompanionStateRequest, SessionsCompanionStateResponse,
     SessionsCreateRequest, SessionsCreateResponse, SessionsLocateRequest, SessionsLocateResponse, SessionsObserverVisibilityRequest,
     SessionsObserverVisibilityResponse, SessionsSendRequest, SessionsSendResponse, TalkCatalogRequest, TalkCatalogResponse, TalkProviders,
@@ -105,6 +105,13 @@ impl Sessions for Adapter {
     async fn sessions_locate(&self, request: Request<SessionsLocateRequest>) -> Reply<SessionsLocateResponse> {
         let SessionsLocateRequest { key, agent_id } = request.into_inner();
         let (agent, key) = sessions::session(&self.runs, "sessions.messages.subscribe", agent_id.as_deref(), &key).map_err(refusal)?;
-        reply(SessionsLocateResponse { key: key.to_string(), agent_id: agent.to_string() })
+        let known = self.runs.parts.store.session(&key).await.map_err(|error| refusal(error.into()))?;
+        let last_place = known.and_then(|session| session.last_route).map(|route| ChatPlace {
+            channel: route.channel,
+            to: route.to,
+            account_id: route.account,
+            thread_id: route.thread,
+        });
+        reply(SessionsLocateResponse { key: key.to_string(), agent_id: agent.to_string(), last_place })
     }
 }
