@@ -16,7 +16,7 @@ use crate::raw::{Raw, request};
 const WAITING_BYTES: usize = 10 << 20;
 
 /// Replaces the edge as an operator does, and returns its new process.
-async fn replace(gateway: &Gateway) -> i64 {
+pub(crate) async fn replace(gateway: &Gateway) -> i64 {
     let before = gateway.service("edge").await.pid.expect("a running edge");
     let mut command = gateway.command();
     command.args(["services", "restart", "edge"]);

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use verso_kit::config::File;
 use verso_kit::service::{Context, Error};
@@ -17,13 +19,13 @@ use verso_protocol::auth::SharedMethod;
 use verso_protocol::close::Close;
 
 use crate::admission::Admission;
-use crate::capabilities::Capabilities;
+use crate::capabilities::{Capabilities, Grant};
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::control_writes::ControlWrites;
 use crate::devices::Devices;
 use crate::event::Rendered;
-use crate::handover::Handover;
+use crate::handover::{Handover, void_when_changed};
 use crate::health::Health;
 use crate::http::{Hooks, Remembered};
 use crate::kept_answer::KeptAnswer;
@@ -90,6 +92,7 @@ impl Gateway {
     pub(crate) fn new(context: Context, config: Config, tasks: Tasks) -> Result<Self, Error> {
         let devices = Devices::open(&context.state_dir, context.clock.clone())?;
         let preferences = Preferences::open(&context.state_dir, context.clock.clone())?;
+        let capabilities = Capabilities::open(&context.state_dir, context.clock.clone())?;
         Ok(Self {
             services: Services::new(&context),
             devices,
@@ -105,7 +108,7 @@ impl Gateway {
             health: Health::default(),
             roster: Roster::default(),
             failed_auth: FailedAuth::default(),
-            capabilities: Capabilities::default(),
+            capabilities,
             reachable: OnceLock::new(),
             remembered: Remembered::default(),
             hooks: Hooks::default(),
@@ -139,9 +142,6 @@ impl Gateway {
         let new = Arc::new(config);
         let old = self.config.swap(Arc::clone(&new));
         let closed: Vec<_> = void_methods(&old, &new).collect();
-        if !closed.is_empty() {
-            self.capabilities.clear();
-        }
         self.connections.close_admitted_by(&closed, &Close::AUTH_CHANGED);
     }
 
@@ -151,6 +151,19 @@ impl Gateway {
         if void_methods(config, &self.config()).any(|method| method == outlet.method) {
             outlet.close(Close::AUTH_CHANGED);
         }
+    }
+
+    /// Returns what a secret address of the canvas is good for. One that was made under other settings of who is let in does not count, nor
+    /// does one whose connection has ended, also while nobody was here to see it.
+    pub(crate) async fn canvas_grant(&self, token: &str) -> Option<Grant> {
+        let (grant, conn_id) = self.capabilities.present(token, &admitted(&self.config())).await?;
+        let lives = |conn_id: &String| self.connections.get(conn_id).is_some() || self.connections.expects_more();
+        conn_id.as_ref().is_none_or(lives).then_some(grant)
+    }
+
+    /// Makes a secret address of the canvas; with `conn_id` it ends with that connection.
+    pub(crate) async fn mint_canvas_address(&self, grant: Grant, conn_id: Option<&str>) -> std::io::Result<String> {
+        self.capabilities.mint(grant, conn_id, &admitted(&self.config())).await
     }
 
     /// Returns the versions as they are now.
@@ -211,6 +224,11 @@ impl Gateway {
     pub(crate) fn config_path(&self) -> PathBuf {
         self.context.config.path().to_owned()
     }
+}
+
+/// Stands for the settings that decide who is let in.
+fn admitted(config: &Config) -> [u8; 32] {
+    Sha256::digest(void_when_changed(config).encode_to_vec()).into()
 }
 
 /// What let connections in under the old configuration and does not count under the new one.

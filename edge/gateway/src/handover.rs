@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::Gateway;
 
 pub(crate) use backlog::{Backlog, Origin};
-pub(crate) use give::give;
+pub(crate) use give::{give, void_when_changed};
 pub(crate) use pack::{Carry, Packed, Packing, pack};
 pub(crate) use state::{Asked, Moved};
 pub(crate) use take::expect;

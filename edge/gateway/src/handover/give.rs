@@ -128,7 +128,7 @@ async fn meet(gateway: &Gateway) -> Result<Channel, Error> {
 }
 
 /// What of the configuration decides who is let in: the next edge may have read another one.
-pub(super) fn void_when_changed(config: &Config) -> Start {
+pub(crate) fn void_when_changed(config: &Config) -> Start {
     let secret = config.auth.server_secret();
     let proxy = format!("{:?} {:?} {:?}", config.auth.mode(), config.auth.trusted_proxy, config.trusted_proxies);
     let secret = format!("{:?} {}", secret.mode, secret.secret.unwrap_or_default());

@@ -22,7 +22,7 @@ pub(super) struct Hello {
 
 /// The present edge has stopped giving out events.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// The last event of each service that its connections have got.
     #[prost(message, repeated, tag = "1")]
     pub(super) positions: Vec<SourcePosition>,

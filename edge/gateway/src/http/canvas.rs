@@ -60,7 +60,7 @@ async fn respond(gateway: &Gateway, asked: &Asked, request: &Parts) -> Result<Re
 /// Lets a request in: by its secret address, from this machine, or by the gateway's secret. Returns what the address is good for.
 pub(super) async fn admit(gateway: &Gateway, asked: &Asked, headers: &HeaderMap, target: &Target) -> Result<Option<Grant>, Refusal> {
     if let Some(token) = &target.capability {
-        return gateway.capabilities.present(token).map(Some).ok_or(Refusal::Unauthorized);
+        return gateway.canvas_grant(token).await.map(Some).ok_or(Refusal::Unauthorized);
     }
     if !asked.facts.local && !canvas_section(gateway).open_to_all() {
         authorize(gateway, asked, headers).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::timeout;
+use tracing::warn;
 use verso_proto::canvas::v1::StatusRequest;
 
 use crate::capabilities::{Grant, LIFE};
@@ -49,7 +50,13 @@ pub(crate) async fn surface_url(gateway: &Gateway, base: &str, grant: Option<Gra
     let url = match grant {
         // The canvas's own port knows no secrets: it is for this machine, or for everybody.
         _ if section.advertise.as_deref() == Some("standalone") => with_port(base, status.port?),
-        Some(grant) => format!("{base}/__openclaw__/cap/{}", gateway.capabilities.mint(grant, conn_id)),
+        Some(grant) => match gateway.mint_canvas_address(grant, conn_id).await {
+            Ok(token) => format!("{base}/__openclaw__/cap/{token}"),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "no address of the canvas could be written down");
+                return None;
+            }
+        },
         None => base.to_owned(),
     };
     let life_ms = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);

@@ -139,7 +139,7 @@ impl Page {
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Ended::Gone,
                 },
-                _ = uses.tick() => if !self.still_granted(gateway) { return Ended::Expired },
+                _ = uses.tick() => if !self.still_granted(gateway).await { return Ended::Expired },
             }
         }
     }
@@ -148,7 +148,9 @@ impl Page {
     async fn act(&self, gateway: &Gateway, text: &str) -> Value {
         let id = || serde_json::from_str::<Value>(text).ok().map(|said| said["userAction"]["id"].clone()).unwrap_or_default();
         let failed = |why: &str| json!({"id": id(), "ok": false, "error": why});
-        let Some((_, grant)) = self.granted.as_ref().filter(|_| self.still_granted(gateway)) else {
+        let still_granted = self.still_granted(gateway).await;
+        let granted = self.granted.as_ref().filter(|_| still_granted);
+        let Some((_, grant)) = granted else {
             return failed("this page may show but not act: open it by an address of canvas.open");
         };
         let Some(session) = &self.session else { return failed("this page shows no session") };
@@ -168,8 +170,11 @@ impl Page {
     }
 
     /// Uses the secret address; false when it does not work any more.
-    fn still_granted(&self, gateway: &Gateway) -> bool {
-        self.granted.as_ref().is_none_or(|(token, _)| gateway.capabilities.present(token).is_some())
+    async fn still_granted(&self, gateway: &Gateway) -> bool {
+        match &self.granted {
+            Some((token, _)) => gateway.canvas_grant(token).await.is_some(),
+            None => true,
+        }
     }
 }
 
