@@ -2,7 +2,9 @@
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
+use verso_tests::bot_api::BotApi;
 use verso_tests::gateway::TOKEN;
+use verso_tests::provider::reply;
 use verso_tests::{Gateway, Provider, eventually};
 
 use crate::http::http;
@@ -208,4 +210,30 @@ async fn sec_42_no_address_of_a_request_makes_the_gateway_talk_to_itself() {
     assert!(provider.calls().is_empty(), "no model was asked");
     let scraped = http().get(gateway.http("/metrics")).bearer_auth(TOKEN).send().await.expect("an answer").text().await.expect("a body");
     assert!(!scraped.contains("route=\"/v1/models\""), "{scraped}");
+}
+
+#[tokio::test]
+async fn what_a_webhook_s_turn_says_goes_to_whoever_wrote_last() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let mut config = provider.config();
+    config["channels"] = api.channels(&json!({"allowFrom": ["42"]}))["channels"].clone();
+    config["hooks"] = json!({"enabled": true, "token": SECRET});
+    let gateway = Gateway::start_with(config).await;
+    let call = async |more: Value| {
+        let mut body = json!({"message": "report [[tokens=4]]", "waitForCompletion": true, "wakeMode": "next-heartbeat"});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        told(post(&gateway, "/hooks/agent", &body).await).await.1["completion"].clone()
+    };
+    assert_eq!(call(json!({})).await, json!({"status": "ok", "replyDisposition": "visible"}), "nobody has written yet");
+    let nobody = call(json!({"channel": "telegram"})).await;
+    assert_eq!((&nobody["status"], &nobody["deliveryError"]), (&json!("error"), &json!("delivery-failed")), "{nobody}");
+    api.write(42, "hello [[tokens=2]]");
+    let texts = || api.sent_to(42).iter().map(|sent| sent["text"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+    eventually("an answer", async || Some(()).filter(|()| texts().contains(&reply(2)))).await;
+    for more in [json!({}), json!({"channel": "last", "name": "CI"}), json!({"channel": "telegram"})] {
+        let completion = call(more).await;
+        assert_eq!((&completion["status"], &completion["delivered"]), (&json!("ok"), &json!(true)), "{completion}");
+    }
+    call(json!({"deliver": false})).await;
+    assert_eq!(texts().into_iter().filter(|text| *text == reply(4)).count(), 3, "{:?}", texts());
 }

@@ -17,7 +17,7 @@ const PATIENCE_MS: i64 = 60_000;
 const AGE_MS_MAX: i64 = 60 * 60 * 1_000;
 
 /// A channel that stands for wherever somebody wrote last.
-const LAST: &str = "last";
+pub(crate) const LAST: &str = "last";
 
 /// Channels that are no chat network: their clients hear of everything anyway.
 const NO_NETWORK: [&str; 3] = ["webchat", "web", "internal"];

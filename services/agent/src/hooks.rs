@@ -5,10 +5,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use verso_kit::peer::Caller;
-use verso_proto::agent::v1::{HookAgentRequest, HookAgentResponse, HookCompletion, HookDelivery};
-use verso_proto::channel::v1::SendRequest;
+use verso_proto::agent::v1::{HookAgentRequest, HookAgentResponse, HookCompletion, HookDelivery, Payload};
 
+use crate::delivery::{self, Delivery, Wanted};
 use crate::error::Error;
 use crate::heartbeat::Heartbeats;
 use crate::keys::AgentId;
@@ -101,8 +100,10 @@ async fn conclude(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: R
     let ended = run.ended().await.ok()?;
     let mut completion = completion(&ended);
     let words = reply::visible(&said(&ended));
-    if let Some(delivery) = report.delivery.as_ref().filter(|_| completion.error.is_none() && !words.trim().is_empty()) {
-        let delivered = deliver(&heartbeats.runs, run, delivery, words.clone()).await;
+    let delivery = report.delivery.as_ref().filter(|_| completion.error.is_none() && !words.trim().is_empty());
+    if let Some(delivery) = delivery
+        && let Some(delivered) = deliver(heartbeats, run, agent, delivery, words.clone()).await
+    {
         completion.delivery_attempted = Some(true);
         completion.delivered = Some(delivered.is_ok());
         if let Err(reason) = delivered {
@@ -117,17 +118,19 @@ async fn conclude(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: R
     Some(completion)
 }
 
-async fn deliver(runs: &Runs, run: &Run, delivery: &HookDelivery, message: String) -> Result<(), String> {
-    let request = SendRequest {
-        to: delivery.to.clone(),
-        message,
-        channel: Some(delivery.channel.clone()),
-        account_id: delivery.account_id.clone(),
-        // A repeat of the run is no second message.
-        idempotency_key: format!("{}:reply", run.id),
-        ..SendRequest::default()
+/// Sends words to the place that is meant; none when that is wherever somebody wrote last, and nobody has.
+async fn deliver(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, delivery: &HookDelivery, text: String) -> Option<Result<(), String>> {
+    let runs = &heartbeats.runs;
+    let HookDelivery { channel, to, account_id } = delivery.clone();
+    let named = channel != delivery::LAST || !to.is_empty();
+    let wanted = Wanted { channel: Some(channel), to: Some(to), account: account_id, thread: None };
+    let route = match delivery::route(runs, agent, &run.key, wanted).await {
+        Ok(route) => route,
+        Err(error) => return named.then(|| Err(error.to_string())),
     };
-    runs.parts.channel.call(request, &Caller::default()).await.map(drop).map_err(|status| status.message().to_owned())
+    let payload = Payload { text, ..Payload::default() };
+    let words = Delivery::new(&format!("{}:reply", run.id), (agent, &run.key), route, vec![payload], runs.parts.clock.now_ms())?;
+    Some(delivery::send(&runs.parts, &words).await)
 }
 
 async fn tell_main(heartbeats: &Heartbeats, run: &Run, agent: &AgentId, report: &Report, (mark, said): (&str, &str)) {

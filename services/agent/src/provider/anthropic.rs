@@ -24,6 +24,7 @@ pub(super) fn request(server: &Server, call: &Call<'_>) -> Result<Outgoing, Fail
             ("response_format", sampling.format().is_some()),
             ("frequency_penalty", given(sampling.frequency_penalty)),
             ("presence_penalty", given(sampling.presence_penalty)),
+            ("seed", sampling.seed.is_some()),
         ],
     )?;
     // The configured address may or may not name the version.

@@ -6,12 +6,23 @@ mod ask;
 mod sign;
 
 use super::exchange::Outgoing;
-use super::{Call, Failure};
+use super::{Call, Failure, refuse_unspoken};
 use crate::models::Server;
 pub(super) use answer::{Parser, frame};
 
 /// Renders a call.
 pub(super) fn request(server: &Server, call: &Call<'_>) -> Result<Outgoing, Failure> {
+    let sampling = call.sampling;
+    let given = |number: Option<f64>| number.is_some_and(|number| number != 0.0);
+    refuse_unspoken(
+        "bedrock-converse-stream",
+        &[
+            ("response_format", sampling.format().is_some()),
+            ("frequency_penalty", given(sampling.frequency_penalty)),
+            ("presence_penalty", given(sampling.presence_penalty)),
+            ("seed", sampling.seed.is_some()),
+        ],
+    )?;
     let url = format!("{}/model/{}/converse-stream", server.base_url, encoded(&call.model.id));
     let request = Outgoing::new(server, call, url, &ask::body(call))?;
     match (call.credential, &server.signing) {

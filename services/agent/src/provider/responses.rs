@@ -18,6 +18,7 @@ pub(super) fn request(server: &Server, call: &Call<'_>) -> Result<Outgoing, Fail
             ("stop", !sampling.stop.is_empty()),
             ("frequency_penalty", given(sampling.frequency_penalty)),
             ("presence_penalty", given(sampling.presence_penalty)),
+            ("seed", sampling.seed.is_some()),
         ],
     )?;
     let url = format!("{}/responses", server.base_url);

@@ -70,6 +70,34 @@ fn rendered(dialect: Dialect) -> Value {
     serde_json::from_slice(request.body()).unwrap()
 }
 
+#[test]
+fn a_seed_is_passed_on_or_refused_but_never_left_out() {
+    let asked = |dialect| {
+        let model = model(dialect);
+        let Endpoint::Server(server) = &model.endpoint else { panic!("no server") };
+        let call = Call {
+            model: &model,
+            credential: None,
+            prompt: &conversation(model.api()),
+            tools: &[],
+            tool_choice: &ToolChoice::Auto,
+            sampling: &Sampling { seed: Some(4_711), ..Sampling::default() },
+            thinking: "off",
+            patient: false,
+            trace: TraceContext::generate(),
+            status: "",
+        };
+        render(server, &call).map(|request| String::from_utf8_lossy(request.body()).contains("4711")).map_err(|failure| failure.to_string())
+    };
+    for dialect in [Dialect::Completions, Dialect::Google, Dialect::Ollama] {
+        assert_eq!(asked(dialect), Ok(true), "{dialect:?}");
+    }
+    for dialect in [Dialect::Responses, Dialect::Anthropic, Dialect::Bedrock] {
+        let refused = asked(dialect).unwrap_err();
+        assert!(refused.contains("cannot be told seed; leave it out"), "{refused}");
+    }
+}
+
 /// Reads a streamed answer.
 fn heard(parser: &mut dyn Parse, pieces: &[Value]) -> Result<(Delta, bool), Failure> {
     let (mut all, mut over) = (Delta::default(), false);

@@ -82,6 +82,7 @@ pub(in crate::http) struct ChatBody {
     top_p: Option<f64>,
     frequency_penalty: Option<f64>,
     presence_penalty: Option<f64>,
+    /// Refused where the provider of the model has no such setting.
     seed: Option<i64>,
     #[schema(minimum = 1)]
     max_completion_tokens: Option<i64>,

@@ -235,10 +235,9 @@ impl AgentAction {
 
     /// Begins the turn. A call that was named begins it once, however often it comes.
     pub(super) async fn run(&self, gateway: &Gateway, origin: &Origin<'_>) -> Result<HookAgentResponse, tonic::Status> {
-        let direct = self.deliver && self.channel != "last";
-        let delivery = self.to.clone().filter(|_| direct).map(|to| HookDelivery {
+        let delivery = self.deliver.then(|| HookDelivery {
             channel: self.channel.clone(),
-            to,
+            to: self.to.clone().unwrap_or_default(),
             account_id: self.account_id.clone(),
         });
         let request = HookAgentRequest {
