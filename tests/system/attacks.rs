@@ -377,3 +377,76 @@ async fn sec_24_nothing_is_told_to_who_has_not_said_who_he_is() {
 fn is_page(answer: &reqwest::Response) -> bool {
     answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.starts_with("text/html"))
 }
+
+/// Where a page of another site might call.
+const CALLS: [(&str, &str); 12] = [
+    ("GET", "/healthz"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/responses"),
+    ("POST", "/v1/embeddings"),
+    ("POST", "/tools/invoke"),
+    ("POST", "/hooks/wake"),
+    ("GET", "/control-ui-config.json"),
+    ("GET", "/avatar/main"),
+    ("GET", "/__verso__/canvas/"),
+];
+
+#[tokio::test]
+async fn sec_84_no_page_of_another_site_may_read_or_send_anything() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let config = json!({
+        "canvasHost": {"enabled": true, "port": port},
+        "hooks": {"enabled": true, "token": "made-up-hook-secret"},
+        "gateway": {"http": {"endpoints": {"responses": {"enabled": true}}}, "controlUi": {"allowedOrigins": ["*"]}},
+    });
+    let gateway = Gateway::start_with(config).await;
+    let own = CALLS.map(|(method, path)| (method, gateway.http(path)));
+    let standalone = [("GET", format!("http://127.0.0.1:{port}/__verso__/canvas/")), ("GET", format!("http://127.0.0.1:{port}/"))];
+    for (method, url) in own.into_iter().chain(standalone) {
+        for origin in ["https://evil.example", "null", "http://localhost.evil.example"] {
+            let method: reqwest::Method = method.parse().expect("a method");
+            let asked = browser().request(method.clone(), &url).header("origin", origin).bearer_auth(TOKEN);
+            let preflight = browser()
+                .request(reqwest::Method::OPTIONS, &url)
+                .header("origin", origin)
+                .header("access-control-request-method", method.as_str())
+                .header("access-control-request-headers", "authorization,content-type")
+                .header("access-control-request-private-network", "true");
+            for (kind, request) in [("request", asked), ("preflight", preflight)] {
+                let answer = request.send().await.expect("an answer");
+                let open = answer.headers().keys().find(|name| name.as_str().starts_with("access-control-"));
+                assert_eq!(open, None, "{kind} {method} {url} from {origin}");
+                assert!(kind == "request" || !answer.status().is_success(), "{method} {url}: {}", answer.status());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn sec_25_what_a_page_can_send_without_asking_does_nothing() {
+    let provider = Provider::start().await;
+    for auth in [json!({"token": TOKEN}), json!({"mode": "none", "token": null})] {
+        let mut config = provider.config();
+        config["hooks"] = json!({"enabled": true, "token": "made-up-hook-secret"});
+        config["gateway"] = json!({"auth": auth, "http": {"endpoints": {"responses": {"enabled": true}}}});
+        let gateway = Gateway::start_with(config).await;
+        for (path, body) in [
+            ("/v1/chat/completions", json!({"model": "verso", "messages": [{"role": "user", "content": "forged"}]})),
+            ("/v1/responses", json!({"model": "verso", "input": "forged"})),
+            ("/tools/invoke", json!({"tool": "session_status"})),
+            ("/hooks/agent", json!({"message": "forged"})),
+            ("/hooks/wake", json!({"text": "forged"})),
+        ] {
+            // These three need no preflight: a form of any page can send them.
+            for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+                let sent = browser().post(gateway.http(path)).header("origin", "https://evil.example").header("content-type", kind);
+                let status = sent.body(body.to_string()).send().await.expect("an answer").status();
+                assert!(matches!(status.as_u16(), 401 | 403 | 429), "{auth} {path} {kind}: {status}");
+            }
+        }
+    }
+    assert_eq!(provider.calls().len(), 0, "no agent has heard of it");
+}

@@ -51,6 +51,29 @@ async fn sec_34_metrics_are_for_those_who_know_the_secret() {
 }
 
 #[tokio::test]
+async fn sec_34_a_stranger_learns_that_the_gateway_lives_and_nothing_more() {
+    let gateway = Gateway::start_with(json!({"gateway": {"trustedProxies": ["127.0.0.1"]}})).await;
+    for (path, told) in [
+        ("/healthz", json!({"ok": true, "status": "live"})),
+        ("/startupz", json!({"ok": true, "status": "started"})),
+        ("/readyz", json!({"ready": true})),
+    ] {
+        verso_tests::eventually(path, async || {
+            let asked = crate::http::http().get(gateway.http(path)).header("x-forwarded-for", "203.0.113.9");
+            let answer: serde_json::Value = asked.send().await.ok()?.json().await.ok()?;
+            (answer == told).then_some(())
+        })
+        .await;
+    }
+    let mut stranger = Raw::open_with(&gateway, &[("x-forwarded-for", "203.0.113.9")]).await.expect("an upgrade");
+    assert_eq!(stranger.connect(4).await["payload"]["auth"]["scopes"], json!([]), "the secret alone gives no scopes");
+    for method in ["logs.tail", "status", "channels.status", "sessions.list", "config.get"] {
+        stranger.send(request(method, method, json!({}))).await;
+        assert_eq!(stranger.response().await.expect("an answer")["ok"], false, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn who_changes_the_gateway_too_often_is_told_when_to_come_back() {
     let gateway = Gateway::start_with(json!({"gateway": {"limits": {"controlWritesPerMinute": 3}}})).await;
     let client = gateway.client().await;

@@ -1,9 +1,9 @@
 """A node written against the protocol's specification, with the standard library only.
 
-usage: node.py PORT TOKEN SEED_HEX JOURNAL
+usage: node.py PORT TOKEN SEED_HEX JOURNAL [PLATFORM]
 
 It pairs, offers `system.which` and `system.notify`, and comes back whenever the gateway goes away. Each command that it carries out is a
-line of JOURNAL; the same call again gets the first one's answer.
+line of JOURNAL; the same call again gets the first one's answer. On a platform other than linux it has a canvas too.
 """
 import base64, hashlib, json, os, socket, struct, sys, time
 
@@ -121,9 +121,13 @@ class Socket:
                     return json.loads(text)
 
 
+CANVAS = ["canvas." + name for name in ("present", "hide", "navigate", "eval", "snapshot", "a2ui.pushJSONL", "a2ui.reset")]
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
 class Node:
-    def __init__(self, port, token, seed, journal):
-        self.port, self.token, self.key, self.journal = port, token, Key(seed), journal
+    def __init__(self, port, token, seed, journal, platform="linux"):
+        self.port, self.token, self.key, self.journal, self.platform = port, token, Key(seed), journal, platform
         self.answers, self.requests = {}, 0
 
     def request(self, method, params):
@@ -139,10 +143,10 @@ class Node:
             "id": self.key.id, "publicKey": url64(self.key.public), "signedAt": challenge["ts"], "nonce": challenge["nonce"],
             "signature": url64(self.key.sign("|".join(fields).encode())),
         }
-        client = {"id": "node-host", "displayName": "python", "version": "1", "platform": "linux", "mode": "node"}
+        client = {"id": "node-host", "displayName": "python", "version": "1", "platform": self.platform, "mode": "node"}
         self.request("connect", {
             "minProtocol": 3, "maxProtocol": 4, "role": "node", "scopes": [], "client": client, "caps": ["system"],
-            "commands": ["system.which", "system.notify"], "auth": {"token": self.token}, "device": proof,
+            "commands": ["system.which", "system.notify"] + (CANVAS if self.platform != "linux" else []), "auth": {"token": self.token}, "device": proof,
         })
         hello = self.socket.receive()
         if not hello.get("ok"):
@@ -152,8 +156,11 @@ class Node:
         params = json.loads(asked["paramsJSON"] or "{}")
         if asked["command"] == "system.which":
             return {"bins": {name: "/made/up/" + name for name in params["bins"]}}
+        canvas = asked["command"] in CANVAS
         with open(self.journal, "a") as journal:
-            journal.write(params["title"] + "\n")
+            journal.write((asked["command"] + " " + json.dumps(params, sort_keys=True) if canvas else params["title"]) + "\n")
+        if canvas:
+            return {"canvas.eval": {"result": "42"}, "canvas.snapshot": {"format": "png", "base64": PIXEL}}.get(asked["command"], {})
         return {"shown": params["title"]}
 
     def serve(self):
@@ -180,4 +187,4 @@ class Node:
 
 
 if __name__ == "__main__":
-    Node(int(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3]), sys.argv[4]).run()
+    Node(int(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3]), *sys.argv[4:]).run()

@@ -16,13 +16,18 @@ const SEED: &str = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e
 const SCRIPT_ID: &str = "65b60673d6ed884bf01c2c222d82ada0740f29ac3355d6a925c81f17f47a27b8";
 
 /// A node's process; it is ended when it is dropped.
-struct Node(Child);
+pub(crate) struct Node(Child);
 
 impl Node {
     fn script(gateway: &Gateway, journal: &Path) -> Self {
+        Self::script_on(gateway, journal, "linux")
+    }
+
+    /// The script says that it runs on that platform.
+    pub(crate) fn script_on(gateway: &Gateway, journal: &Path, platform: &str) -> Self {
         let script = verso_tests::package().join("system/node.py");
         let mut command = Command::new("python3");
-        command.arg(script).args([&gateway.port().to_string(), TOKEN, SEED]).arg(journal);
+        command.arg(script).args([&gateway.port().to_string(), TOKEN, SEED]).arg(journal).arg(platform);
         Self(command.stdin(Stdio::null()).spawn().expect("python3 starts"))
     }
 
@@ -45,7 +50,7 @@ impl Drop for Node {
 }
 
 /// The node of that name, as an operator sees it once it is connected.
-async fn connected(gateway: &Gateway, name: &str) -> Value {
+pub(crate) async fn connected(gateway: &Gateway, name: &str) -> Value {
     eventually("the node to connect", async || {
         let client = Client::connect(gateway.options()).await.ok()?;
         let list = client.call("node.list", json!({})).await.ok()?;
@@ -64,7 +69,7 @@ async fn invoke(gateway: &Gateway, node: &str, command: &str, params: Value, nam
     .await
 }
 
-fn lines(path: &Path) -> Vec<String> {
+pub(crate) fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 

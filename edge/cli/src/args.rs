@@ -3,6 +3,7 @@
 mod adapters;
 mod agents;
 mod backup;
+mod canvas;
 mod chats;
 mod config;
 mod cron;
@@ -26,6 +27,7 @@ use clap_complete::Shell;
 pub(crate) use adapters::{Adapter, AdapterCheck, AdapterExec};
 pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Protocol, Skills, System};
 pub(crate) use backup::Backup;
+pub(crate) use canvas::{NodesA2ui, NodesCanvas, OnNode};
 pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
 pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
@@ -154,6 +156,13 @@ pub(crate) enum Command {
     /// Run one account of a chat network. The channel service does this by itself.
     #[command(hide = true)]
     ChannelAccount,
+    /// Read a PDF and write its text. The gateway does this by itself.
+    #[command(hide = true)]
+    PdfText {
+        /// Pages that are read.
+        #[arg(long)]
+        pages: usize,
+    },
     /// Run one service in the foreground. The gateway does this by itself.
     #[command(hide = true)]
     Service {

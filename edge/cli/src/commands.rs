@@ -104,6 +104,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Completion(arguments)) => completion::run(&arguments, &Env::process())?,
         Some(Command::AdapterExec(arguments)) => return Err(adapter::exec(&arguments).into()),
         Some(Command::ChannelAccount) => return service::run_account(),
+        Some(Command::PdfText { pages }) => verso_gateway::read_pdf(pages)?,
         // Its environment is complete: whoever started it has seen to that.
         Some(Command::Service { name }) => return service::run(name.parse()?),
         Some(Command::Gateway(gateway)) => return of_gateway(session(), gateway),

@@ -20,6 +20,7 @@ mod responses;
 mod run;
 mod session;
 mod tools;
+mod turn;
 
 use std::sync::Arc;
 

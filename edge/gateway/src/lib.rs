@@ -24,6 +24,7 @@ mod local;
 mod metered;
 mod metrics;
 mod outlet;
+mod pdf;
 mod preferences;
 mod rate_limit;
 mod reload;
@@ -49,6 +50,7 @@ use verso_proto::presence::v1::AdvertiseRequest;
 
 pub use config::{Config, Tailscale, TailscaleMode};
 use gateway::Gateway;
+pub use pdf::run as read_pdf;
 
 /// The version that clients are told.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

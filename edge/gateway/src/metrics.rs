@@ -219,8 +219,12 @@ impl Metrics {
     }
 }
 
+/// The last line of `OpenMetrics`.
+const END: &str = "# EOF";
+
 /// Writes everything that is counted.
-pub(crate) fn render(gateway: &Gateway, exposition: Exposition, services: &[ServiceInfo]) -> Result<String, fmt::Error> {
+/// `others` is what another service counts, as `OpenMetrics`.
+pub(crate) fn render(gateway: &Gateway, exposition: Exposition, services: &[ServiceInfo], others: &str) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let metrics = &gateway.limits.metrics;
     registry.register("verso_edge_limit_reached", "Times that a limit was reached", metrics.reached.clone());
@@ -251,6 +255,10 @@ pub(crate) fn render(gateway: &Gateway, exposition: Exposition, services: &[Serv
     registry.register("openclaw_gateway_build_info", "What runs", build);
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
+    if !others.is_empty() {
+        out.truncate(out.trim_end().trim_end_matches(END).len());
+        out.push_str(others);
+    }
     Ok(if exposition == Exposition::Text { as_text(&out) } else { out })
 }
 
@@ -267,7 +275,7 @@ fn as_text(openmetrics: &str) -> String {
                 out.push_str("_total ");
                 out.push_str(rest);
             }
-            _ if line == "# EOF" || line.starts_with("# UNIT ") => continue,
+            _ if line == END || line.starts_with("# UNIT ") => continue,
             _ => out.push_str(line),
         }
         out.push('\n');

@@ -22,6 +22,7 @@ mod inbound;
 mod keys;
 mod lanes;
 mod messages;
+mod metrics;
 mod models;
 mod parts;
 mod prompt;

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::heartbeat::Plan;
 use crate::keys::SessionKey;
 use crate::lanes::Lanes;
+use crate::metrics::Metrics;
 use crate::models::{Catalog, Keyring, Model};
 use crate::prompt::workspace::Workspaces;
 use crate::provider::client::Clients;
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     /// Carries what a webhook's turn has said to people.
     pub(crate) channel: Peer,
     pub(crate) reports: Reports,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) roster: Roster,
     /// How each agent wakes by itself.
     pub(crate) heartbeats: Vec<Plan>,
@@ -96,6 +98,7 @@ struct Lasting {
     hub: Hub<Event>,
     lanes: Lanes,
     keyring: Option<Arc<Keyring>>,
+    metrics: Arc<Metrics>,
     up_since_ms: i64,
 }
 
@@ -109,6 +112,7 @@ impl Parts {
             hub: Hub::new(&context.incarnation),
             lanes: Lanes::new(config.agents.defaults.concurrent_runs()),
             keyring: None,
+            metrics: Arc::default(),
             up_since_ms: context.clock.now_ms(),
         };
         Self::assemble(&config, context, lasting, Toolbox::open(context, tasks)?)
@@ -124,6 +128,7 @@ impl Parts {
             hub: self.hub.clone(),
             lanes: self.lanes.clone(),
             keyring: self.keyring.serves(&main, &config.auth.order).then(|| Arc::clone(&self.keyring)),
+            metrics: Arc::clone(&self.metrics),
             up_since_ms: self.up_since_ms,
         };
         let parts = Self::assemble(&config, context, lasting, toolbox)?;
@@ -145,6 +150,7 @@ impl Parts {
             keyring: lasting.keyring.unwrap_or_else(keyring),
             clients: Clients::recording(RawStream::asked_for(&context.env, &context.state_dir, context.clock.clone())),
             reports: Reports::default(),
+            metrics: lasting.metrics,
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
             embeddings: defaults.memory_search.clone(),
             channel: context.peer("channel"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::NodesCanvas;
 use super::duration;
 
 /// The commands under `verso devices`.
@@ -146,6 +147,12 @@ pub(crate) enum Nodes {
     },
     /// Run a program on a node and end with its exit code.
     Run(NodesRun),
+    /// Show pages and interfaces on a node's screen.
+    #[command(arg_required_else_help = true)]
+    Canvas {
+        #[command(subcommand)]
+        command: NodesCanvas,
+    },
     /// Show a notification on a node.
     Notify {
         /// Id, name or address.

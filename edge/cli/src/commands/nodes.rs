@@ -1,5 +1,6 @@
 //! `verso nodes`: devices that offer what they can do.
 
+mod canvas;
 mod find;
 mod run;
 
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use super::Session;
 use super::remote::{Remote, ask, members, text};
-use crate::args::{Group, Nodes};
+use crate::args::{Group, Nodes, NodesA2ui, NodesCanvas};
 use crate::failure::{self, Failure};
 use crate::output::{self, As, Column};
 
@@ -58,6 +59,15 @@ fn named(command: &Nodes, error: anyhow::Error) -> anyhow::Error {
         Nodes::Invoke { .. } => "invoke",
         Nodes::Run(_) => "run",
         Nodes::Notify { .. } => "notify",
+        Nodes::Canvas { command } => match command {
+            NodesCanvas::Present { .. } => "canvas present",
+            NodesCanvas::Hide { .. } => "canvas hide",
+            NodesCanvas::Navigate { .. } => "canvas navigate",
+            NodesCanvas::Eval { .. } => "canvas eval",
+            NodesCanvas::Snapshot { .. } => "canvas snapshot",
+            NodesCanvas::A2ui { command: NodesA2ui::Push { .. } } => "canvas a2ui push",
+            NodesCanvas::A2ui { command: NodesA2ui::Reset { .. } } => "canvas a2ui reset",
+        },
     };
     Failure::new(format!("nodes {label} failed: {}", failure::chain(error.as_ref()))).into()
 }
@@ -104,6 +114,7 @@ async fn act(session: &Session, group: &Group<Nodes>, command: &Nodes) -> anyhow
             Ok(output::document(&call.send(&mut remote).await?)?)
         }
         Nodes::Run(arguments) => run::run(session, reach, arguments).await,
+        Nodes::Canvas { command } => canvas::run(session, reach, command).await,
         Nodes::Notify { node, title, body, sound, priority, delivery } => {
             if title.is_none() && body.is_none() {
                 return Err(Failure::new("Pass --title, --body or both.").into());

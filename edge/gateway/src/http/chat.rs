@@ -6,20 +6,19 @@ mod stream;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::any;
 use axum::{Extension, Router};
-use http::header::HeaderValue;
 use http::request::Parts;
-use http::{HeaderMap, Method};
 use serde::Deserialize;
-use tracing::{Instrument as _, debug_span, warn};
-use verso_kit::trace::{self, TraceContext};
+use tracing::warn;
 use verso_proto::agent::v1::CompleteRequest;
 use verso_proto::agent::v1::complete_response::Item;
 
-use super::auth::{Api, admit};
+use super::Asked;
+use super::auth::Api;
 use super::body::read_object;
 use super::client_tools::Must;
 use super::errors::{ErrorBody, Refusal, json};
@@ -27,7 +26,7 @@ use super::media::{self, Policy, Section};
 use super::models::find_agent;
 use super::run::Run;
 use super::session::Wanted;
-use super::{Asked, REQUEST_ID};
+use super::turn::{Names, Turn};
 use crate::gateway::Gateway;
 use reply::Head;
 pub(super) use reply::{Completion, contradiction};
@@ -70,76 +69,48 @@ pub(super) async fn complete(
     Extension(asked): Extension<Asked>,
     request: axum::extract::Request,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    if let Err(refusal) = admit(&gateway, &asked, &head, &Method::POST, Api::Chat).await {
-        return refusal.into_response();
-    }
-    let id = format!("chatcmpl_{}", uuid::Uuid::new_v4());
-    let span = debug_span!("request", method = "POST /v1/chat/completions", conn = id);
-    let trace = incoming_trace(&head.headers).enter(&span);
-    let turn = Turn { gateway, id: id.clone(), trace };
-    let answered = trace::scope(trace, turn.answer(head, body)).instrument(span).await;
-    let mut response = answered.unwrap_or_else(Refusal::into_response);
-    if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
+    let names = Names { prefix: "chatcmpl", method: "POST /v1/chat/completions" };
+    Turn::take(gateway, &asked, request, (Api::Chat, names), answer).await
 }
 
-/// Returns the trace that the caller works in, or a new one.
-pub(super) fn incoming_trace(headers: &HeaderMap) -> TraceContext {
-    let sent = headers.get(trace::HEADER).and_then(|value| value.to_str().ok());
-    sent.and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate)
-}
-
-/// One request that has been let in.
-struct Turn {
-    gateway: Arc<Gateway>,
-    /// Names the response, the run, and the request in logs.
-    id: String,
-    trace: TraceContext,
-}
-
-impl Turn {
-    async fn answer(self, head: Parts, body: axum::body::Body) -> Result<Response, Refusal> {
-        // What cannot be read counts as the stricter choice.
-        let options: Options = self.gateway.running_config().section("gateway.http.endpoints.chatCompletions").unwrap_or_else(|error| {
-            warn!(error = &error as &dyn std::error::Error, "the chat API's options cannot be read; the strictest are used");
-            Options { strict_model: true, ..Options::default() }
-        });
-        let fields = read_object(&head, body, options.max_body_bytes.unwrap_or(BODY_BYTES_MAX)).await?;
-        let chat = ChatRequest::parse(&fields)?;
-        drop(fields);
-        check_model(&chat, options.strict_model)?;
-        let wanted = Wanted::read(&head.headers, chat.agent.as_ref())?;
-        let agent_id = find_agent(&self.gateway, wanted.agent.as_deref()).await?;
-        let policy = Policy::chat(&options.images, options.max_image_parts, options.max_total_image_bytes);
-        let loaded = media::load(&self.gateway, chat.prompt.media, &policy).await.map_err(|error| {
-            warn!(error = &error as &dyn std::error::Error, "an image of a chat request is refused");
-            Refusal::invalid("Invalid image_url content in `messages`.")
-        })?;
-        let system: Vec<String> = chat.prompt.system.into_iter().chain(loaded.documents).collect();
-        let request = CompleteRequest {
-            session_key: wanted.session_key("openai", &agent_id, chat.user.as_deref()),
-            agent_id,
-            message: chat.prompt.message,
-            extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
-            idempotency_key: self.id.clone(),
-            attachments: loaded.pictures,
-            model: wanted.model,
-            sampling: chat.sampling,
-            tool_choice: chat.tools.choice(),
-            tools: chat.tools.tools,
-            ..CompleteRequest::default()
-        };
-        let head = Head { created: self.gateway.context.clock.now_ms() / 1_000, id: self.id, model: chat.model };
-        let run = Run::open(self.gateway, request, self.trace).await?;
-        let must = chat.tools.must;
-        if !chat.stream {
-            return whole(head, run, &must).await;
-        }
-        Ok(Relay::new(head, run, Extras { include_usage: chat.include_usage, must }).into_response())
+async fn answer(turn: Turn, head: Parts, body: Body) -> Result<Response, Refusal> {
+    // What cannot be read counts as the stricter choice.
+    let options: Options = turn.gateway.running_config().section("gateway.http.endpoints.chatCompletions").unwrap_or_else(|error| {
+        warn!(error = &error as &dyn std::error::Error, "the chat API's options cannot be read; the strictest are used");
+        Options { strict_model: true, ..Options::default() }
+    });
+    let fields = read_object(&head, body, options.max_body_bytes.unwrap_or(BODY_BYTES_MAX)).await?;
+    let chat = ChatRequest::parse(&fields)?;
+    drop(fields);
+    check_model(&chat, options.strict_model)?;
+    let wanted = Wanted::read(&head.headers, chat.agent.as_ref())?;
+    let agent_id = find_agent(&turn.gateway, wanted.agent.as_deref()).await?;
+    let policy = Policy::chat(&options.images, options.max_image_parts, options.max_total_image_bytes);
+    let loaded = media::load(&turn.gateway, chat.prompt.media, &policy).await.map_err(|error| {
+        warn!(error = &error as &dyn std::error::Error, "an image of a chat request is refused");
+        Refusal::invalid("Invalid image_url content in `messages`.")
+    })?;
+    let system: Vec<String> = chat.prompt.system.into_iter().chain(loaded.documents).collect();
+    let request = CompleteRequest {
+        session_key: wanted.session_key("openai", &agent_id, chat.user.as_deref()),
+        agent_id,
+        message: chat.prompt.message,
+        extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
+        idempotency_key: turn.id.clone(),
+        attachments: loaded.pictures,
+        model: wanted.model,
+        sampling: chat.sampling,
+        tool_choice: chat.tools.choice(),
+        tools: chat.tools.tools,
+        ..CompleteRequest::default()
+    };
+    let head = Head { created: turn.gateway.context.clock.now_ms() / 1_000, id: turn.id, model: chat.model };
+    let run = Run::open(turn.gateway, request, turn.trace).await?;
+    let must = chat.tools.must;
+    if !chat.stream {
+        return whole(head, run, &must).await;
     }
+    Ok(Relay::new(head, run, Extras { include_usage: chat.include_usage, must }).into_response())
 }
 
 /// Most software cannot be told another model's name, so that a foreign one means the default agent, unless configured otherwise.

@@ -17,7 +17,7 @@ use crate::gateway::Gateway;
 const PICTURE_TYPES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 /// What a file may be.
-const FILE_TYPES: [&str; 5] = ["text/plain", "text/markdown", "text/html", "text/csv", "application/json"];
+const FILE_TYPES: [&str; 6] = ["text/plain", "text/markdown", "text/html", "text/csv", "application/json", documents::PDF];
 
 /// Limits of one kind of media, as configured.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -31,6 +31,14 @@ pub(super) struct Section {
     max_chars: Option<usize>,
     max_redirects: Option<i64>,
     timeout_ms: Option<i64>,
+    pdf: Pdf,
+}
+
+/// Limits of PDF files, as configured.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Pdf {
+    max_pages: Option<usize>,
 }
 
 /// Limits of one kind of media.
@@ -41,6 +49,8 @@ struct Limits {
     hosts: Vec<String>,
     bytes_max: usize,
     chars_max: usize,
+    /// Pages of a PDF that are read.
+    pages_max: usize,
     redirects_max: i64,
     timeout_ms: i64,
 }
@@ -54,6 +64,7 @@ impl Section {
             hosts: self.url_allowlist.clone(),
             bytes_max: self.max_bytes.unwrap_or(bytes_max),
             chars_max: self.max_chars.unwrap_or(200_000),
+            pages_max: self.pdf.max_pages.unwrap_or(4),
             redirects_max: self.max_redirects.unwrap_or(3),
             timeout_ms: self.timeout_ms.unwrap_or(10_000),
         }
@@ -123,6 +134,8 @@ pub(super) enum Error {
     DataUrl,
     #[error("no picture that can be read")]
     NoPicture,
+    #[error("no PDF that can be read")]
+    NoPdf,
     #[error("more than {0} pixels")]
     TooManyPixels(u64),
     #[error("neither an address nor data")]
@@ -164,7 +177,7 @@ pub(super) async fn load(gateway: &Gateway, parts: Vec<Part>, policy: &Policy) -
             }
             Part::File { source, name } => {
                 let content = get(gateway, source, &policy.files).await?;
-                loaded.documents.push(documents::text(&content, name.as_deref(), &policy.files)?);
+                loaded.documents.push(documents::text(&content, name.as_deref(), &policy.files).await?);
             }
         }
     }

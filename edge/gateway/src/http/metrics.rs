@@ -9,7 +9,9 @@ use axum::routing::any;
 use axum::{Extension, Router};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, Method};
+use serde::Deserialize;
 use tokio::time::timeout;
+use verso_proto::agent::v1::MetricsRequest;
 use verso_proto::supervisor::v1::ServicesListRequest;
 
 use super::Asked;
@@ -18,12 +20,26 @@ use super::errors::{ErrorBody, Refusal};
 use crate::gateway::Gateway;
 use crate::metrics::{Exposition, render};
 
-/// How long the supervisor may take to say how its processes fare.
+/// How long the supervisor and the agent service may take to say what they count.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     // The second is where the reference has them.
     Router::new().route("/metrics", any(prometheus)).route("/api/diagnostics/prometheus", any(prometheus))
+}
+
+/// `diagnostics.prometheus`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Section {
+    /// Whether the metrics are served. Default true.
+    enabled: Option<bool>,
+}
+
+/// A section that cannot be read serves nothing.
+fn is_served(gateway: &Gateway) -> bool {
+    let section = gateway.running_config().section::<Section>("diagnostics.prometheus");
+    section.is_ok_and(|section| section.enabled.unwrap_or(true))
 }
 
 /// Everything that is counted, as Prometheus reads it.
@@ -40,6 +56,9 @@ pub(super) async fn prometheus(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
+    if !is_served(&gateway) {
+        return Refusal::NotFound.into_response();
+    }
     if !matches!(method, Method::GET | Method::HEAD) {
         return Refusal::WrongMethod("GET, HEAD").into_response();
     }
@@ -48,9 +67,13 @@ pub(super) async fn prometheus(
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let exposition = if accept.contains("application/openmetrics-text") { Exposition::OpenMetrics } else { Exposition::Text };
-    let asking = gateway.services.call(ServicesListRequest {});
-    let services = timeout(PATIENCE, asking).await.ok().and_then(Result::ok).map(|list| list.services).unwrap_or_default();
-    match render(&gateway, exposition, &services) {
+    let (services, runs) = tokio::join!(
+        timeout(PATIENCE, gateway.services.call(ServicesListRequest {})),
+        timeout(PATIENCE, gateway.services.call(MetricsRequest {})),
+    );
+    let services = services.ok().and_then(Result::ok).map(|list| list.services).unwrap_or_default();
+    let runs = runs.ok().and_then(Result::ok).map(|runs| runs.text).unwrap_or_default();
+    match render(&gateway, exposition, &services, &runs) {
         Ok(text) => ([(CONTENT_TYPE, exposition.media_type()), (CACHE_CONTROL, "no-store")], text).into_response(),
         Err(_) => Refusal::internal().into_response(),
     }

@@ -8,29 +8,27 @@ mod stream;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::any;
 use axum::{Extension, Router};
-use http::Method;
-use http::header::HeaderValue;
 use http::request::Parts;
 use serde::Deserialize;
-use tracing::{Instrument as _, debug_span, info, warn};
-use verso_kit::trace::{self, TraceContext};
+use tracing::{info, warn};
 use verso_proto::agent::v1::CompleteRequest;
 use verso_proto::agent::v1::complete_response::Item;
 
-use super::auth::{Api, admit};
+use super::Asked;
+use super::auth::Api;
 use super::body::read_object;
-use super::chat::incoming_trace;
 use super::client_tools::Must;
 use super::errors::{ErrorBody, Refusal, json};
 use super::media::{self, Policy, Section};
 use super::models::find_agent;
 use super::run::Run;
 use super::session::Wanted;
-use super::{Asked, REQUEST_ID};
+use super::turn::{Names, Turn};
 use crate::gateway::Gateway;
 use remembered::Place;
 pub(crate) use remembered::Remembered;
@@ -73,85 +71,63 @@ pub(super) async fn respond(
     Extension(asked): Extension<Asked>,
     request: axum::extract::Request,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    if let Err(refusal) = admit(&gateway, &asked, &head, &Method::POST, Api::Responses).await {
-        return refusal.into_response();
-    }
-    let id = format!("resp_{}", uuid::Uuid::new_v4());
-    let span = debug_span!("request", method = "POST /v1/responses", conn = id);
-    let trace = incoming_trace(&head.headers).enter(&span);
-    let turn = Turn { gateway, id: id.clone(), trace };
-    let answered = trace::scope(trace, turn.answer(head, body)).instrument(span).await;
-    let mut response = answered.unwrap_or_else(Refusal::into_response);
-    if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
+    let names = Names { prefix: "resp", method: "POST /v1/responses" };
+    Turn::take(gateway, &asked, request, (Api::Responses, names), answer).await
 }
 
-/// One request that has been let in.
-struct Turn {
-    gateway: Arc<Gateway>,
-    /// Names the response, the run, and the request in logs.
-    id: String,
-    trace: TraceContext,
+async fn answer(turn: Turn, head: Parts, body: Body) -> Result<Response, Refusal> {
+    // What cannot be read counts as the stricter choice.
+    let options: Options = turn.gateway.running_config().section("gateway.http.endpoints.responses").unwrap_or_else(|error| {
+        warn!(error = &error as &dyn std::error::Error, "the responses API's options cannot be read; the strictest are used");
+        Options { strict: true, ..Options::default() }
+    });
+    let policy = Policy::responses(&options.images, &options.files, options.max_url_parts);
+    let bytes_max = options.max_body_bytes.unwrap_or_else(|| BODY_BYTES_MAX.max(policy.part_bytes_max().saturating_mul(2)));
+    let fields = read_object(&head, body, bytes_max).await?;
+    let asked = ResponsesRequest::parse(&fields, options.strict)?;
+    let wanted = Wanted::read(&head.headers, asked.agent.as_ref())?;
+    let agent_id = find_agent(&turn.gateway, wanted.agent.as_deref()).await?;
+    let loaded = media::load(&turn.gateway, asked.prompt.media, &policy).await.map_err(|error| {
+        info!(error = &error as &dyn std::error::Error, "a part of a request is refused");
+        Refusal::invalid(error.to_string())
+    })?;
+    let session_key = session_key(&turn.gateway, &wanted, &agent_id, asked.user.as_deref(), asked.previous.as_deref());
+    let place = Place { session_key: session_key.clone(), agent_id: agent_id.clone(), named_key: wanted.key.clone() };
+    let system: Vec<String> = asked.prompt.system.into_iter().chain(loaded.documents).collect();
+    let request = CompleteRequest {
+        session_key,
+        agent_id,
+        message: asked.prompt.message,
+        extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
+        idempotency_key: turn.id.clone(),
+        attachments: loaded.pictures,
+        model: wanted.model,
+        sampling: asked.sampling,
+        tool_choice: asked.tools.choice(),
+        tools: asked.tools.tools,
+        ..CompleteRequest::default()
+    };
+    let created_at = turn.gateway.context.clock.now_ms() / 1_000;
+    let head = Head { created_at, id: turn.id, model: asked.model, previous: asked.previous };
+    let gateway = Arc::clone(&turn.gateway);
+    let run = Run::open(turn.gateway, request, turn.trace).await?;
+    let ending = Ending { gateway, place, must: asked.tools.must };
+    if !asked.stream {
+        return whole(head, run, &ending).await;
+    }
+    Ok(Relay::new(head, run, ending).into_response())
 }
 
-impl Turn {
-    async fn answer(self, head: Parts, body: axum::body::Body) -> Result<Response, Refusal> {
-        // What cannot be read counts as the stricter choice.
-        let options: Options = self.gateway.running_config().section("gateway.http.endpoints.responses").unwrap_or_else(|error| {
-            warn!(error = &error as &dyn std::error::Error, "the responses API's options cannot be read; the strictest are used");
-            Options { strict: true, ..Options::default() }
-        });
-        let policy = Policy::responses(&options.images, &options.files, options.max_url_parts);
-        let bytes_max = options.max_body_bytes.unwrap_or_else(|| BODY_BYTES_MAX.max(policy.part_bytes_max().saturating_mul(2)));
-        let fields = read_object(&head, body, bytes_max).await?;
-        let asked = ResponsesRequest::parse(&fields, options.strict)?;
-        let wanted = Wanted::read(&head.headers, asked.agent.as_ref())?;
-        let agent_id = find_agent(&self.gateway, wanted.agent.as_deref()).await?;
-        let loaded = media::load(&self.gateway, asked.prompt.media, &policy).await.map_err(|error| {
-            info!(error = &error as &dyn std::error::Error, "a part of a request is refused");
-            Refusal::invalid(error.to_string())
-        })?;
-        let session_key = self.session_key(&wanted, &agent_id, asked.user.as_deref(), asked.previous.as_deref());
-        let place = Place { session_key: session_key.clone(), agent_id: agent_id.clone(), named_key: wanted.key.clone() };
-        let system: Vec<String> = asked.prompt.system.into_iter().chain(loaded.documents).collect();
-        let request = CompleteRequest {
-            session_key,
-            agent_id,
-            message: asked.prompt.message,
-            extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
-            idempotency_key: self.id.clone(),
-            attachments: loaded.pictures,
-            model: wanted.model,
-            sampling: asked.sampling,
-            tool_choice: asked.tools.choice(),
-            tools: asked.tools.tools,
-            ..CompleteRequest::default()
-        };
-        let created_at = self.gateway.context.clock.now_ms() / 1_000;
-        let head = Head { created_at, id: self.id, model: asked.model, previous: asked.previous };
-        let gateway = Arc::clone(&self.gateway);
-        let run = Run::open(self.gateway, request, self.trace).await?;
-        let ending = Ending { gateway, place, must: asked.tools.must };
-        if !asked.stream {
-            return whole(head, run, &ending).await;
-        }
-        Ok(Relay::new(head, run, ending).into_response())
+/// A response that goes on from an earlier one is in the same session, if everything else is the same.
+fn session_key(gateway: &Gateway, wanted: &Wanted, agent_id: &str, user: Option<&str>, previous: Option<&str>) -> String {
+    let known = previous.and_then(|id| gateway.remembered.get(id));
+    if let Some(place) = known.filter(|place| place.agent_id == agent_id && place.named_key == wanted.key) {
+        return place.session_key;
     }
-
-    /// A response that goes on from an earlier one is in the same session, if everything else is the same.
-    fn session_key(&self, wanted: &Wanted, agent_id: &str, user: Option<&str>, previous: Option<&str>) -> String {
-        let known = previous.and_then(|id| self.gateway.remembered.get(id));
-        if let Some(place) = known.filter(|place| place.agent_id == agent_id && place.named_key == wanted.key) {
-            return place.session_key;
-        }
-        if let Some(previous) = previous {
-            info!(response = previous, "the previous response is not known, or was another agent's; the request stands alone");
-        }
-        wanted.session_key("openresponses", agent_id, user)
+    if let Some(previous) = previous {
+        info!(response = previous, "the previous response is not known, or was another agent's; the request stands alone");
     }
+    wanted.session_key("openresponses", agent_id, user)
 }
 
 /// What is checked and kept when a run ends.

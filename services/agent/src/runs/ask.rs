@@ -119,6 +119,7 @@ impl Asking<'_> {
             tracing::warn!(model = model.full_name(), error = %failure, "model did not answer; the next one is asked");
             self.place += 1;
             self.prompt = None;
+            self.runs.parts.metrics.failed_over(&model, &failure, self.model());
         }
     }
 
@@ -208,16 +209,27 @@ impl Asking<'_> {
                 trace: trace::current(),
                 status: &self.status,
             };
+            let begun_ms = self.runs.parts.clock.now_ms();
             let answered = match provider::call(&self.runs.parts.clients, &call).await {
                 Ok(answer) => listen(self.run, answer).await,
                 Err(failure) => Err(failure),
             };
+            self.count(model, &answered, begun_ms);
             match answered {
                 Err(failure) if failure.about_thinking() && model.reasoning && self.thinking != levels::OFF => {
                     levels::less(&self.thinking).clone_into(&mut self.thinking);
                 }
                 answered => return Ok(answered),
             }
+        }
+    }
+
+    /// Counts a call that is over.
+    fn count(&self, model: &Model, answered: &Result<Round, Failure>, begun_ms: i64) {
+        let parts = &self.runs.parts;
+        parts.metrics.model_called(model, answered.as_ref().err(), parts.clock.now_ms() - begun_ms);
+        if let Some(usage) = answered.as_ref().ok().and_then(|round| round.usage.as_ref()) {
+            parts.metrics.used(self.run, model, usage, parts.catalog.price(&model.provider, &model.id));
         }
     }
 }

@@ -259,7 +259,8 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
         other => other,
     };
     let now_ms = runs.parts.clock.now_ms();
-    let finish = finish(runs, run, head, &outcome, now_ms);
+    let model = answerer(runs, &outcome);
+    let finish = finish(run, &model, head, &outcome, now_ms);
     let error = finish.response.summary.clone().filter(|_| finish.state == RunState::Error);
     let (mut state, mut response) = (finish.state, finish.response.clone());
     let (within, delivery) = (finish.within.clone(), finish.delivery.clone());
@@ -293,7 +294,9 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
         Outcome::Failed(turn::Error::Provider(unanswered)) => Some(unanswered.failure),
         _ => None,
     };
-    run.set_phase(Phase::Ended(Arc::new(Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure })));
+    let ended = Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure };
+    runs.parts.metrics.run_ended(run, &model, &ended);
+    run.set_phase(Phase::Ended(Arc::new(ended)));
     for (other, (_, answer)) in run.within().iter().zip(within) {
         end_within(runs, other, &session_id, over(state, answer, now_ms));
     }
@@ -301,13 +304,16 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     sessions::events::run_ended(runs, run, &session_id, added).await;
 }
 
-fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms: i64) -> Finish {
-    let model = match outcome {
-        Outcome::Replied(reply) => Some(Arc::clone(&reply.model)),
-        Outcome::Failed(turn::Error::Provider(unanswered)) => Some(Arc::clone(&unanswered.model)),
-        _ => None,
+/// Returns the model that has answered or should have.
+fn answerer(runs: &Runs, outcome: &Outcome) -> Arc<Model> {
+    match outcome {
+        Outcome::Replied(reply) => Arc::clone(&reply.model),
+        Outcome::Failed(turn::Error::Provider(unanswered)) => Arc::clone(&unanswered.model),
+        _ => runs.parts.catalog.current(),
     }
-    .unwrap_or_else(|| runs.parts.catalog.current());
+}
+
+fn finish(run: &Run, model: &Model, head: Option<&Head>, outcome: &Outcome, now_ms: i64) -> Finish {
     let session_id = head.map(|head| head.session.session_id.clone()).unwrap_or_default();
     let duration_ms = now_ms - run.started_at_ms.get().copied().unwrap_or(now_ms);
     let facts = |usage: Option<Usage>, aborted| Facts {
@@ -333,7 +339,7 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
             (RunState::Ok, response)
         }
         Outcome::Failed(error) => {
-            added.extend(partial(run, &model, "error", now_ms));
+            added.extend(partial(run, model, "error", now_ms));
             let facts = match error {
                 turn::Error::Provider(unanswered) => Some(Facts { error: Some(unanswered.failure.kind.reason()), ..facts(None, false) }),
                 _ => None,
@@ -341,11 +347,11 @@ fn finish(runs: &Runs, run: &Run, head: Option<&Head>, outcome: &Outcome, now_ms
             (RunState::Error, failure_response(&run.id, &error.to_string(), facts))
         }
         Outcome::Stopped => {
-            added.extend(partial(run, &model, "aborted", now_ms));
+            added.extend(partial(run, model, "aborted", now_ms));
             (RunState::Aborted, success_response(&run.id, &added, facts(None, true)))
         }
         Outcome::TimedOut(limit) => {
-            added.extend(partial(run, &model, "aborted", now_ms));
+            added.extend(partial(run, model, "aborted", now_ms));
             let error = format!("the run was stopped because it took longer than {} s", limit.as_secs_f64());
             let response = failure_response(&run.id, &error, None);
             (RunState::Error, RunResponse { error_kind: Some(TIMEOUT.to_owned()), ..response })

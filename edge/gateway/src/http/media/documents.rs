@@ -1,6 +1,15 @@
 //! Files: their text, marked as somebody else's words.
 
+use tracing::info;
+
 use super::{Content, Error, Limits};
+use crate::pdf;
+
+/// The type whose text has to be found first.
+pub(super) const PDF: &str = "application/pdf";
+
+/// Stands for the text of a file that has none, such as a scanned one.
+const NO_TEXT: &str = "[No extractable text]";
 
 /// What a file is called that has no name.
 const NAME: &str = "file";
@@ -9,12 +18,12 @@ const NAME: &str = "file";
 const NAME_CHARS_MAX: usize = 120;
 
 /// Returns what the agent reads of a file.
-pub(super) fn text(content: &Content, name: Option<&str>, limits: &Limits) -> Result<String, Error> {
+pub(super) async fn text(content: &Content, name: Option<&str>, limits: &Limits) -> Result<String, Error> {
     let kind = content.plain_type().or_else(|| name.and_then(by_name).map(str::to_owned)).unwrap_or_else(|| "text/plain".to_owned());
     if !limits.types.contains(&kind) {
         return Err(Error::Type { what: "file", kind });
     }
-    let text = decoded(content);
+    let text = if kind == PDF { of_pdf(content, limits.pages_max).await? } else { decoded(content) };
     let text: String = text.chars().take(limits.chars_max).collect();
     // Nobody can write the end of the marks into a file without knowing it.
     let mark = format!("{:016x}", rand::random::<u64>());
@@ -22,6 +31,14 @@ pub(super) fn text(content: &Content, name: Option<&str>, limits: &Limits) -> Re
         "<file name=\"{}\">\n<<<EXTERNAL_UNTRUSTED_CONTENT id=\"{mark}\">>>\n{text}\n<<<END_EXTERNAL_UNTRUSTED_CONTENT id=\"{mark}\">>>\n</file>",
         shown(name)
     ))
+}
+
+async fn of_pdf(content: &Content, pages_max: usize) -> Result<String, Error> {
+    let text = pdf::text(&content.bytes, pages_max).await.map_err(|error| {
+        info!(error = &error as &dyn std::error::Error, "a PDF of a request is refused");
+        Error::NoPdf
+    })?;
+    Ok(if text.trim().is_empty() { NO_TEXT.to_owned() } else { text })
 }
 
 fn by_name(name: &str) -> Option<&'static str> {
@@ -32,7 +49,7 @@ fn by_name(name: &str) -> Option<&'static str> {
         "html" | "htm" => "text/html",
         "csv" => "text/csv",
         "json" => "application/json",
-        "pdf" => "application/pdf",
+        "pdf" => PDF,
         "zip" => "application/zip",
         _ => return None,
     })

@@ -68,7 +68,10 @@ pub(super) async fn answer(runs: &Runs, run: &Arc<Run>, equipment: &Equipment, r
             let scene = scene(call);
             async move {
                 run.emitter.tool_started(&scene.call, &call.name, &arguments(call));
+                let begun_ms = runs.parts.clock.now_ms();
                 let answer = equipment.set.call(&call.name, &call.arguments, &scene).await;
+                let known = equipment.specs.iter().find(|spec| spec.name == call.name).map(|spec| spec.name.as_str());
+                runs.parts.metrics.tool_called(known, answer.is_error, runs.parts.clock.now_ms() - begun_ms);
                 run.emitter.tool_ended(&scene.call, &call.name, Json { text: for_event(&answer).to_string() }, answer.is_error);
                 answer
             }
