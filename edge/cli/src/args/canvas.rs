@@ -15,7 +15,7 @@ pub(crate) enum NodesCanvas {
         #[command(flatten)]
         on: OnNode,
         /// An address, or a path of the gateway's canvas.
-        #[arg(long, value_name = "URL", visible_alias = "url")]
+        #[arg(long, value_name = "URL")]
         target: Option<String>,
         /// Where the canvas is placed.
         #[arg(long, value_name = "PX", allow_negative_numbers = true)]
