@@ -40,7 +40,8 @@ pub(crate) enum NodesCanvas {
         #[command(flatten)]
         on: OnNode,
         /// An address, or a path of the gateway's canvas.
-        url: String,
+        #[arg(value_name = "URL")]
+        page: String,
     },
     /// Run a script in the page and print what it returns.
     Eval {

@@ -31,7 +31,7 @@ pub(super) async fn run(session: &Session, reach: &Reach, command: &NodesCanvas)
             done(&mut remote, on, "canvas.present", params, "Shown.").await
         }
         NodesCanvas::Hide { on } => done(&mut remote, on, "canvas.hide", json!({}), "Hidden.").await,
-        NodesCanvas::Navigate { on, url } => done(&mut remote, on, "canvas.navigate", json!({"url": url}), "Gone there.").await,
+        NodesCanvas::Navigate { on, page } => done(&mut remote, on, "canvas.navigate", json!({"url": page}), "Gone there.").await,
         NodesCanvas::Eval { on, script, js } => {
             let payload = ask(&mut remote, on, "canvas.eval", json!({"javaScript": script.as_ref().or(js.as_ref())})).await?;
             remote.answer(&payload, || text(&payload, "/payload/result").to_owned())
