@@ -103,7 +103,7 @@ async fn an_operator_draws_on_a_nodes_screen() {
     std::fs::remove_file(picture).expect("it was ours");
     printed(&gateway, &["a2ui", "push", "--text", "hello"]).await;
     let file = folder.path().join("surface.jsonl");
-    std::fs::write(&file, format!("{SURFACE}\n{{\"createSurface\":{{}}}}\n")).expect("a file");
+    std::fs::write(&file, format!("{SURFACE}\n{{\"made_up\":{{}}}}\n")).expect("a file");
     let refused = canvas(&gateway, &["a2ui", "push", "--jsonl", file.to_str().expect("UTF-8")]).await;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && words.contains("nodes canvas a2ui push failed") && words.contains("line 2"), "{words}");
