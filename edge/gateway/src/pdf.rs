@@ -105,6 +105,8 @@ fn read(file: &[u8], pages_max: usize) -> Result<String, lopdf::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// A file of so many pages, each of which says its number.
@@ -126,12 +128,14 @@ mod tests {
         let (mut text, mut places) = ("%PDF-1.4\n".to_owned(), Vec::new());
         for (index, object) in objects.iter().enumerate() {
             places.push(text.len());
-            text.push_str(&format!("{} 0 obj\n{object}\nendobj\n", index + 1));
+            write!(text, "{} 0 obj\n{object}\nendobj\n", index + 1).unwrap();
         }
         let table = text.len();
-        text.push_str(&format!("xref\n0 {}\n0000000000 65535 f \n", places.len() + 1));
-        places.iter().for_each(|place| text.push_str(&format!("{place:010} 00000 n \n")));
-        text.push_str(&format!("trailer\n<</Size {}/Root 1 0 R>>\nstartxref\n{table}\n%%EOF\n", places.len() + 1));
+        write!(text, "xref\n0 {}\n0000000000 65535 f \n", places.len() + 1).unwrap();
+        for place in &places {
+            writeln!(text, "{place:010} 00000 n ").unwrap();
+        }
+        write!(text, "trailer\n<</Size {}/Root 1 0 R>>\nstartxref\n{table}\n%%EOF\n", places.len() + 1).unwrap();
         text.into_bytes()
     }
 
