@@ -92,6 +92,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("services/node", service.clone()),
         ("services/adapter", service.clone()),
         ("services/channel", vec!["proto", "kit", "adapter"]),
+        ("services/whatsapp", vec!["proto", "kit", "adapter"]),
         ("services/tools", vec!["kit"]),
         ("services/agent", vec!["proto", "kit", "config", "tools"]),
         ("services/canvas", service.clone()),

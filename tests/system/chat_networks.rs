@@ -160,12 +160,21 @@ async fn what_happens_in_a_chat_is_told_with_its_next_message_and_strangers_are_
 
 #[tokio::test]
 async fn a_poll_is_asked_and_its_votes_are_told_to_its_chat() {
+    votes_are_told(json!({"allowFrom": ["42"]})).await;
+}
+
+#[tokio::test]
+async fn votes_in_a_poll_of_an_account_that_is_set_apart_are_told_too() {
+    votes_are_told(json!({"allowFrom": ["42"], "isolate": true})).await;
+}
+
+async fn votes_are_told(bot: Value) {
     let (provider, api) = (Provider::start().await, BotApi::start().await);
-    let gateway = gateway(&provider, &api, json!({"allowFrom": ["42"]})).await;
+    let gateway = gateway(&provider, &api, bot).await;
     let client = gateway.client().await;
     running(&client, "telegram").await;
     let poll = json!({"channel": "telegram", "to": "42", "question": "Soup?", "options": ["yes", "no"], "isAnonymous": false, "idempotencyKey": "p1"});
-    let asked = client.call("poll", poll.clone()).await.expect("asked");
+    let asked = eventually("it is asked", async || client.call("poll", poll.clone()).await.ok()).await;
     assert_eq!((&asked["pollId"], &asked["messageId"]), (&json!("poll-1"), &json!("900")));
     client.call("poll", poll).await.expect("the same answer");
     assert_eq!(api.asked("sendPoll").len(), 1, "a repeat asks nobody");
@@ -174,6 +183,35 @@ async fn a_poll_is_asked_and_its_votes_are_told_to_its_chat() {
     assert_eq!(texts(&sent(&api, 42, 1).await), [reply(2)]);
     let told = provider.calls()[0].body["messages"].to_string();
     assert!(told.contains("voted for: no"), "{told}");
+}
+
+#[tokio::test]
+async fn a_group_s_activation_decides_whether_it_must_mention_and_answers_bear_their_prefix() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let bot = json!({"groupPolicy": "open", "groups": {"*": {}}, "streaming": {"mode": "off"}, "responsePrefix": "[bot]"});
+    let gateway = gateway(&provider, &api, bot).await;
+    let client = gateway.client().await;
+    running(&client, "telegram").await;
+    let activate = async |mode: Value| {
+        let patch = json!({"key": "agent:main:telegram:group:-100", "groupActivation": mode});
+        client.call("sessions.patch", patch).await.expect("patched");
+    };
+    let write = |text: &str| {
+        let named = text.starts_with("@verso_bot").then(|| json!({"type": "mention", "offset": 0, "length": 10}));
+        let entities: Vec<Value> = named.into_iter().collect();
+        let (chat, from) = (json!({"id": -100, "type": "group", "title": "Soup"}), json!({"id": 7, "first_name": "Eve"}));
+        api.update(&json!({"chat": chat, "from": from, "text": text, "entities": entities}));
+    };
+    write("nobody is meant [[tokens=1]]");
+    write("@verso_bot you are [[tokens=2]]");
+    assert_eq!(texts(&sent(&api, -100, 1).await), [format!("[bot] {}", reply(2))]);
+    activate(json!("always")).await;
+    write("everybody is meant [[tokens=3]]");
+    assert_eq!(texts(&sent(&api, -100, 2).await)[1], format!("[bot] {}", reply(3)));
+    activate(json!("mention")).await;
+    write("nobody again [[tokens=4]]");
+    write("@verso_bot and you [[tokens=5]]");
+    assert_eq!(texts(&sent(&api, -100, 3).await)[2], format!("[bot] {}", reply(5)));
 }
 
 #[tokio::test]

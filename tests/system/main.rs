@@ -46,4 +46,5 @@ mod terminal;
 mod tls;
 mod turns;
 mod update;
+mod whatsapp;
 mod wizard;

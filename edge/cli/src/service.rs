@@ -66,7 +66,11 @@ pub(crate) fn run_account() -> anyhow::Result<ExitCode> {
         let _telemetry = telemetry::start("channel", &service::state_dir(&env), &logging, &env)?;
         let shutdown = CancellationToken::new();
         service::stop_on_signals(shutdown.clone())?;
-        verso_channel::host(told, lifeline, shutdown).await?;
+        if told.channel == verso_whatsapp::CHANNEL {
+            verso_whatsapp::host(told, lifeline, shutdown).await?;
+        } else {
+            verso_channel::host(told, lifeline, shutdown).await?;
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -5,7 +5,7 @@ mod pieces;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
-use verso_proto::agent::v1::{Payload, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ActivationRequest, Payload, SubmitRequest, SubmitResponse};
 
 use crate::agents::Answers;
 use crate::attachments;
@@ -97,9 +97,21 @@ fn reworded(body: &str, text: &str, left: &str) -> String {
     }
 }
 
+/// Returns whether a group's conversation wants to be mentioned, if anybody has said so.
+pub(crate) async fn activation(runs: &Runs, request: &ActivationRequest) -> Result<Option<String>, Error> {
+    let origin = Origin {
+        channel: &request.channel,
+        account: &request.account_id,
+        kind: "group",
+        peer: &request.peer_id,
+        thread: request.thread_id.as_deref(),
+    };
+    let (_, key) = place(runs, &origin)?;
+    Ok(runs.parts.store.session(&key).await?.and_then(|session| session.settings.group_activation))
+}
+
 /// Which agent and conversation a message is for.
 fn session(runs: &Runs, request: &SubmitRequest) -> Result<(AgentId, SessionKey), Error> {
-    const METHOD: &str = "submit";
     let origin = Origin {
         channel: &request.channel,
         account: &request.account_id,
@@ -107,10 +119,15 @@ fn session(runs: &Runs, request: &SubmitRequest) -> Result<(AgentId, SessionKey)
         peer: &request.peer_id,
         thread: request.thread_id.as_deref(),
     };
+    place(runs, &origin)
+}
+
+fn place(runs: &Runs, origin: &Origin<'_>) -> Result<(AgentId, SessionKey), Error> {
+    const METHOD: &str = "submit";
     let roster = &runs.parts.roster;
     // An agent that is not there any more does not silence a chat.
-    let bound = roster.routing.agent(&origin).filter(|agent| roster.agents().iter().any(|profile| profile.id == *agent));
-    roster.session(METHOD, bound.as_ref(), roster.routing.conversation(&origin).as_deref())
+    let bound = roster.routing.agent(origin).filter(|agent| roster.agents().iter().any(|profile| profile.id == *agent));
+    roster.session(METHOD, bound.as_ref(), roster.routing.conversation(origin).as_deref())
 }
 
 /// Carries out a command, whose answer is a run like any other.

@@ -26,12 +26,24 @@ pub(crate) enum Verdict {
 
 /// Decides about a message. `paired` says whether its sender was let in by a code; that opens direct chats and nothing else.
 pub(crate) fn judge(profile: &Profile, incoming: &Incoming, paired: bool) -> Verdict {
+    judge_with(profile, incoming, paired, None)
+}
+
+/// Whether the verdict hangs on whether the group wants the account to be mentioned: its own conversation may say otherwise than the
+/// configuration.
+pub(crate) fn hangs_on_mention(incoming: &Incoming, verdict: Verdict) -> bool {
+    let undecided = matches!(verdict, Verdict::Overhear | Verdict::Admit { .. });
+    undecided && incoming.chat == ChatKind::Group && incoming.kind == EventKind::Message && !incoming.mentioned
+}
+
+/// The same, where the group's conversation says whether the account must be mentioned.
+pub(crate) fn judge_with(profile: &Profile, incoming: &Incoming, paired: bool, must_mention: Option<bool>) -> Verdict {
     if incoming.sender.trim().is_empty() || incoming.peer.trim().is_empty() {
         return Verdict::Ignore("it does not say who sent it");
     }
     let verdict = match incoming.chat {
         ChatKind::Direct => direct(profile, incoming, paired),
-        ChatKind::Group => group(profile, incoming),
+        ChatKind::Group => group(profile, incoming, must_mention),
     };
     match incoming.kind {
         EventKind::Button => button(profile, incoming, verdict),
@@ -84,7 +96,7 @@ fn direct(profile: &Profile, incoming: &Incoming, paired: bool) -> Verdict {
     }
 }
 
-fn group(profile: &Profile, incoming: &Incoming) -> Verdict {
+fn group(profile: &Profile, incoming: &Incoming, told: Option<bool>) -> Verdict {
     let groups = profile.groups.as_ref().filter(|groups| !groups.is_empty());
     let own = groups.and_then(|groups| groups.get(&incoming.peer));
     let all = groups.and_then(|groups| groups.get("*"));
@@ -110,7 +122,7 @@ fn group(profile: &Profile, incoming: &Incoming) -> Verdict {
     if groups.is_some() && own.is_none() && all.is_none() {
         return Verdict::Ignore("the group is not in groups");
     }
-    let must_mention = first(|group| group.require_mention).unwrap_or(true);
+    let must_mention = told.or_else(|| first(|group| group.require_mention)).unwrap_or(true);
     // A command of somebody who may give commands need not name whom it is for.
     let commands = named && incoming.kind == EventKind::Message && is_command(&incoming.text);
     if must_mention && !incoming.mentioned && !commands {
@@ -124,13 +136,21 @@ fn has_wildcard(listed: &[Value]) -> bool {
     listed.iter().any(|entry| entry.as_str().is_some_and(|entry| entry.trim() == "*"))
 }
 
-/// Whether a list names an id: as it is, as a number, or with the network's name before it.
-fn names(listed: &[Value], id: &str) -> bool {
+/// Whether a list names an id: as it is, as a number, or with the network's name before it. Telephone numbers are written in many ways.
+pub(crate) fn names(listed: &[Value], id: &str) -> bool {
+    let number = id.strip_prefix('+').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let same = |text: &str| text == id || number.is_some_and(|number| digits(text).as_deref() == Some(number));
     listed.iter().any(|entry| match entry {
-        Value::String(text) => bare(text) == id,
-        Value::Number(number) => number.to_string() == id,
+        Value::String(text) => same(bare(text)),
+        Value::Number(number) => same(&number.to_string()),
         _ => false,
     })
+}
+
+/// Returns the digits of a telephone number; none when it is none.
+fn digits(text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    text.chars().all(|letter| letter.is_ascii_digit() || "+ -().".contains(letter)).then_some(digits)
 }
 
 fn bare(entry: &str) -> &str {

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use tracing::warn;
+use tokio::time::timeout;
+use tracing::{debug, warn};
 use verso_kit::clock::Clock;
 use verso_kit::peer::{Answers, Backoff, Caller, Peer, broken_by_transport};
-use verso_proto::agent::v1::{Attachment, Payload, ReplyFile, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ActivationRequest, Attachment, Payload, ReplyFile, SubmitRequest, SubmitResponse};
 
 use crate::message::{ChatKind, Incoming};
 use crate::store::AccountKey;
 
 /// For how long a message is offered to an agent service that is not there.
 const OFFER_MAX: Duration = Duration::from_hours(1);
+
+/// How long it may take to say whether a group wants to be mentioned; after that the configuration counts.
+const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The agent service.
 #[derive(Debug, Clone)]
@@ -54,6 +58,8 @@ pub(crate) struct Pieces {
     pub(crate) payloads: Vec<Payload>,
     /// The agent's own files that they refer to.
     pub(crate) files: Vec<ReplyFile>,
+    /// Who says it.
+    pub(crate) agent: String,
 }
 
 /// What an agent tells of its answer.
@@ -88,6 +94,23 @@ pub(crate) struct Pending {
 impl Agent {
     pub(crate) fn new(peer: Peer, clock: Clock) -> Self {
         Self { peer, clock }
+    }
+
+    /// Whether a group's conversation wants the account to be mentioned, if anybody has told it so.
+    pub(crate) async fn must_mention(&self, key: &AccountKey, incoming: &Incoming) -> Option<bool> {
+        let request = ActivationRequest {
+            channel: key.channel.clone(),
+            account_id: key.account.clone(),
+            peer_id: incoming.peer.clone(),
+            thread_id: incoming.thread.clone(),
+        };
+        let asked = timeout(ACTIVATION_TIMEOUT, self.peer.call(request, &Caller::default())).await;
+        let said = asked.ok()?.inspect_err(|status| debug!(error = %status.message(), "nobody says whether a group wants mentions"));
+        match said.ok()?.activation.as_deref() {
+            Some("always") => Some(false),
+            Some("mention") => Some(true),
+            _ => None,
+        }
     }
 
     /// Offers a message until the service has taken it. The message's own id names the run, so that it is carried out once, however often it
@@ -180,8 +203,8 @@ impl Pending {
     }
 
     fn take(&mut self, response: SubmitResponse) {
-        let SubmitResponse { status, payloads, error, pieces_before, draft, activity, files, .. } = response;
-        let pieces = Pieces { first: pieces_before, payloads, files };
+        let SubmitResponse { status, payloads, error, pieces_before, draft, activity, files, agent_id, .. } = response;
+        let pieces = Pieces { first: pieces_before, payloads, files, agent: agent_id };
         self.said = match status.as_str() {
             "accepted" => None,
             "part" => Some(Said::Part(pieces)),

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::gather::Batch;
 use crate::message::{Address, ChatKind, Incoming, Part};
 use crate::preview::Preview;
-use crate::profile::{AckScope, ReplyTo, Streaming};
+use crate::profile::{ReplyTo, Streaming};
 use crate::store::outbox::Posting;
 
 /// How often an answer that is being written is announced …
@@ -82,7 +82,7 @@ impl Dispatch {
         let mut preview = preview;
         for (at, payload) in pieces.payloads.iter().enumerate() {
             let number = pieces.first.saturating_add(i64::try_from(at).unwrap_or(i64::MAX));
-            let one = Pieces { first: number, payloads: vec![payload.clone()], files: pieces.files.clone() };
+            let one = Pieces { first: number, payloads: vec![payload.clone()], files: pieces.files.clone(), agent: pieces.agent.clone() };
             let parts = self.compose_answer(batch, &one, preview.take()).await;
             postings.extend(self.name(batch, &number.to_string(), &parts));
         }
@@ -126,14 +126,10 @@ impl Dispatch {
     /// Marks a message as seen, where that is wanted.
     pub(crate) fn acknowledge(&self, incoming: &Incoming, tasks: &Tasks) {
         let group = incoming.chat == ChatKind::Group;
-        let wanted = match self.profile.manners.ack_reaction_scope {
-            AckScope::Off => false,
-            AckScope::All => true,
-            AckScope::Direct => !group,
-            AckScope::GroupAll => group,
-            AckScope::GroupMentions => group && incoming.mentioned,
-        };
-        if !wanted || self.profile.ack_reaction().is_none() || incoming.kind != crate::message::EventKind::Message {
+        if !self.profile.acknowledges(group, incoming.mentioned)
+            || self.profile.ack_reaction().is_none()
+            || incoming.kind != crate::message::EventKind::Message
+        {
             return;
         }
         let (this, incoming, stop) = (self.clone(), incoming.clone(), tasks.shutdown().clone());

@@ -163,7 +163,7 @@ impl Dispatch {
             return Ok(None);
         };
         let paired = incoming.chat == ChatKind::Direct && self.store.is_allowed(&self.key, &incoming.sender).await?;
-        match access::judge(&self.profile, &incoming, paired) {
+        match self.judge(&incoming, paired).await {
             Verdict::Ignore(reason) => {
                 debug!(channel = %self.key.channel, account = %self.key.account, reason, "message is ignored");
                 self.end(&[open.seq], "ignored", Some(reason.to_owned()), Vec::new()).await?;
@@ -178,6 +178,17 @@ impl Dispatch {
             Verdict::Admit { authorized } => return Ok(Some((incoming, authorized))),
         }
         Ok(None)
+    }
+
+    async fn judge(&self, incoming: &Incoming, paired: bool) -> Verdict {
+        let verdict = access::judge(&self.profile, incoming, paired);
+        if !access::hangs_on_mention(incoming, verdict) {
+            return verdict;
+        }
+        match self.agent.must_mention(&self.key, incoming).await {
+            None => verdict,
+            told => access::judge_with(&self.profile, incoming, paired, told),
+        }
     }
 
     async fn offer_pairing(&self, open: &Open, incoming: &Incoming) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 //! adapters of other programs keep.
 
 mod grpc;
+mod polls;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::media::Shelf;
 use crate::network::Network;
 use crate::store::AccountKey;
 use grpc::Hosted;
+pub(crate) use polls::Polls;
 
 /// Runs the account that `told` names until `shutdown`, or until whoever started this process is gone.
 pub async fn host(told: Handover, lifeline: Lifeline, shutdown: CancellationToken) -> Result<(), Error> {
@@ -28,7 +30,8 @@ pub async fn host(told: Handover, lifeline: Lifeline, shutdown: CancellationToke
     let shelf = Shelf::open(told.folder.join("media")).await.map_err(Error::Shelf)?;
     let key = AccountKey { channel: told.channel.clone(), account: told.account.clone() };
     let tasks = Tasks::new(shutdown.clone());
-    let hosted = Hosted::new(key, network, context(&told), shelf, tasks.clone());
+    let polls = Polls::open(told.folder.join("polls.json")).await;
+    let hosted = Hosted::new(key, network, context(&told), (shelf, polls), tasks.clone());
     let served = verso_adapter::serve(hosted, &told, shutdown.clone()).await;
     shutdown.cancel();
     tasks.join().await;

@@ -9,6 +9,7 @@ use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 
 use crate::adapter::Fault;
+use crate::host::Polls;
 use crate::message::{Address, Incoming, Receipt};
 use crate::store::inbox::Arrived;
 use crate::store::{AccountKey, Store};
@@ -91,7 +92,17 @@ enum Sink {
     /// In our database.
     Inbox { store: Store, arrived: Arc<Notify> },
     /// In that of another process.
-    Away { deliveries: mpsc::Sender<Delivery>, position: Option<i64> },
+    Away(Away),
+}
+
+/// The way to another process.
+#[derive(Debug)]
+pub(crate) struct Away {
+    pub(crate) deliveries: mpsc::Sender<Delivery>,
+    /// How far the network was read.
+    pub(crate) position: Option<i64>,
+    /// What this process has sent itself.
+    pub(crate) polls: Polls,
 }
 
 /// A message for another process.
@@ -108,15 +119,9 @@ impl Link {
         Self { key, clock, pulse, sink: Sink::Inbox { store, arrived } }
     }
 
-    /// A way to another process, which has read the network as far as `position`.
-    pub(crate) fn away(
-        key: AccountKey,
-        clock: Clock,
-        pulse: Arc<Pulse>,
-        deliveries: mpsc::Sender<Delivery>,
-        position: Option<i64>,
-    ) -> Self {
-        Self { key, clock, pulse, sink: Sink::Away { deliveries, position } }
+    /// A way to another process.
+    pub(crate) fn away(key: AccountKey, clock: Clock, pulse: Arc<Pulse>, away: Away) -> Self {
+        Self { key, clock, pulse, sink: Sink::Away(away) }
     }
 
     /// Keeps a message, and how far the network has been read. The network may be told once this has returned.
@@ -125,7 +130,7 @@ impl Link {
         self.pulse.beat(now_ms);
         let (store, arriving) = match &self.sink {
             Sink::Inbox { store, arrived } => (store, arrived),
-            Sink::Away { deliveries, .. } => return hand_over(deliveries, incoming.cloned(), position).await,
+            Sink::Away(away) => return hand_over(&away.deliveries, incoming.cloned(), position).await,
         };
         let arrived = incoming.map(|incoming| -> Result<_, serde_json::Error> {
             Ok(Arrived {
@@ -148,7 +153,7 @@ impl Link {
     pub(crate) async fn position(&self) -> Result<Option<i64>, Fault> {
         match &self.sink {
             Sink::Inbox { store, .. } => store.position(&self.key, self.clock.now_ms()).await.map_err(|error| stored(&error)),
-            Sink::Away { position, .. } => Ok(*position),
+            Sink::Away(away) => Ok(away.position),
         }
     }
 
@@ -166,9 +171,12 @@ impl Link {
         Ok(())
     }
 
-    /// Returns where a poll of this account was sent to, and its receipt. Another process does not tell.
+    /// Returns where a poll of this account was sent to, and its receipt.
     pub(crate) async fn poll(&self, poll_id: &str) -> Result<Option<(Address, Receipt)>, Fault> {
-        let Sink::Inbox { store, .. } = &self.sink else { return Ok(None) };
+        let store = match &self.sink {
+            Sink::Inbox { store, .. } => store,
+            Sink::Away(away) => return Ok(away.polls.get(poll_id)),
+        };
         let Some((chat, receipt)) = store.poll(&self.key, poll_id).await.map_err(|error| stored(&error))? else { return Ok(None) };
         let receipt = serde_json::from_str(&receipt).map_err(|error| Fault::Storage(error.to_string()))?;
         Ok(Some((Address::of_order_key(&chat), receipt)))

@@ -31,9 +31,13 @@ impl Logins {
         }
         let path = self.folder.join(network.id()).join(account);
         let removing = path.clone();
-        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(removing)).await;
+        let removed = tokio::task::spawn_blocking(move || {
+            let any = fs::read_dir(&removing)?.next().is_some();
+            fs::remove_dir_all(removing).map(|()| any)
+        })
+        .await;
         match removed {
-            Ok(Ok(())) => Ok(true),
+            Ok(Ok(any)) => Ok(any),
             Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Ok(Err(source)) => Err(Error::RemoveCredentials { path, source }),
             Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),

@@ -13,9 +13,11 @@ use verso_kit::service::Context;
 
 use crate::adapter::Fault;
 use crate::mentions::Mentions;
+use crate::network::Network;
 use crate::settings::DEFAULT_ACCOUNT;
 use crate::store::AccountKey;
-pub(crate) use manners::{AckScope, Manners};
+pub(crate) use manners::Manners;
+use manners::{AUTO, AckScope};
 
 /// The longest message that an account sends, in UTF-16 units, unless configured.
 const TEXT_CHUNK_DEFAULT: usize = 4_000;
@@ -212,6 +214,10 @@ pub(crate) struct Profile {
     pub(crate) auth_dir: Option<PathBuf>,
     history_limit: Option<usize>,
     ack_reaction: Option<Value>,
+    /// What stands before every answer. Default: `messages.responsePrefix`.
+    response_prefix: Option<String>,
+    /// `WhatsApp`: the account is its owner's own, who writes to himself.
+    self_chat_mode: Option<bool>,
     media_max_mb: Option<f64>,
     /// Hosts that are not on the public internet and from which files may be fetched.
     pub(crate) media_allow_hosts: Vec<String>,
@@ -223,6 +229,12 @@ pub(crate) struct Profile {
     commands: Commands,
     pub(crate) reaction_notifications: ReactionsHeard,
     pub(crate) retry: Retry,
+    /// Whether the owner writes to himself.
+    #[serde(skip)]
+    self_chat: bool,
+    /// Whether what holds for all networks says nothing of how messages are marked as seen.
+    #[serde(skip)]
+    own_acknowledgement: bool,
     /// What holds for all networks.
     #[serde(skip)]
     pub(crate) manners: Manners,
@@ -293,6 +305,8 @@ impl Profile {
         let mut profile: Self = serde_json::from_value(Value::Object(all)).map_err(|error| Fault::Account(format!("{path}: {error}")))?;
         let defaults: Defaults = file.section("channels.defaults").map_err(unreadable)?;
         profile.group_policy = profile.group_policy.or(defaults.group_policy);
+        profile.own_acknowledgement = key.channel == Network::WhatsApp.id();
+        profile.self_chat = profile.self_chat_mode.unwrap_or_default();
         profile.manners = Manners::read(file, &key.channel)?;
         profile.native_by_default = file.section::<Commands>("commands").map_err(unreadable)?.native;
         Ok(profile)
@@ -302,6 +316,8 @@ impl Profile {
     #[must_use]
     pub(crate) fn with_owner(mut self, number: Option<String>) -> Self {
         if let Some(number) = number {
+            let listed = self.allow_from.as_deref().is_some_and(|listed| crate::access::names(listed, &number));
+            self.self_chat = self.self_chat_mode.unwrap_or(listed);
             // The list of groups falls back to this one, and must stay as it was.
             self.group_allow_from = self.group_allow_from.or_else(|| self.allow_from.clone());
             self.allow_from.get_or_insert_default().push(Value::from(number));
@@ -332,8 +348,34 @@ impl Profile {
 
     /// Returns the emoji that says "seen", if there is one.
     pub(crate) fn ack_reaction(&self) -> Option<&str> {
-        let own = self.ack_reaction.as_ref().and_then(Value::as_str);
-        own.or(self.manners.ack_reaction.as_deref()).map(str::trim).filter(|emoji| !emoji.is_empty())
+        let own = self.ack_reaction.as_ref().and_then(|own| own.as_str().or_else(|| own.get("emoji")?.as_str()));
+        let of_all = self.manners.ack_reaction.as_deref().filter(|_| !self.own_acknowledgement);
+        own.or(of_all).map(str::trim).filter(|emoji| !emoji.is_empty())
+    }
+
+    /// Whether a message is marked as seen: the account's own rule comes before that of all.
+    pub(crate) fn acknowledges(&self, group: bool, mentioned: bool) -> bool {
+        if let Some(own) = self.ack_reaction.as_ref().filter(|own| own.is_object()) {
+            let in_groups = own.get("group").and_then(Value::as_str).unwrap_or("mentions");
+            let direct = own.get("direct").and_then(Value::as_bool).unwrap_or(true);
+            return if group { in_groups == "always" || (in_groups == "mentions" && mentioned) } else { direct };
+        }
+        match self.manners.ack_reaction_scope {
+            AckScope::Off => false,
+            AckScope::All => true,
+            AckScope::Direct => !group,
+            AckScope::GroupAll => group,
+            AckScope::GroupMentions => group && mentioned,
+        }
+    }
+
+    /// Returns an answer with what stands before every answer of the agent.
+    pub(crate) fn prefixed(&self, text: &str, agent: &str) -> String {
+        let usual = self.response_prefix.as_deref().or(self.manners.response_prefix.as_deref());
+        // Where the owner writes to himself, nothing else tells the two apart.
+        let prefix = usual.or_else(|| self.self_chat.then_some(AUTO)).map(|prefix| self.manners.prefix(prefix, agent)).unwrap_or_default();
+        let begun = prefix.is_empty() || text.trim().is_empty() || text.starts_with(&prefix);
+        if begun { text.to_owned() } else { format!("{prefix} {text}") }
     }
 
     /// Returns the largest file that is taken in, in bytes.
@@ -380,6 +422,47 @@ mod tests {
     fn read(policy: &str) -> Result<Profile, Fault> {
         let file = File::from_value(json!({"channels": {"irc": {"dmPolicy": "open", "accounts": {"own": {"dmPolicy": policy}}}}}));
         Profile::read(&file, &AccountKey { channel: "irc".into(), account: "own".into() })
+    }
+
+    fn of_channel(channel: &str, config: Value) -> Profile {
+        Profile::read(&File::from_value(config), &AccountKey { channel: channel.into(), account: "own".into() }).unwrap()
+    }
+
+    #[test]
+    fn what_stands_before_answers_is_the_account_s_own_or_that_of_all() {
+        let config = |network: Value| json!({"messages": {"responsePrefix": "[all]"}, "agents": {"list": [{"id": "Main", "identity": {"name": " Vera "}}]}, "channels": {"irc": network}});
+        let said = |network: Value, text: &str, agent: &str| of_channel("irc", config(network)).prefixed(text, agent);
+        assert_eq!(said(json!({}), "hi", "main"), "[all] hi");
+        assert_eq!(said(json!({"responsePrefix": "auto"}), "hi", "main"), "[Vera] hi");
+        assert_eq!(said(json!({"responsePrefix": "auto"}), "hi", "nobody"), "hi");
+        assert_eq!(said(json!({"responsePrefix": "{identity.name} ({model}):"}), "hi", "main"), "Vera ({model}): hi");
+        assert_eq!(said(json!({"accounts": {"own": {"responsePrefix": ""}}}), "hi", "main"), "hi");
+        assert_eq!(said(json!({}), "[all] hi", "main"), "[all] hi", "it stands there once");
+        assert_eq!(said(json!({}), "", "main"), "", "a file without words has none");
+    }
+
+    #[test]
+    fn whoever_writes_to_himself_sees_who_answers() {
+        let config = json!({"agents": {"list": [{"id": "main", "identity": {"name": "Vera"}}]}, "channels": {"whatsapp": {"allowFrom": ["+49 170"]}}});
+        let mine = of_channel("whatsapp", config.clone()).with_owner(Some("+49170".into()));
+        assert_eq!(mine.prefixed("hi", "main"), "[Vera] hi");
+        assert_eq!(of_channel("whatsapp", config).with_owner(Some("+1555".into())).prefixed("hi", "main"), "hi");
+    }
+
+    #[test]
+    fn messages_are_marked_as_seen_by_the_account_s_rule_or_that_of_all() {
+        let config = |own: Value| json!({"messages": {"ackReaction": "👀"}, "channels": {"whatsapp": own.clone(), "telegram": own}});
+        let marks = |channel: &str, own: Value| {
+            let profile = of_channel(channel, config(own));
+            let seen = [(false, false), (true, true), (true, false)].map(|(group, mentioned)| profile.acknowledges(group, mentioned));
+            (profile.ack_reaction().map(str::to_owned), seen)
+        };
+        let own = json!({"ackReaction": {"emoji": "👌"}});
+        assert_eq!(marks("whatsapp", own), (Some("👌".into()), [true, true, false]));
+        let loud = json!({"ackReaction": {"emoji": "👌", "direct": false, "group": "always"}});
+        assert_eq!(marks("whatsapp", loud), (Some("👌".into()), [false, true, true]));
+        assert_eq!(marks("whatsapp", json!({})).0, None, "what holds for all holds for others");
+        assert_eq!(marks("telegram", json!({})), (Some("👀".into()), [false, true, false]));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use verso_proto::adapter::v1::{Capabilities, EditRequest, MarkReadRequest, React
 use crate::adapter::{Ability, Adapter, Fault, Refusal, Room, Wellbeing};
 use crate::link::Link;
 use crate::media::{Shelf, Way};
+use crate::mentions::Mentions;
 use crate::message::{Address, Attached, Incoming, Part, Receipt};
 use crate::text::{self, Rich};
 pub(crate) use launch::Launch;
@@ -52,6 +53,8 @@ pub(crate) struct Remote {
     local: Option<Arc<dyn Adapter>>,
     silence_max: Duration,
     shelf: Shelf,
+    /// What counts as a mention besides the network's own way, where its adapter does not know that.
+    mentions: Mentions,
 }
 
 impl Remote {
@@ -105,7 +108,8 @@ impl Remote {
             Kind::Inbound(inbound) => {
                 let (event, position) = (inbound.event.clone(), inbound.position);
                 // One that nobody could judge is not kept, but its network is told: it would come for ever.
-                let incoming = convert::incoming(inbound);
+                let incoming = convert::incoming(inbound)
+                    .map(|incoming| Incoming { mentioned: incoming.mentioned || self.mentions.found_in(&incoming.text), ..incoming });
                 if incoming.is_none() {
                     warn!(channel = %link.key.channel, account = %self.account, event, "a message without ids or a kind of chat is left out");
                 }

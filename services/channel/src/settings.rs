@@ -41,9 +41,13 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Whether the account can run here. No process of this build speaks to `WhatsApp` yet.
+    /// Whether the account can run here, or could once its owner has linked it.
     pub(crate) fn can_run(&self) -> bool {
-        self.enabled && self.configured && (make::speaks(self.network) || !self.network.is_built_in())
+        match self.network {
+            // It waits until its owner has linked it.
+            Network::WhatsApp => self.enabled,
+            network => self.enabled && self.configured && (make::speaks(network) || !network.is_built_in()),
+        }
     }
 }
 

@@ -79,9 +79,7 @@ impl Target<'_> {
         }) {
             Some(sender) => Ok(sender),
             None if fare.is_some_and(|fare| fare.account.enabled && fare.linked() == Some(false)) => {
-                let linkable = fare.is_some_and(|fare| fare.unit.is_some());
-                let reason = if linkable { NOT_LINKED } else { "this build cannot link it yet" };
-                Err(Error::NotLinked { channel: network.id(), reason: reason.to_owned() })
+                Err(Error::NotLinked { channel: network.id(), reason: NOT_LINKED.to_owned() })
             }
             None => Err(Error::NotRunning { channel: network.id(), reason: reason(fare) }),
         }

@@ -2,9 +2,9 @@
 
 use futures_util::StreamExt as _;
 use tonic::{Request, Response};
-use verso_kit::grpc::Reply;
+use verso_kit::grpc::{Reply, reply};
 use verso_proto::agent::v1::inbound_server::{Inbound, InboundServer};
-use verso_proto::agent::v1::{SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ActivationRequest, ActivationResponse, SubmitRequest, SubmitResponse};
 
 use super::{Answers, refusal};
 use crate::inbound;
@@ -27,5 +27,10 @@ impl Inbound for Adapter {
     async fn submit(&self, request: Request<SubmitRequest>) -> Reply<Self::SubmitStream> {
         let answers = inbound::submit(&self.runs, request.into_inner()).await.map_err(refusal)?;
         Ok(Response::new(answers.map(|answer| answer.map_err(refusal)).boxed()))
+    }
+
+    async fn activation(&self, request: Request<ActivationRequest>) -> Reply<ActivationResponse> {
+        let activation = inbound::activation(&self.runs, request.get_ref()).await.map_err(refusal)?;
+        reply(ActivationResponse { activation })
     }
 }

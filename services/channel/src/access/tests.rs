@@ -156,6 +156,36 @@ fn groups_are_listened_to_when_listed_and_mentioned() {
 }
 
 #[test]
+fn a_group_s_own_word_on_mentions_comes_before_the_configuration_and_lets_nobody_in() {
+    let quiet = |settings: Value, sender: &str, told| {
+        let message = incoming(ChatKind::Group, "-100", sender, false);
+        let verdict = judge(&profile(settings.clone()), &message, false);
+        if hangs_on_mention(&message, verdict) { judge_with(&profile(settings), &message, false, told) } else { verdict }
+    };
+    let listed = json!({"groupAllowFrom": ["42"]});
+    assert_eq!(quiet(listed.clone(), "42", Some(false)), OWNER);
+    assert_eq!(quiet(listed.clone(), "42", Some(true)), Verdict::Overhear);
+    assert!(matches!(quiet(listed, "7", Some(false)), Verdict::Ignore(_)), "somebody who is not listed stays so");
+    let open = json!({"groupPolicy": "open", "groups": {"-100": {"requireMention": false}}});
+    assert_eq!((quiet(open.clone(), "7", Some(true)), quiet(open, "7", None)), (Verdict::Overhear, GUEST));
+}
+
+#[test]
+fn telephone_numbers_are_listed_as_people_write_them() {
+    let verdict = |listed: Value, sender: &str| {
+        let settings = profile(json!({"dmPolicy": "allowlist", "allowFrom": [listed]}));
+        judge(&settings, &incoming(ChatKind::Direct, sender, sender, true), false)
+    };
+    for listed in [json!("+4930123456"), json!("whatsapp:+49 30 123456"), json!("49 (30) 123-456"), json!(4_930_123_456_u64)] {
+        assert_eq!(verdict(listed.clone(), "+4930123456"), OWNER, "{listed}");
+    }
+    for listed in [json!("+493012345"), json!("Ann 4930123456"), json!("")] {
+        assert!(matches!(verdict(listed.clone(), "+4930123456"), Verdict::Ignore(_)), "{listed}");
+    }
+    assert!(matches!(verdict(json!("4-2"), "42"), Verdict::Ignore(_)), "other ids are compared as they are");
+}
+
+#[test]
 fn sec_65_a_message_that_names_no_sender_or_chat_is_not_let_in() {
     let open = profile(json!({"dmPolicy": "open", "allowFrom": ["*"], "groupPolicy": "open"}));
     for (peer, sender) in [("", "42"), ("42", ""), (" ", " ")] {

@@ -13,6 +13,7 @@ use verso_proto::channel::v1::{
 };
 
 use super::Service;
+use crate::accounts::Fare;
 use crate::adapter::Ability;
 use crate::composing::Wrapping;
 use crate::error::Error;
@@ -121,8 +122,8 @@ impl Messaging for Service {
 
     async fn web_login_start(&self, request: Request<WebLoginStartRequest>) -> Reply<WebLoginStartResponse> {
         let request = request.into_inner();
-        let (unit, launch) = self.to_be_linked(request.channel, request.account_id.as_deref()).map_err(status)?;
-        if unit.state().linked == Some(true) && request.force != Some(true) {
+        let (unit, launch, linked) = self.to_be_linked(request.channel, request.account_id.as_deref()).map_err(status)?;
+        if linked && request.force != Some(true) {
             let message = "The account is linked already. Say force to link it anew.".to_owned();
             return reply(WebLoginStartResponse { qr_data_url: None, message, qr_text: None });
         }
@@ -134,11 +135,10 @@ impl Messaging for Service {
 
     async fn web_login_wait(&self, request: Request<WebLoginWaitRequest>) -> Reply<WebLoginWaitResponse> {
         let request = request.into_inner();
-        let (unit, _) = self.to_be_linked(request.channel, request.account_id.as_deref()).map_err(status)?;
+        let (unit, _, connected) = self.to_be_linked(request.channel, request.account_id.as_deref()).map_err(status)?;
         let patience = patience(request.timeout_ms, WAIT_PATIENCE);
         let standing = self.desk.wait(&unit.key, request.current_qr_data_url.as_deref(), patience).await;
         let standing = standing.unwrap_or_else(|| {
-            let connected = unit.state().linked == Some(true);
             let message = if connected { "The account is linked." } else { "No login is under way; begin one first." };
             Standing { connected, message: message.to_owned(), ..Standing::default() }
         });
@@ -151,8 +151,8 @@ fn patience(asked_ms: Option<i64>, usual: Duration) -> Duration {
 }
 
 impl Service {
-    /// Finds the account that is to be linked, and how its process is started.
-    fn to_be_linked(&self, channel: Option<String>, account: Option<&str>) -> Result<(Arc<Unit>, Launch), Error> {
+    /// Finds the account that is to be linked, how its process is started, and whether it is linked already.
+    fn to_be_linked(&self, channel: Option<String>, account: Option<&str>) -> Result<(Arc<Unit>, Launch, bool), Error> {
         let channel = channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| !channel.is_empty());
         let network = match &channel {
             None => Network::WhatsApp,
@@ -170,10 +170,11 @@ impl Service {
                 known => known,
             },
         };
+        let linked = fare.and_then(Fare::linked) == Some(true);
         let unit = fare.and_then(|fare| fare.unit.clone()).ok_or(Error::NoWebLogin)?;
         let (context, files) = (self.shared.context.clone(), self.shared.shelf.clone());
         let launch = Launch { key: unit.key.clone(), network, context, shelf: files };
-        Ok((unit, launch))
+        Ok((unit, launch, linked))
     }
 
     /// Stops the account, and forgets its credentials.

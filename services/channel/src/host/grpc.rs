@@ -22,6 +22,7 @@ use verso_proto::adapter::v1::send_response::Outcome;
 use verso_proto::adapter::v1::{Capabilities, TextFormat};
 
 use crate::adapter::{Adapter, Fault, Refusal};
+use crate::host::Polls;
 use crate::make::{BuiltIn, Make as _};
 use crate::media::{Shelf, Way};
 use crate::message::{Address, Attached, Enclosed, MediaKind, Part};
@@ -47,6 +48,7 @@ pub(super) struct Hosted {
     network: Network,
     context: Context,
     shelf: Shelf,
+    polls: Polls,
     tasks: Tasks,
     running: Arc<Mutex<Running>>,
 }
@@ -63,8 +65,9 @@ struct Running {
 type Streamed<T> = BoxStream<'static, Result<T, Status>>;
 
 impl Hosted {
-    pub(super) fn new(key: AccountKey, network: Network, context: Context, shelf: Shelf, tasks: Tasks) -> Self {
-        Self { key, network, context, shelf, tasks, running: Arc::default() }
+    pub(super) fn new(key: AccountKey, network: Network, context: Context, kept: (Shelf, Polls), tasks: Tasks) -> Self {
+        let (shelf, polls) = kept;
+        Self { key, network, context, shelf, polls, tasks, running: Arc::default() }
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
@@ -154,6 +157,7 @@ impl wire::adapter_server::Adapter for Hosted {
         }
         let outcome = match sent {
             Ok(receipt) => {
+                self.polls.keep(&part.to, &receipt).await;
                 Outcome::Sent(wire::Receipt { message_id: receipt.message_id, chat_id: receipt.chat_id, poll_id: receipt.poll_id })
             }
             Err(Refusal::Later { reason, after }) => {

@@ -24,6 +24,7 @@ use crate::adapter::{Adapter, Fault};
 use crate::error::Error;
 use crate::make::{BuiltIn, Make};
 use crate::media::Shelf;
+use crate::mentions::Mentions;
 use crate::network::Network;
 use crate::profile::Profile;
 use crate::store::AccountKey;
@@ -106,6 +107,8 @@ impl Launch {
             abilities: local.as_ref().map_or_else(|| convert::abilities(&can), |local| local.abilities().to_vec()),
             silence_max: local.as_ref().map_or(started.silence_max, |local| local.silence_max() + SILENCE_GRACE),
             can,
+            // Our own adapters have looked already.
+            mentions: if local.is_some() { Mentions::default() } else { profile.mentions() },
             local,
             shelf: self.shelf.clone(),
         }))

@@ -210,3 +210,47 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one call with a body that has no end, and returns how much of it was taken.
+    async fn endless(status: &str) -> (Failure, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let root = format!("http://{}", listener.local_addr().unwrap());
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\r\n");
+        let profile = Profile { api_root: Some(root), ..Profile::default() };
+        let api = Api::new(Secret::new("1:x".to_owned()), &profile).unwrap();
+        let answering = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 4_096];
+            assert!(socket.read(&mut asked).await.unwrap() > 0);
+            socket.write_all(head.as_bytes()).await.unwrap();
+            let (piece, mut taken) = (vec![b' '; 64 << 10], 0);
+            while socket.write_all(&piece).await.is_ok() {
+                taken += piece.len();
+            }
+            taken
+        };
+        let parameters = Value::Object(Map::new());
+        let (failed, taken) = tokio::join!(api.call::<Value>("getMe", &parameters), answering);
+        (failed.unwrap_err(), taken)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_read_to_its_limit_whatever_its_status() {
+        drop(tokio_rustls::rustls::crypto::ring::default_provider().install_default());
+        for status in ["200 OK", "500 Internal Server Error"] {
+            let (failure, taken) = endless(status).await;
+            assert!(matches!(failure, Failure::TooLarge(ANSWER_BYTES_MAX)), "{status}: {failure}");
+            // The rest is what both ends of a connection hold in between.
+            assert!(taken < 3 * ANSWER_BYTES_MAX, "{status}: {taken}");
+        }
+        let (failure, _) = endless("429 Too Many Requests").await;
+        assert!(matches!(failure, Failure::Refused { code: 429, .. }), "{failure}");
+    }
+}

@@ -97,6 +97,6 @@ async fn sec_85_an_account_that_nobody_has_linked_says_so_and_starts_no_process(
     let state = tempfile::tempdir().unwrap();
     let mut client = connect(state.path(), json!({"channels": {"whatsapp": {}}})).await;
     let refusal = refused(&mut client, Some("whatsapp"), "+4930123456", None).await;
-    assert_eq!(refusal, "FailedPrecondition whatsapp is not linked: this build cannot link it yet");
+    assert_eq!(refusal, "FailedPrecondition whatsapp is not linked: link it first, with `verso channels login`");
     assert!(!state.path().join("channel/accounts").exists() && !state.path().join("run/accounts").exists());
 }

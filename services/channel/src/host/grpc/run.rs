@@ -11,7 +11,7 @@ use verso_proto::adapter::v1::{Connected, Progress, RunRequest, RunResponse};
 
 use super::{Hosted, Running, Streamed, of_fault};
 use crate::adapter::{Adapter, Fault};
-use crate::link::{Delivery, Link, Pulse};
+use crate::link::{Away, Delivery, Link, Pulse};
 use crate::remote::convert;
 
 /// Messages that may be on their way.
@@ -37,7 +37,8 @@ impl Hosted {
             *running = Running { adapter: Some(Arc::clone(&adapter)), stop: stop.clone(), ..Running::default() };
         }
         let pulse = Arc::new(Pulse::default());
-        let link = Link::away(self.key.clone(), self.context.clock.clone(), Arc::clone(&pulse), deliveries, request.position);
+        let away = Away { deliveries, position: request.position, polls: self.polls.clone() };
+        let link = Link::away(self.key.clone(), self.context.clock.clone(), Arc::clone(&pulse), away);
         let interval = Duration::from_millis(u64::from(request.progress_interval_ms) / 2).clamp(LOOK_INTERVAL_FIRST, LOOK_INTERVAL_MAX);
         let telling = Telling { said: said.clone(), running: Arc::clone(&self.running), pulse, interval, name: self.key.account.clone() };
         self.tasks.spawn("run", async move {
