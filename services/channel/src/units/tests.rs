@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tonic::{Request, Response, Status};
 use verso_kit::peer::Peer;
 use verso_proto::agent::v1::inbound_server::{Inbound, InboundServer};
-use verso_proto::agent::v1::{Payload, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ActivationRequest, ActivationResponse, Payload, SubmitRequest, SubmitResponse};
 
 use super::*;
 use crate::adapter::{Fault, Refusal, Wellbeing};
@@ -134,6 +134,10 @@ impl Inbound for Echo {
         let says = |status: &str| SubmitResponse { status: status.to_owned(), ..SubmitResponse::default() };
         let end = SubmitResponse { payloads: vec![Payload { text: "yes".to_owned(), ..Payload::default() }], ..says("ok") };
         Ok(Response::new(stream::iter([Ok(says("accepted")), Ok(end)]).boxed()))
+    }
+
+    async fn activation(&self, _: Request<ActivationRequest>) -> Result<Response<ActivationResponse>, Status> {
+        Ok(Response::new(ActivationResponse::default()))
     }
 }
 

@@ -22,6 +22,8 @@ use whatsapp_rust::{NodeBuilder, wacore};
 use super::*;
 
 fn around() -> Surroundings {
+    // Fails only when there is a provider already.
+    drop(rustls::crypto::ring::default_provider().install_default());
     Surroundings { tasks: Tasks::new(CancellationToken::new()), clock: Clock::system() }
 }
 
