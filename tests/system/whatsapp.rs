@@ -16,6 +16,7 @@ use verso_tests::{Gateway, eventually, process};
 const HEADER: [u8; 4] = [b'W', b'A', 6, 3];
 
 /// A server that takes connections and first frames, and says nothing.
+#[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
 async fn silent_server() -> (u16, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
