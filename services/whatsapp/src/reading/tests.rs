@@ -147,10 +147,8 @@ fn marks_changes_and_things_that_were_taken_back_are_told_in_words() {
 #[test]
 fn wrapped_messages_and_things_are_read() {
     let inner = MessageField::some(wa::Message::text("soon gone"));
-    let wrapped = wa::Message {
-        ephemeral_message: MessageField::some(wa::message::FutureProofMessage { message: inner, ..Default::default() }),
-        ..Default::default()
-    };
+    let wrapped =
+        wa::Message { ephemeral_message: MessageField::some(wa::message::FutureProofMessage { message: inner }), ..Default::default() };
     assert_eq!(direct(wrapped).text, "soon gone");
     let place = wa::message::LocationMessage {
         degrees_latitude: Some(52.5),

@@ -1,5 +1,6 @@
 //! The database against the library's own storage in memory, which it must not be told apart from.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ fn mapping(lid: &str, phone_number: &str) -> LidPnMappingEntry {
 }
 
 /// Does everything that the library may do, and returns all that it hears.
+#[allow(clippy::too_many_lines, reason = "one list of all that is asked")]
 async fn everything(store: &dyn Backend) -> Vec<String> {
     let mut heard = Vec::new();
     let mut hear = |what: &str, value: &dyn std::fmt::Debug| heard.push(format!("{what}: {value:?}"));
@@ -189,13 +191,13 @@ const WRITER: &str = "VERSO_WHATSAPP_WRITER";
 
 /// Writes keys one after the other, and says of each that it is kept. Only the test below starts it.
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the test below tells its child process by a variable")]
 async fn writes_until_it_is_killed() {
     let Some(path) = std::env::var_os(WRITER) else { return };
     let store = Store::open(Path::new(&path)).await.unwrap();
     for at in 1_u32.. {
         store.put_session("a@s", &at.to_be_bytes()).await.unwrap();
         store.store_prekey(at, &[7; 64], false).await.unwrap();
-        use std::io::Write as _;
         writeln!(std::io::stdout(), "kept {at}").unwrap();
     }
 }
