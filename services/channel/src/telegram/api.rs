@@ -223,7 +223,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}", listener.local_addr().unwrap());
         let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\r\n");
-        let profile = Profile { api_root: Some(root), ..Profile::default() };
+        let profile: Profile = serde_json::from_value(serde_json::json!({"apiRoot": root})).unwrap();
         let api = Api::new(Secret::new("1:x".to_owned()), &profile).unwrap();
         let answering = async {
             let (mut socket, _) = listener.accept().await.unwrap();
