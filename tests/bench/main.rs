@@ -12,6 +12,7 @@ mod load;
 mod nodes;
 mod peers;
 mod report;
+mod sessions;
 mod slow_reader;
 mod usage;
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Measures everything, or, with `connections` or `nodes` among the arguments, only what connections or commands to nodes cost.
+/// Measures everything, or, with `connections`, `nodes` or `sessions` among the arguments, only what those cost.
 async fn measure(arguments: &[String]) -> ExitCode {
     if cfg!(debug_assertions) {
         eprintln!("a debug build: the numbers say that it works, and nothing of how fast");
@@ -52,13 +53,18 @@ async fn measure(arguments: &[String]) -> ExitCode {
     usage::raise_descriptor_limit();
     let mut report = Report::default();
     let asked_for = |part: &str| arguments.iter().any(|argument| argument == part);
-    if !asked_for("connections") && !asked_for("nodes") {
+    let parts = ["connections", "nodes", "sessions"];
+    let all = !parts.into_iter().any(asked_for);
+    if all {
         everything_else(&mut report).await;
     }
-    if !asked_for("connections") {
+    if all || asked_for("nodes") {
         nodes::invokes(&mut report).await;
     }
-    if !asked_for("nodes") {
+    if all || asked_for("sessions") {
+        sessions::long_and_many(&mut report).await;
+    }
+    if all || asked_for("connections") {
         idle::connections(&mut report).await;
     }
     report.print(arguments.iter().any(|argument| argument == "--json"));

@@ -26,6 +26,15 @@ pub fn node() -> Option<(PathBuf, PathBuf)> {
     Some((program("node")?, packages))
 }
 
+/// The address of a server of a real language model, or `None` when this test is to be skipped. It is never required: it takes minutes.
+pub fn real_model() -> Option<String> {
+    let address = env::var("VERSO_REAL_MODEL").ok().map(|address| address.trim_end_matches('/').to_owned());
+    if address.is_none() {
+        eprintln!("skipped: VERSO_REAL_MODEL names no server of a language model");
+    }
+    address
+}
+
 /// The folder of `peers/`, where scripts that drive a peer are.
 pub fn scripts() -> PathBuf {
     crate::package().join("peers")

@@ -2,7 +2,7 @@
 //!
 //! `[[tokens=5 gap=20 first=100 status=429 retry=1 cut=2 hang]]` asks for five pieces of text 20 ms apart after 100 ms, for an error with
 //! `Retry-After: 1`, for a connection that breaks after two pieces, or for no answer at all. `[[call=read args={"path":"a.md"}]]` asks for a
-//! call of a tool, and then for an answer; the arguments have no spaces. `[[tool=weather]]` asks for a call of that tool, if it is offered; a
+//! call of a tool, and then for an answer; the arguments have no spaces. `[[say=two%20words%0Aand%20more]]` asks for these words. `[[tool=weather]]` asks for a call of that tool, if it is offered; a
 //! conversation whose newest words are `Tool:…` is answered with text again.
 
 use std::collections::HashMap;
@@ -105,6 +105,9 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     if let Some(name) = orders.get("call").filter(|_| !answered) {
         return called(name, orders.get("args").map_or("{}", String::as_str));
     }
+    if let Some(words) = orders.get("say") {
+        return said(&words.replace("%20", " ").replace("%0A", "\n"));
+    }
     let tokens = number(&orders, "tokens").unwrap_or(TOKENS);
     let (sender, receiver) = mpsc::channel(64);
     if streams {
@@ -153,6 +156,14 @@ fn stream(orders: HashMap<String, String>, tokens: u64, call: Option<String>, se
         let end = format!("{}data: {}\n\ndata: [DONE]\n\n", line(json!({}), json!("stop")), json!({"choices": [], "usage": usage(tokens)}));
         drop(sender.send(Ok(end)).await);
     });
+}
+
+/// An answer in one piece.
+fn said(words: &str) -> Response {
+    let piece = |delta: Value, finish: Value| json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+    let (first, last) = (piece(json!({"content": words}), Value::Null), piece(json!({}), json!("stop")));
+    let body = format!("data: {first}\n\ndata: {last}\n\ndata: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": usage(1)}));
+    ([("content-type", "text/event-stream")], body).into_response()
 }
 
 /// An answer that calls a tool.

@@ -32,7 +32,7 @@ impl Node {
     }
 
     /// `verso node run` with a state folder of its own.
-    fn host(gateway: &Gateway, state: &Path) -> Self {
+    pub(crate) fn host(gateway: &Gateway, state: &Path) -> Self {
         let output = File::create(state.join("output.txt")).expect("an output file");
         let mut command = gateway.command();
         command.env("VERSO_STATE_DIR", state).env("VERSO_CONFIG_PATH", state.join("verso.json")).env("VERSO_GATEWAY_TOKEN", TOKEN);

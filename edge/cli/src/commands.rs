@@ -46,7 +46,7 @@ use std::process::ExitCode;
 
 use verso_kit::config::Env;
 
-use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, Migrate, NodeCommand, Security, ServiceFlags, Tui, Usage};
+use crate::args::{Cli, Command, GatewayCommand, GatewayService, Host, NodeCommand, Security, ServiceFlags, Tui, Usage};
 use crate::client::{self, Target};
 use crate::config::Snapshot;
 use crate::environment;
@@ -118,7 +118,7 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Node { command }) => of_node(&session(), &command)?,
         Some(Command::Logs(arguments)) => runtime()?.block_on(logs::run(&session(), &arguments))?,
         Some(Command::Host(Host::Man(arguments))) => manual::run(&arguments)?,
-        Some(Command::Host(Host::Migrate { from: Migrate::Openclaw(arguments) })) => migrate::run(&session(), &arguments)?,
+        Some(Command::Host(Host::Migrate { command })) => migrate::run(&session(), &command)?,
         Some(Command::Host(Host::Dashboard(arguments))) => dashboard::run(&session(), &arguments)?,
         Some(Command::Host(Host::Setup(arguments))) => setup::run(&usable(session())?, &arguments)?,
         Some(Command::Host(Host::Onboard(arguments))) => onboard::run(&usable(session())?, &arguments)?,

@@ -87,7 +87,7 @@ async fn submission(runs: &Runs, request: RunRequest, caller: Caller) -> Result<
         (Some(id), None) => by_session_id(runs, id.trim(), named).await?,
         _ => roster.session(METHOD, named.as_ref(), request.session_key.as_deref())?,
     };
-    let images = attachments::read(request.attachments)?;
+    let images = attachments::read(request.attachments, attachments::IMAGE_BYTES_MAX)?;
     let wished_channel = request.channel.clone();
     let (party, who) = (caller.party(request.session_key.as_deref()), caller.who());
     expect_session(runs, &key, request.expected_existing_session_id.as_deref()).await?;
@@ -229,7 +229,7 @@ pub(crate) async fn complete(runs: &Runs, request: CompleteRequest) -> Result<An
     let roster = &runs.parts.roster;
     let named = roster.named(METHOD, Some(&request.agent_id))?;
     let (agent, key) = roster.session(METHOD, named.as_ref(), Some(&request.session_key))?;
-    let images = attachments::read_http(request.attachments)?;
+    let images = attachments::read(request.attachments, attachments::HTTP_IMAGE_BYTES_MAX)?;
     if request.message.trim().is_empty() && images.is_empty() {
         return Err(Error::NothingToSend);
     }

@@ -10,26 +10,17 @@ use crate::messages::Image;
 /// Pictures with one message.
 const IMAGES_MAX: usize = 10;
 
-/// The largest picture, in bytes.
-const IMAGE_BYTES_MAX: usize = 5_000_000;
+/// The largest picture of most callers, in bytes.
+pub(crate) const IMAGE_BYTES_MAX: usize = 5_000_000;
 
 /// What a picture is taken for that does not say.
 const MIME_TYPE_DEFAULT: &str = "image/png";
 
 /// The largest picture of an HTTP caller, in bytes.
-const HTTP_IMAGE_BYTES_MAX: usize = 10 << 20;
+pub(crate) const HTTP_IMAGE_BYTES_MAX: usize = 10 << 20;
 
-/// Reads the pictures of a request.
-pub(crate) fn read(attachments: Vec<Attachment>) -> Result<Vec<Image>, Error> {
-    read_up_to(attachments, IMAGE_BYTES_MAX)
-}
-
-/// Reads the pictures of an HTTP caller, which may be larger.
-pub(crate) fn read_http(attachments: Vec<Attachment>) -> Result<Vec<Image>, Error> {
-    read_up_to(attachments, HTTP_IMAGE_BYTES_MAX)
-}
-
-fn read_up_to(attachments: Vec<Attachment>, bytes_max: usize) -> Result<Vec<Image>, Error> {
+/// Reads the pictures of a request, each of at most `bytes_max` bytes.
+pub(crate) fn read(attachments: Vec<Attachment>, bytes_max: usize) -> Result<Vec<Image>, Error> {
     if attachments.len() > IMAGES_MAX {
         return Err(Error::Attachment { name: "list".to_owned(), reason: format!("more than {IMAGES_MAX} attachments") });
     }
@@ -77,7 +68,7 @@ mod tests {
     #[test]
     fn reads_plain_base64_and_data_urls() {
         for content in ["aGk=", "data:image/jpeg;base64,aGk="] {
-            assert_eq!(read(vec![attachment(None, content)]).unwrap()[0].data, "aGk=");
+            assert_eq!(read(vec![attachment(None, content)], IMAGE_BYTES_MAX).unwrap()[0].data, "aGk=");
         }
     }
 
@@ -90,8 +81,8 @@ mod tests {
             (Some("text/html"), "aGk=", "attachment a.png: only images are supported, not text/html"),
             (Some("image/png"), large.as_str(), "attachment a.png: larger than 5000000 bytes"),
         ] {
-            assert_eq!(read(vec![attachment(mime_type, content)]).unwrap_err().to_string(), words);
+            assert_eq!(read(vec![attachment(mime_type, content)], IMAGE_BYTES_MAX).unwrap_err().to_string(), words);
         }
-        assert!(read(vec![attachment(None, "aGk="); IMAGES_MAX + 1]).is_err());
+        assert!(read(vec![attachment(None, "aGk="); IMAGES_MAX + 1], IMAGE_BYTES_MAX).is_err());
     }
 }

@@ -32,7 +32,7 @@ const INJECTED_MODEL: &str = "inject";
 pub(crate) async fn send(runs: &Runs, request: ChatSendRequest, caller: Caller) -> Result<ChatSendResponse, Error> {
     const METHOD: &str = "chat.send";
     let (agent, key) = session(runs, METHOD, request.agent_id.as_deref(), &request.session_key)?;
-    let images = attachments::read(request.attachments)?;
+    let images = attachments::read(request.attachments, attachments::IMAGE_BYTES_MAX)?;
     if request.message.trim().is_empty() && images.is_empty() {
         return Err(Error::NothingToSend);
     }
@@ -106,15 +106,18 @@ pub(crate) async fn hear_once(runs: &Runs, place: &Place, who: &Who, (run_id, me
 /// Returns what is asked of an agent by words of `who`.
 pub(crate) async fn asked(runs: &Runs, place: &Place, who: &Who, spoken: Spoken, thinking: Option<String>) -> Result<Request, Error> {
     let channel = who.channel.as_deref().unwrap_or(WEBCHAT);
-    // Where nothing runs, nothing is queued.
-    let wishes = if runs.is_busy(&place.key) {
-        runs.parts.store.session(&place.key).await?.map(|session| session.queue).unwrap_or_default()
+    let session = runs.parts.store.session(&place.key).await?;
+    // Where nothing runs, nothing is queued; where something does, the conversation goes on.
+    let (wishes, over) = if runs.is_busy(&place.key) {
+        (session.map(|session| session.queue).unwrap_or_default(), false)
     } else {
-        QueueWishes::default()
+        let times = session.filter(|session| session.system_sent).map(|session| (session.updated_at_ms, runs.parts.clock.now_ms()));
+        let over = |times| runs.parts.freshness.over(&place.key, channel, &runs.parts.zone, times);
+        (QueueWishes::default(), times.is_some_and(over))
     };
     Ok(Request {
         message: spoken.message,
-        reset: spoken.reset,
+        reset: spoken.reset || over,
         thinking: spoken.thinking.or(thinking),
         model: spoken.model,
         inline: spoken.inline,

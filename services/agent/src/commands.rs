@@ -2,8 +2,10 @@
 //!
 //! What a sender may not do is words for the model. Who he is, the edge or a channel says (`Who`), never his text.
 
+mod bash;
 mod catalog;
 mod compact;
+mod configure;
 mod directives;
 mod hear;
 mod manage;
@@ -31,8 +33,12 @@ const RESET_TRIGGERS: [&str; 2] = ["/new", "/reset"];
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Section {
-    /// Whether `/config` is there. Default: no.
+    /// Whether `/config` is there, and `/allowlist` changes anything. Default: no.
     config: bool,
+    /// Whether `/bash` is there. Default: no.
+    bash: bool,
+    /// How long its programs are waited for, in milliseconds. Default: 2,000.
+    bash_foreground_ms: Option<u64>,
     /// Whether `/restart` is there. Default: no.
     restart: Option<bool>,
     /// Whether a slash at the beginning of a message means a command. Default: yes.
@@ -42,6 +48,11 @@ pub(crate) struct Section {
 }
 
 impl Section {
+    /// Whether the configuration names the owners.
+    fn names_owners(&self) -> bool {
+        !self.owner_allow_from.is_empty()
+    }
+
     /// Whether somebody on a chat network owns this gateway; `named`: the network's own list names him.
     pub(crate) fn owns(&self, channel: &str, sender: &str, named: bool) -> bool {
         let is = |entry: &serde_json::Value| {
@@ -112,6 +123,7 @@ impl Commands {
     fn enabled(&self, command: &Command) -> bool {
         match command.does {
             Does::Config => self.section.config,
+            Does::Bash => self.section.bash,
             Does::Restart => self.section.restart.unwrap_or(false),
             _ => true,
         }
@@ -120,6 +132,8 @@ impl Commands {
     /// Returns the command that a message of `who` is, if it is one that he may give.
     fn parse(&self, message: &str, who: &Who) -> Parsed {
         let message = message.trim();
+        let typed = message.strip_prefix("! ").filter(|_| self.section.bash).map(|program| format!("/bash {program}"));
+        let message = typed.as_deref().unwrap_or(message);
         let lower = message.to_lowercase();
         if !who.authorized {
             return Parsed::Words;

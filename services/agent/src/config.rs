@@ -262,6 +262,9 @@ pub(crate) struct Session {
     pub(crate) dm_scope: DirectScope,
     /// People by one name, with what networks call them.
     pub(crate) identity_links: BTreeMap<String, Vec<String>>,
+    /// When a conversation begins afresh by itself.
+    #[serde(flatten)]
+    pub(crate) freshness: crate::sessions::freshness::Policies,
 }
 
 /// The section `messages`.

@@ -34,6 +34,11 @@ const TAKEN_UP_AGE_MS_MAX: i64 = 2 * 60 * 60 * 1_000;
 
 type Result<T> = std::result::Result<T, crate::error::Error>;
 
+/// Takes a job that another gateway has kept.
+pub(crate) fn adopt(job: CronJob, now_ms: i64) -> std::result::Result<CronJob, Error> {
+    jobs::adopt(job, now_ms, &jiff::tz::TimeZone::system())
+}
+
 /// All jobs. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Cron {

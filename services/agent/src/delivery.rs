@@ -1,10 +1,15 @@
 //! Words that go to a chat network although nobody there has just asked: through the channel service, whose outbox sends each part once.
 
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use verso_kit::peer::{Backoff, Caller, broken_by_transport, timed_out};
-use verso_proto::agent::v1::Payload;
+use verso_proto::agent::v1::{Payload, ReplyFile};
 use verso_proto::channel::v1::SendRequest;
 
+use crate::enclosures;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::parts::Parts;
@@ -81,12 +86,15 @@ pub(crate) async fn route(runs: &Runs, agent: &AgentId, key: &SessionKey, wanted
 
 /// Hands a delivery to the channel service, part by part. A repeat sends nothing twice. The error is for people.
 pub(crate) async fn send(parts: &Parts, delivery: &Delivery) -> Result<(), String> {
-    for (number, payload) in delivery.payloads.iter().enumerate() {
+    let workspace = parts.roster.get(&AgentId::normalize(&delivery.agent_id)).workspace;
+    let pieces = pieces(&workspace, &delivery.payloads).await;
+    for (number, (payload, file)) in pieces.into_iter().enumerate() {
         let request = SendRequest {
             to: delivery.route.to.clone(),
-            message: if payload.text.trim().is_empty() { payload.media_url.clone().unwrap_or_default() } else { payload.text.clone() },
-            media_url: payload.media_url.clone(),
-            media_urls: payload.media_urls.clone(),
+            message: payload.text.clone(),
+            media_urls: enclosures::named(&payload),
+            buffer: file.as_ref().map(|file| STANDARD.encode(&file.content)),
+            filename: file.map(|file| file.file_name),
             channel: Some(delivery.route.channel.clone()),
             account_id: delivery.route.account.clone(),
             thread_id: delivery.route.thread.clone(),
@@ -100,6 +108,22 @@ pub(crate) async fn send(parts: &Parts, delivery: &Delivery) -> Result<(), Strin
         send_part(parts, request).await?;
     }
     Ok(())
+}
+
+/// Returns the messages of a delivery: files of the workspace are read, and each goes with a message of its own.
+async fn pieces(workspace: &Path, payloads: &[Payload]) -> Vec<(Payload, Option<ReplyFile>)> {
+    let mut pieces = Vec::new();
+    for payload in payloads {
+        let mut files = enclosures::of(workspace, std::slice::from_ref(payload)).await.into_iter();
+        let (inside, web): (Vec<String>, Vec<String>) = enclosures::named(payload).into_iter().partition(|name| name.starts_with("./"));
+        let missing = inside.len().saturating_sub(files.len());
+        let lack = if missing > 0 { format!("\n\n⚠️ {missing} of its files could not be read.") } else { String::new() };
+        let text = format!("{}{lack}", payload.text).trim_start().to_owned();
+        let first = Payload { text, media_url: None, media_urls: web, ..payload.clone() };
+        pieces.push((first, files.next()));
+        pieces.extend(files.map(|file| (Payload::default(), Some(file))));
+    }
+    pieces
 }
 
 async fn send_part(parts: &Parts, request: SendRequest) -> Result<(), String> {

@@ -126,6 +126,12 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// Something is to be written where something of its kind is.
+    #[error("{path} is there already: name a new folder")]
+    ExportExists {
+        /// The folder.
+        path: std::path::PathBuf,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -179,6 +185,7 @@ impl WireError for Error {
             Self::Store(error) if error.caused_outside() => WireCode::Unavailable,
             Self::Store(_)
             | Self::Import { .. }
+            | Self::ExportExists { .. }
             | Self::Service(_)
             | Self::Config(_)
             | Self::HttpClient(_)

@@ -1,8 +1,11 @@
-//! Taking over the sessions of an OpenClaw state folder: `agents/<id>/sessions/sessions.json` and the transcripts beside it.
+//! Taking over the sessions and jobs of an OpenClaw state folder: `agents/<id>/sessions/sessions.json` and the transcripts beside it, or the
+//! database that newer versions keep them in, and `cron/jobs.json`.
 //!
 //! Nothing is changed there. What is taken stands in this gateway's database as if it had been said here; what is not is counted by kind, so
-//! that nothing disappears silently. A session that is there already is left alone, so a repeat takes only what is new.
+//! that nothing disappears silently. A session or job that is there already is left alone, so a repeat takes only what is new.
 
+mod database;
+mod jobs;
 mod lines;
 
 use std::collections::BTreeMap;
@@ -16,9 +19,6 @@ use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::store::{self, Imported};
 pub(crate) use lines::Transcript;
-
-/// The service's folder and database in a state folder.
-const DATABASE: &str = "agent/agent.sqlite";
 
 /// What was taken over, and what was not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +34,8 @@ pub struct Report {
     pub dropped_lines: BTreeMap<String, u64>,
     /// Lines that cannot be read.
     pub unreadable_lines: u64,
+    /// Jobs that were taken, by their ids.
+    pub jobs: Vec<String>,
     /// Credentials that were copied.
     pub credentials: Vec<String>,
     /// What else is there, and what to do about it.
@@ -64,61 +66,110 @@ pub fn import(state_dir: &Path, source: &Path, dry_run: bool, progress: &mut dyn
     let agents = source.join("agents");
     let mut folders = folders(&agents).map_err(|source| Error::Import { path: agents.clone(), source })?;
     folders.sort();
-    let database = state_dir.join(DATABASE);
+    let database = state_dir.join(store::DATABASE);
     let target = if dry_run { store::Import::look(&database)? } else { store::Import::open(&database)? };
     for folder in folders {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let agent = AgentId::normalize(&name);
-        sessions(&target, &agent, &folder.join("sessions"), &mut report, progress)?;
+        let mut taking = Taking { target: &target, agent: &agent, report: &mut report, progress: &mut *progress };
+        // What is in both was copied from the files into the database, and went on there.
+        taking.database(&folder.join("agent").join(database::NAME))?;
+        taking.files(&folder.join("sessions"))?;
         credentials(state_dir, &agent, &folder, &mut report)?;
     }
+    jobs::take(&target, &source.join("cron/jobs.json"), &mut report)?;
     elsewhere(source, &mut report);
     Ok(report)
 }
 
-fn sessions(
-    target: &store::Import,
-    agent: &AgentId,
-    folder: &Path,
-    report: &mut Report,
-    progress: &mut dyn FnMut(&str),
-) -> Result<(), Error> {
-    let list = folder.join("sessions.json");
-    let Ok(text) = fs::read_to_string(&list) else { return Ok(()) };
-    let left = |what: &str, why: String| Left { what: what.to_owned(), why };
-    let Ok(Value::Object(entries)) = verso_kit::config::parse(&text) else {
-        report.left.push(left(&list.display().to_string(), "the list of sessions cannot be read".to_owned()));
-        return Ok(());
-    };
-    for (raw, entry) in entries {
-        progress(&raw);
-        let key = SessionKey::stored(&canonical(&raw, agent));
-        let Some(id) = entry["sessionId"].as_str().filter(|id| plain(id)) else {
-            report.left.push(left(&raw, "it has no usable session id".to_owned()));
-            continue;
+/// The sessions of one agent while they are taken.
+struct Taking<'a> {
+    target: &'a store::Import,
+    agent: &'a AgentId,
+    report: &'a mut Report,
+    progress: &'a mut dyn FnMut(&str),
+}
+
+impl Taking<'_> {
+    fn files(&mut self, folder: &Path) -> Result<(), Error> {
+        let list = folder.join("sessions.json");
+        let Ok(text) = fs::read_to_string(&list) else { return Ok(()) };
+        let Ok(Value::Object(entries)) = verso_kit::config::parse(&text) else {
+            self.leave(&list.display().to_string(), "the list of sessions cannot be read");
+            return Ok(());
         };
-        if target.knows(&key)? {
-            report.left.push(left(&raw, "a session with this key is here already".to_owned()));
-            continue;
+        for (raw, entry) in entries {
+            self.session(&raw, entry, |id, entry| {
+                // Only files of this very folder: what an entry names elsewhere is not followed.
+                let named = entry["sessionFile"].as_str().and_then(|path| Path::new(path).file_name()).map(|name| folder.join(name));
+                let path = named.filter(|path| path.is_file()).unwrap_or_else(|| folder.join(format!("{id}.jsonl")));
+                if !path.is_file() {
+                    return Ok(Transcript::default());
+                }
+                Transcript::of_file(&path).map_err(|source| Error::Import { path, source })
+            })?;
         }
-        // Only files of this very folder: what an entry names elsewhere is not followed.
-        let named = entry["sessionFile"].as_str().and_then(|path| Path::new(path).file_name()).map(|name| folder.join(name));
-        let path = named.filter(|path| path.is_file()).unwrap_or_else(|| folder.join(format!("{id}.jsonl")));
-        let transcript = if path.is_file() {
-            Transcript::read(&path).map_err(|source| Error::Import { path: path.clone(), source })?
-        } else {
-            Transcript::default()
-        };
-        for (kind, count) in &transcript.dropped {
-            *report.dropped_lines.entry(kind.clone()).or_default() += count;
-        }
-        report.unreadable_lines += transcript.unreadable;
-        let messages = u64::try_from(transcript.messages.len()).unwrap_or(u64::MAX);
-        let session = Imported { key: key.clone(), agent: agent.clone(), session_id: id.to_owned(), entry, transcript };
-        target.take(&session)?;
-        report.sessions.push(Taken { key: key.to_string(), messages });
+        Ok(())
     }
-    Ok(())
+
+    fn database(&mut self, path: &Path) -> Result<(), Error> {
+        if !path.is_file() {
+            return Ok(());
+        }
+        let place = path.display().to_string();
+        if database::unfinished(path) {
+            self.leave(&place, "its gateway has not closed it: start OpenClaw once more, stop it, and try again");
+            return Ok(());
+        }
+        let opened = database::Database::open(path).and_then(|database| Ok((database.entries()?, database)));
+        let (entries, database) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.leave(&place, &format!("it cannot be read: {error}"));
+                return Ok(());
+            }
+        };
+        for (raw, entry) in entries {
+            self.session(&raw, entry, |id, _| Ok(database.transcript(id).map_err(store::Error::from)?))?;
+        }
+        Ok(())
+    }
+
+    /// Takes one session, unless there is one of its key.
+    fn session(
+        &mut self,
+        raw: &str,
+        entry: Value,
+        transcript: impl FnOnce(&str, &Value) -> Result<Transcript, Error>,
+    ) -> Result<(), Error> {
+        (self.progress)(raw);
+        let key = SessionKey::stored(&canonical(raw, self.agent));
+        let Some(id) = entry["sessionId"].as_str().filter(|id| plain(id)).map(str::to_owned) else {
+            self.leave(raw, "it has no usable session id");
+            return Ok(());
+        };
+        if self.report.sessions.iter().any(|taken| taken.key == key.as_str()) {
+            return Ok(());
+        }
+        if self.target.knows(&key)? {
+            self.leave(raw, "a session with this key is here already");
+            return Ok(());
+        }
+        let transcript = transcript(&id, &entry)?;
+        for (kind, count) in &transcript.dropped {
+            *self.report.dropped_lines.entry(kind.clone()).or_default() += count;
+        }
+        self.report.unreadable_lines += transcript.unreadable;
+        let messages = u64::try_from(transcript.messages.len()).unwrap_or(u64::MAX);
+        let session = Imported { key: key.clone(), agent: self.agent.clone(), session_id: id, entry, transcript };
+        self.target.take(&session)?;
+        self.report.sessions.push(Taken { key: key.to_string(), messages });
+        Ok(())
+    }
+
+    fn leave(&mut self, what: &str, why: &str) {
+        self.report.left.push(Left { what: what.to_owned(), why: why.to_owned() });
+    }
 }
 
 /// Ids become names of files.
@@ -159,7 +210,8 @@ fn credentials(state_dir: &Path, agent: &AgentId, folder: &Path, report: &mut Re
 fn elsewhere(source: &Path, report: &mut Report) {
     for (name, why) in [
         ("openclaw.json", "the keys are the same here: copy it to the state folder as verso.json, then run `verso doctor`"),
-        ("cron/jobs.json", "add its jobs with `verso cron add`"),
+        ("cron/runs", "logs of jobs begin anew"),
+        ("state/openclaw.sqlite", "what newer versions keep there is not read: jobs, pairings and devices are to be made again"),
         ("credentials", "link the accounts of chat networks again: `verso channels login`"),
         ("exec-approvals.json", "read by `verso approvals set --file`"),
         ("workspace", "point agents.defaults.workspace at it"),

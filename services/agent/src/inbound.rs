@@ -2,6 +2,7 @@
 
 mod pieces;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -11,6 +12,7 @@ use crate::agents::Answers;
 use crate::attachments;
 use crate::chat::{self, Arriving, Once};
 use crate::commands::{Heard, Place, Spoken, Who};
+use crate::enclosures;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::routing::Origin;
@@ -67,14 +69,17 @@ pub(crate) async fn submit(runs: &Runs, request: SubmitRequest) -> Result<Answer
         Some(context) => format!("{CONTEXT_TITLE}\n{context}\n\n{MESSAGE_TITLE}\n{body}"),
         None => body,
     };
-    let images = attachments::read(request.attachments)?;
+    let images = attachments::read(request.attachments, attachments::IMAGE_BYTES_MAX)?;
     let asked = chat::asked(runs, &place, &who, Spoken { message, ..*spoken }, None).await?;
     let from = From { channel: to.channel.clone(), to: request.to, thread: request.thread_id, sender: request.sender_id };
     let asked = Request { images, origin: Some(from), route: Some(to.clone()), ..asked };
     let submission =
         Submission { run_id: request.run_id, key: place.key.clone(), agent: place.agent.clone(), hints: arriving.hints, request: asked };
+    let wanted = pieces::Wanted { parts: request.parts, drafts: request.drafts };
     let answers = match runs.submit(submission).await {
-        Ok(Submitted::New(run) | Submitted::InFlight(run)) if request.parts => pieces::of(run, place.clone(), runs.parts.chunks),
+        Ok(Submitted::New(run) | Submitted::InFlight(run)) if request.parts || request.drafts => {
+            pieces::of(run, place.clone(), runs.parts.chunks, wanted)
+        }
         Ok(Submitted::New(run) | Submitted::InFlight(run)) => accepted_and_end(run, place.clone()),
         Ok(Submitted::Ended(ended)) if request.parts => once(pieces::again(&ended, &place, runs.parts.chunks)),
         Ok(Submitted::Ended(ended)) => once(place.ended(&ended)),
@@ -86,7 +91,21 @@ pub(crate) async fn submit(runs: &Runs, request: SubmitRequest) -> Result<Answer
         // Whoever writes in private is whom the agent reaches by itself.
         runs.parts.store.keep_route(&main, to).await?;
     }
-    Ok(answers)
+    Ok(with_files(runs, &place.agent, answers))
+}
+
+/// Adds the files that answers refer to.
+fn with_files(runs: &Runs, agent: &AgentId, answers: Answers<SubmitResponse>) -> Answers<SubmitResponse> {
+    let workspace: Arc<Path> = runs.parts.roster.get(agent).workspace.into();
+    let add = move |answer: Result<SubmitResponse, Error>| {
+        let workspace = Arc::clone(&workspace);
+        async move {
+            let answer = answer?;
+            let files = enclosures::of(&workspace, &answer.payloads).await;
+            Ok(SubmitResponse { files, ..answer })
+        }
+    };
+    answers.then(add).boxed()
 }
 
 /// Puts what is left of a text into its envelope.

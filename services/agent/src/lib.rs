@@ -13,7 +13,9 @@ mod config;
 mod cron;
 mod delivery;
 mod embeddings;
+mod enclosures;
 mod error;
+mod export;
 mod grpc;
 mod heartbeat;
 mod hooks;
@@ -50,6 +52,7 @@ use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 
 pub use error::Error;
+pub use export::{Report as ExportReport, export};
 pub use import::{Left, Report as ImportReport, Taken, import};
 
 use cron::Cron;
@@ -59,6 +62,9 @@ use runs::Runs;
 
 /// How long the tasks of a stopping service may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// So many changes of the configuration a turn under way outlives with all of its tools.
+const RELOADS_OUTLIVED: usize = 16;
 
 /// The service, ready to be served. Dropping it without [`Service::stop`] is like killing it.
 #[derive(Debug)]
@@ -73,8 +79,8 @@ struct Present {
     runs: Runs,
     heartbeats: Heartbeats,
     cron: Arc<Cron>,
-    /// What turns that are under way were lent.
-    _cron_before: Option<Arc<Cron>>,
+    /// What turns that are under way were lent, the newest first.
+    lent: Vec<Arc<Cron>>,
     /// Triggered when another configuration is in force: what watches the clock under this one stops.
     replaced: CancellationToken,
 }
@@ -95,7 +101,7 @@ impl Service {
         parts.toolbox.lend(&cron);
         cron.start(replaced.clone()).await?;
         search_models(&tasks, parts);
-        Ok(Self { tasks, present: Mutex::new(Present { runs, heartbeats, cron, _cron_before: None, replaced }) })
+        Ok(Self { tasks, present: Mutex::new(Present { runs, heartbeats, cron, lent: Vec::new(), replaced }) })
     }
 
     /// Puts the configuration of `context` in force, or changes nothing. Runs under way are finished by the one that they began with.
@@ -113,8 +119,8 @@ impl Service {
         heartbeats.start(replaced.clone());
         cron.watch_the_clock(replaced.clone());
         search_models(&self.tasks, parts);
-        *self.present.lock().unwrap_or_else(PoisonError::into_inner) =
-            Present { runs, heartbeats, cron, _cron_before: Some(before.cron), replaced };
+        let lent = std::iter::once(before.cron).chain(before.lent).take(RELOADS_OUTLIVED).collect();
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Present { runs, heartbeats, cron, lent, replaced };
         Ok(self.routes())
     }
 

@@ -68,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) commands: Commands,
     pub(crate) queue: QueueSection,
     /// How an answer is told in pieces.
+    pub(crate) freshness: crate::sessions::freshness::Policies,
     pub(crate) chunks: crate::reply::Chunks,
     /// When conversations are summarised.
     pub(crate) compaction: compaction::Section,
@@ -157,6 +158,7 @@ impl Parts {
             heartbeats: roster.heartbeats(config),
             roster,
             commands: Commands::new(config.session.reset_triggers.clone(), config.commands.clone()),
+            freshness: config.session.freshness.clone(),
             queue: config.messages.queue.clone(),
             chunks: defaults.block_streaming_chunk,
             compaction: defaults.compaction.clone(),

@@ -35,6 +35,17 @@ pub(crate) fn payload(text: &str) -> Option<Payload> {
     })
 }
 
+/// Returns the words that people see of a message that is not written to its end: what may become a tag or an attachment is no words yet.
+pub(crate) fn draft(text: &str) -> String {
+    let whole = match text.rfind("[[") {
+        Some(start) if !text[start..].contains("]]") => &text[..start],
+        _ => text.strip_suffix('[').unwrap_or(text),
+    };
+    let (before, line) = whole.rsplit_once('\n').unwrap_or(("", whole));
+    let attaches = !line.trim().is_empty() && ("MEDIA:".starts_with(line.trim()) || line.trim_start().starts_with("MEDIA:"));
+    visible(if attaches { before } else { whole })
+}
+
 /// Returns the words of a model's message that people see.
 pub(crate) fn visible(text: &str) -> String {
     payload(text).map(|payload| payload.text).unwrap_or_default()
@@ -43,6 +54,22 @@ pub(crate) fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_shows_nothing_that_may_become_something_else() {
+        for (text, seen) in [
+            ("hi", "hi"),
+            ("hi [[reply_to", "hi"),
+            ("hi [", "hi"),
+            ("[[reply_to_current]] yes", "yes"),
+            ("see\nMED", "see"),
+            ("see\nMEDIA:./a.pn", "see"),
+            ("MEDIA:", ""),
+            ("see\nMore", "see\nMore"),
+        ] {
+            assert_eq!(draft(text), seen, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_payload_is_what_people_see() {

@@ -5,6 +5,7 @@ mod entry;
 mod error;
 pub(crate) mod events;
 mod find;
+pub(crate) mod freshness;
 pub(crate) mod levels;
 mod lifecycle;
 mod patch;

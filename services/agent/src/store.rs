@@ -9,6 +9,7 @@ mod cron;
 mod deliveries;
 mod error;
 mod events;
+mod export;
 mod import;
 mod journal;
 mod listing;
@@ -33,6 +34,7 @@ pub(crate) use changes::{Changed, Deleted, Setting};
 pub(crate) use cron::{JobEnd, JobRecord, JobRun, LogPage};
 pub(crate) use error::Error;
 pub(crate) use events::SystemEvent;
+pub(crate) use export::Export;
 pub(crate) use import::{Import, Imported};
 pub(crate) use journal::{Accepted, Arrival, Dropped, Finish, Head, Opening, RunRecord, RunState};
 pub(crate) use listing::{Filter, LastRun, Listed};
@@ -43,6 +45,9 @@ pub(crate) use usage::Used;
 
 use reader::Readers;
 use writer::Writer;
+
+/// The service's folder and database in a state folder.
+pub(crate) const DATABASE: &str = "agent/agent.sqlite";
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -9,6 +9,7 @@ mod image;
 mod invoke;
 mod message;
 mod nodes;
+mod remote_exec;
 mod sandboxes;
 mod sessions;
 mod spawn;
@@ -41,7 +42,8 @@ use crate::roster::Profile;
 use crate::runs::{Origin, Runs};
 use approvals::Approvals;
 use config::Config;
-pub(crate) use invoke::invoke;
+pub(crate) use invoke::{Single, invoke, single};
+use sandboxes::Confinement;
 
 /// The folder, in the service's own, that holds notes of running programs.
 const PROCESSES: &str = "processes";
@@ -103,6 +105,14 @@ pub(crate) struct ExecWishes {
     pub(crate) security: Option<String>,
     /// `off`, `on-miss` or `always`.
     pub(crate) ask: Option<String>,
+    /// `sandbox`, `gateway` or `node`.
+    pub(crate) host: Option<String>,
+    /// The device of `node`.
+    pub(crate) node: Option<String>,
+    /// `off`, `on`, `ask` or `full`.
+    pub(crate) elevated: Option<String>,
+    /// Whether the message that is answered has the owner's authority: nobody else leads programs out of a sandbox.
+    pub(crate) by_owner: bool,
 }
 
 /// What a turn is equipped with.
@@ -150,6 +160,11 @@ impl Toolbox {
     /// Has the MCP servers follow another configuration. All toolboxes share them.
     pub(crate) fn use_servers(&self, section: std::collections::BTreeMap<String, serde_json::Value>) {
         self.mcp.apply(section);
+    }
+
+    /// Returns the edge, for what only it can change.
+    pub(crate) fn edge(&self) -> &Peer {
+        &self.edge
     }
 
     /// Says how the MCP servers are doing.
@@ -200,16 +215,7 @@ impl Toolbox {
                 tools.push(Arc::new(ApplyPatch));
             }
         }
-        tools.push(Arc::new(Exec {
-            jobs: self.jobs.clone(),
-            approver: self.approvals.clone(),
-            config: self.config.exec_for(turn.profile.id.as_str(), &turn.exec),
-            env: self.env.clone(),
-            sandbox: confinement.sandbox,
-            wrapper: confinement.wrapper,
-            unusable: confinement.unusable,
-            warning: confinement.warning,
-        }));
+        tools.push(self.exec(turn, confinement));
         tools.extend(sessions::tools(turn, &self.config, sandboxed));
         tools.extend(self.reaching_out(turn));
         tools.extend(self.mcp.tools().await);
@@ -225,6 +231,29 @@ impl Toolbox {
             parameters: spec.parameters.clone(),
         });
         Equipment { specs: specs.collect(), set, variables: skill_shelf.variables(turn.skills).into_iter().collect() }
+    }
+
+    /// Returns the tool that runs programs: on a device, outside the sandbox, or wherever the configuration says.
+    fn exec(&self, turn: &Turn<'_>, confinement: Confinement) -> Arc<dyn Tool> {
+        let id = turn.profile.id.as_str();
+        let config = self.config.exec_for(id, &turn.exec);
+        let configured = self.config.exec(id).host;
+        let elevated = self.config.elevation(id, &turn.exec).is_some();
+        // The session's own word leads out of a sandbox only if the owner speaks.
+        let counts = !confinement.wanted || turn.exec.by_owner || config.host == configured;
+        let host = if counts { config.host.as_deref() } else { configured.as_deref() };
+        if host == Some("node") && !elevated {
+            return Arc::new(remote_exec::RemoteExec {
+                node: self.node.clone(),
+                device: config.node,
+                denied: config.security.as_deref() == Some("deny"),
+                timeout_seconds: config.timeout_sec,
+            });
+        }
+        let Confinement { sandbox, wrapper, unusable, warning, .. } =
+            if elevated || host == Some("gateway") { Confinement::default() } else { confinement };
+        let (jobs, approver, env) = (self.jobs.clone(), self.approvals.clone(), self.env.clone());
+        Arc::new(Exec { jobs, approver, config, env, sandbox, wrapper, unusable, warning })
     }
 
     /// Returns the tools that reach beyond the conversation: to chats, to jobs, to the gateway, to models that see.

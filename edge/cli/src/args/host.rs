@@ -145,8 +145,21 @@ pub(crate) struct Man {
 /// Where `verso migrate` takes from.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Migrate {
-    /// Take over the sessions, transcripts and credentials of an OpenClaw state folder. Nothing is changed there.
+    /// Take over the sessions, transcripts, jobs and credentials of an OpenClaw state folder. Nothing is changed there.
     Openclaw(Openclaw),
+    /// Write the sessions, transcripts and jobs as an OpenClaw state folder holds them.
+    Export(Export),
+}
+
+/// `verso migrate export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The folder to write into. It is made if need be, and may hold no sessions yet.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `verso migrate openclaw`.
@@ -188,10 +201,10 @@ pub(crate) enum Host {
     Reset(Reset),
     /// Remove the service and everything that the gateway keeps; this program stays.
     Uninstall(Uninstall),
-    /// Take over what another gateway has kept.
+    /// Take over what another gateway has kept, or write what this one keeps for another.
     Migrate {
         #[command(subcommand)]
-        from: Migrate,
+        command: Migrate,
     },
 }
 

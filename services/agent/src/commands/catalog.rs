@@ -49,6 +49,7 @@ pub(super) enum Does {
     Speech,
     Approve,
     Config,
+    Bash,
     Debug,
     Allowlist,
     Restart,
@@ -87,7 +88,7 @@ impl Command {
     }
 }
 
-const CATALOG: [Command; 27] = [
+const CATALOG: [Command; 28] = [
     command("help", Does::Help, Gate::Sender, "status", "Show available commands.").also(&["commands"]),
     command("status", Does::Status, Gate::Sender, "status", "Show model, tokens and session."),
     command("whoami", Does::WhoAmI, Gate::Sender, "status", "Show who is talking to whom.").also(&["id"]),
@@ -120,8 +121,9 @@ const CATALOG: [Command; 27] = [
     command("send", Does::Send, Gate::Owner, "management", "Whether the session takes messages.").takes("on|off|inherit"),
     command("activation", Does::Activation, Gate::Owner, "management", "When the agent answers in a group.").takes("mention|always"),
     command("approve", Does::Approve, Gate::Approver, "management", "Decide about a program.").takes("id allow-once|allow-always|deny"),
-    command("allowlist", Does::Allowlist, Gate::Owner, "management", "Who may write.").takes("[list]"),
-    command("config", Does::Config, Gate::Owner, "management", "Look at the configuration.").takes("show|get <key>"),
+    command("allowlist", Does::Allowlist, Gate::Owner, "management", "Who may write.").takes("[list|add <id>|remove <id>]"),
+    command("bash", Does::Bash, Gate::Owner, "management", "Run a program on the gateway's host.").takes("<command>"),
+    command("config", Does::Config, Gate::Owner, "management", "The configuration.").takes("show|get <key>|set <key> <value>|unset <key>"),
     command("debug", Does::Debug, Gate::Owner, "management", "Settings that last until a restart.").takes("show"),
     command("restart", Does::Restart, Gate::Owner, "management", "Start the agents' process again."),
 ];

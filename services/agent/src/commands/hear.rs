@@ -1,8 +1,10 @@
 //! What is to be done with a message: words go to the model, everything else is answered here.
 
+use verso_proto::upkeep::v1::ChangeRequest;
+
 use super::catalog::{self, Command, Does};
 use super::directives::{self, Directives};
-use super::{Parsed, Who, compact, manage, options, set, show, speech, subagents};
+use super::{Parsed, Who, bash, compact, configure, manage, options, set, show, speech, subagents};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::runs::{Inline, QueueWishes, Runs};
@@ -54,6 +56,8 @@ pub(crate) struct Answer {
 pub(crate) enum Afterwards {
     /// Settings of the session.
     Set(Vec<(Setting, Option<String>)>),
+    /// A patch of the configuration.
+    Configure(ChangeRequest),
     /// The agents' process ends, and begins again.
     Restart,
 }
@@ -89,6 +93,10 @@ pub(crate) async fn fresh(runs: &Runs, place: &Place, who: &Who, message: &str) 
 pub(crate) async fn afterwards(runs: &Runs, place: &Place, what: Afterwards) -> Result<(), Error> {
     match what {
         Afterwards::Set(changes) => set::change(runs, place, changes).await,
+        Afterwards::Configure(change) => {
+            configure::configure(runs, change);
+            Ok(())
+        }
         Afterwards::Restart => {
             manage::restart(runs);
             Ok(())
@@ -110,9 +118,10 @@ async fn answer(runs: &Runs, place: &Place, who: &Who, (command, arguments): (&C
         Does::Activation => options::activation(runs, place, arguments).await?.into(),
         Does::Speech => speech::speech(runs, arguments).await?.into(),
         Does::Approve => manage::approve(runs, arguments).await.into(),
-        Does::Config => manage::config(runs, arguments).into(),
+        Does::Config => configure::config(runs, arguments).await,
+        Does::Bash => bash::bash(runs, place, who, arguments).await?.into(),
         Does::Debug => manage::debug().into(),
-        Does::Allowlist => manage::allowlist(runs, who).into(),
+        Does::Allowlist => configure::allowlist(runs, who, arguments).await,
         Does::Restart => Answer { text: "The agents' process is started again now.".to_owned(), afterwards: Some(Afterwards::Restart) },
         Does::Help | Does::Stop | Does::Reset | Does::Skill | Does::Directive => {
             catalog::help(|command| commands.enabled(command), who).into()

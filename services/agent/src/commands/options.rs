@@ -84,5 +84,6 @@ pub(super) async fn activation(runs: &Runs, place: &Place, arguments: &str) -> R
         return Ok("This is about groups; in a direct chat every message is answered.".to_owned());
     }
     super::set::change(runs, place, vec![(Setting::GroupActivation, Some(wanted.clone()))]).await?;
-    Ok(format!("Kept for this session: {wanted}. Which messages of the group reach it, its network's section decides (requireMention)."))
+    let what = if wanted == "always" { "Every message of this group is answered" } else { "Messages that mention the agent are answered" };
+    Ok(format!("{what}, if its network's section lets their senders in."))
 }

@@ -66,6 +66,13 @@ fn merged(old: CronPayload, new: CronPayload) -> CronPayload {
     }
 }
 
+/// Takes a job that another gateway has kept. What it was doing there is over.
+pub(super) fn adopt(mut job: CronJob, now_ms: i64, host: &TimeZone) -> Result<CronJob, Error> {
+    job.schedule = job.schedule.map(schedule::complete);
+    job.state.get_or_insert_default().running_at_ms = None;
+    checked(job, now_ms, host)
+}
+
 /// Refuses a job that makes no sense, and says when it runs next.
 fn checked(mut job: CronJob, now_ms: i64, host: &TimeZone) -> Result<CronJob, Error> {
     let payload = job.payload.as_ref().ok_or(Error::Missing { path: "", member: "payload" })?;

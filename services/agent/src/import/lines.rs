@@ -28,11 +28,16 @@ pub(crate) struct Transcript {
 
 impl Transcript {
     /// Reads a file.
-    pub(super) fn read(path: &Path) -> io::Result<Self> {
-        let on_path = newest_path(path)?;
+    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
+        Self::read(|told| each(path, told))
+    }
+
+    /// Reads lines, which `each` tells of as often as it is asked; of one that is no JSON as none.
+    pub(super) fn read<E>(each: impl Fn(&mut dyn FnMut(Option<Value>)) -> Result<(), E>) -> Result<Self, E> {
+        let on_path = newest_path(&each)?;
         let mut transcript = Self::default();
         let mut places = HashMap::new();
-        each(path, |line| match line {
+        each(&mut |line| match line {
             Some(line) => transcript.take(&line, &on_path, &mut places),
             None => transcript.unreadable += 1,
         })?;
@@ -62,9 +67,9 @@ impl Transcript {
 }
 
 /// Returns the ids of the lines between the newest leaf and the root.
-fn newest_path(path: &Path) -> io::Result<HashSet<String>> {
+fn newest_path<E>(each: impl Fn(&mut dyn FnMut(Option<Value>)) -> Result<(), E>) -> Result<HashSet<String>, E> {
     let (mut parents, mut leaf) = (HashMap::new(), None);
-    each(path, |line| {
+    each(&mut |line| {
         let Some(line) = line else { return };
         if let Some(id) = line["id"].as_str().filter(|_| line["type"] != "session") {
             let parent = line["parentId"].as_str().map(str::to_owned);
@@ -86,7 +91,7 @@ fn newest_path(path: &Path) -> io::Result<HashSet<String>> {
 }
 
 /// Tells of each line; of one that is no JSON as none.
-fn each(path: &Path, mut told: impl FnMut(Option<Value>)) -> io::Result<()> {
+fn each(path: &Path, told: &mut dyn FnMut(Option<Value>)) -> io::Result<()> {
     let mut reader = BufReader::new(File::open(path)?);
     let mut line = Vec::new();
     loop {
@@ -174,7 +179,7 @@ mod tests {
             "{broken",
         ];
         std::fs::write(&path, lines.join("\n")).unwrap();
-        let found = Transcript::read(&path).unwrap();
+        let found = Transcript::of_file(&path).unwrap();
         let texts: Vec<String> =
             found.messages.iter().map(|(_, message)| format!("{}: {}", message.role, messages::text_of(message))).collect();
         assert_eq!(texts, ["user: one", "assistant: ", "assistant: put in"]);

@@ -1,9 +1,12 @@
-//! An answer in finished pieces while it is written. Piece and run name each other: a repeat tells the same pieces from the first.
+//! An answer while it is written: in finished pieces, and what is unfinished as a draft. Piece and run name each other: a repeat tells the
+//! same pieces from the first. A draft is nothing that anybody could miss.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use tokio::time::Instant;
 use verso_proto::agent::v1::{Payload, SubmitResponse};
 
 use super::says_something;
@@ -13,9 +16,22 @@ use crate::error::Error;
 use crate::reply::{self, Chunker, Chunks};
 use crate::runs::{Ended, Run};
 
-/// Somebody who wants the pieces of a run's answer.
+/// The pause between two drafts: networks show fewer.
+const DRAFT_PAUSE: Duration = Duration::from_millis(400);
+
+/// What is wanted of an answer before it is whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wanted {
+    /// Its finished pieces.
+    pub(super) parts: bool,
+    /// What is being written.
+    pub(super) drafts: bool,
+}
+
+/// Somebody who wants to see a run's answer grow.
 struct Pieces {
     run: Arc<Run>,
+    wanted: Wanted,
     place: Place,
     chunker: Chunker,
     /// How much of the run's text was looked at, in bytes.
@@ -28,15 +44,26 @@ struct Pieces {
     speaks: bool,
     ready: VecDeque<Payload>,
     told: i64,
+    /// What the last draft showed, and when the next may.
+    drafted: Draft,
+    next_draft: Instant,
     over: bool,
 }
 
-/// Returns that a run was accepted, the pieces of its answer, and its end.
-pub(super) fn of(run: Arc<Run>, place: Place, chunks: Chunks) -> Answers<SubmitResponse> {
+/// What is unfinished: words, and what goes on besides.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Draft {
+    text: String,
+    activity: Option<String>,
+}
+
+/// Returns that a run was accepted, what is wanted of its answer while it grows, and its end.
+pub(super) fn of(run: Arc<Run>, place: Place, chunks: Chunks, wanted: Wanted) -> Answers<SubmitResponse> {
     let accepted = place.response("accepted");
     let chunker = Chunker::new(chunks);
     let pieces = Pieces {
         run,
+        wanted,
         place,
         chunker,
         seen: 0,
@@ -45,6 +72,8 @@ pub(super) fn of(run: Arc<Run>, place: Place, chunks: Chunks) -> Answers<SubmitR
         speaks: false,
         ready: VecDeque::new(),
         told: 0,
+        drafted: Draft::default(),
+        next_draft: Instant::now(),
         over: false,
     };
     stream::once(async { Ok(accepted) }).chain(stream::unfold(pieces, Pieces::next)).boxed()
@@ -73,8 +102,13 @@ impl Pieces {
         let run = Arc::clone(&self.run);
         loop {
             self.look();
-            if !self.ready.is_empty() {
+            if self.wanted.parts && !self.ready.is_empty() {
                 return Some((Ok(self.part()), self));
+            }
+            let due = self.draft();
+            let waits = due.is_some();
+            if let Some(draft) = due.filter(|_| self.next_draft <= Instant::now()) {
+                return Some((Ok(self.show(draft)), self));
             }
             tokio::select! {
                 biased;
@@ -87,6 +121,7 @@ impl Pieces {
                     let response = ended.map(|ended| self.end(&ended));
                     return Some((response, self));
                 }
+                () = tokio::time::sleep_until(self.next_draft), if waits => {}
             }
         }
     }
@@ -125,6 +160,24 @@ impl Pieces {
         self.ready.extend(blocks.iter().filter_map(|block| reply::payload(block)));
     }
 
+    /// Returns what is unfinished, if it is to be shown and was not yet.
+    fn draft(&self) -> Option<Draft> {
+        if !self.wanted.drafts {
+            return None;
+        }
+        let text = if self.wanted.parts { self.chunker.rest() } else { self.run.emitter.current_message() };
+        let silent = !self.speaks && reply::may_become_silent(&text);
+        let text = if silent { String::new() } else { reply::draft(&text) };
+        let draft = Draft { text, activity: self.run.emitter.activity() };
+        (draft != self.drafted && draft != Draft::default()).then_some(draft)
+    }
+
+    fn show(&mut self, draft: Draft) -> SubmitResponse {
+        self.next_draft = Instant::now() + DRAFT_PAUSE;
+        self.drafted = draft.clone();
+        SubmitResponse { draft: Some(draft.text), activity: draft.activity, ..self.place.response("draft") }
+    }
+
     fn part(&mut self) -> SubmitResponse {
         let payloads: Vec<Payload> = self.ready.drain(..).collect();
         let pieces_before = self.told;
@@ -133,6 +186,9 @@ impl Pieces {
     }
 
     fn end(&mut self, ended: &Ended) -> SubmitResponse {
+        if !self.wanted.parts {
+            return self.place.ended(ended);
+        }
         self.look();
         self.finish_message();
         let rest = self.part();

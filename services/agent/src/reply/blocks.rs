@@ -68,6 +68,11 @@ impl Chunker {
         blocks
     }
 
+    /// Returns what waits for its end.
+    pub(crate) fn rest(&self) -> String {
+        self.buffer.iter().collect()
+    }
+
     /// Returns what can go; with `force`, all of it.
     pub(crate) fn drain(&mut self, force: bool) -> Vec<String> {
         let mut blocks = Vec::new();

@@ -96,6 +96,8 @@ struct State {
     joined: Vec<Party>,
     /// Whether the session wants to be told of every tool call.
     verbose: bool,
+    /// The tools that are being called: their calls and names.
+    working: Vec<(String, String)>,
     /// Everything that the run has said.
     text: String,
     /// Where the current message begins in it.
@@ -125,6 +127,7 @@ impl Emitter {
             session_id: None,
             joined: Vec::new(),
             verbose: false,
+            working: Vec::new(),
             text: String::new(),
             message_start: 0,
             chat_shown: 0,
@@ -196,6 +199,11 @@ impl Emitter {
         state.text[state.message_start..].to_owned()
     }
 
+    /// Returns the tool that is being called, the newest of several.
+    pub(crate) fn activity(&self) -> Option<String> {
+        self.state().working.last().map(|(_, name)| name.clone())
+    }
+
     /// Says that the conversation is being shortened, or that it has been and the turn goes on.
     pub(crate) fn shortening(&self, over: bool) {
         let phase = if over { "end" } else { "start" };
@@ -205,6 +213,8 @@ impl Emitter {
 
     /// Says that a tool is being called.
     pub(crate) fn tool_started(&self, call_id: &str, name: &str, arguments: &Json) {
+        self.state().working.push((call_id.to_owned(), name.to_owned()));
+        self.progress.send_modify(|_| ());
         let data = AgentEventData { phase: Some("start".to_owned()), args: Some(arguments.clone()), ..tool(call_id, name) };
         self.tool(data);
     }
@@ -219,6 +229,8 @@ impl Emitter {
     pub(crate) fn tool_ended(&self, call_id: &str, name: &str, result: Json, is_error: bool) {
         let data =
             AgentEventData { phase: Some("result".to_owned()), result: Some(result), is_error: Some(is_error), ..tool(call_id, name) };
+        self.state().working.retain(|(working, _)| working != call_id);
+        self.progress.send_modify(|_| ());
         self.tool(data);
     }
 

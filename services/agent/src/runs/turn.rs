@@ -82,6 +82,10 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
     let exec = ExecWishes {
         security: inline.exec_security.clone().or_else(|| settings.exec_security.clone()),
         ask: inline.exec_ask.clone().or_else(|| settings.exec_ask.clone()),
+        host: inline.exec_host.clone().or_else(|| settings.exec_host.clone()),
+        node: inline.exec_node.clone().or_else(|| settings.exec_node.clone()),
+        elevated: inline.elevated.clone().or_else(|| settings.elevated_level.clone()),
+        by_owner: request.sender_is_owner,
     };
     let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin: request.origin.as_ref(), exec };
     let Scenery { files, skills, equipment } = scenery(scene).await?;

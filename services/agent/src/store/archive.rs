@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Error, Result, Store};
+use super::{Error, Result, Store, summaries};
 
 /// The version of the layout.
 const LAYOUT_VERSION: u32 = 3;
@@ -55,7 +55,8 @@ impl Store {
     }
 }
 
-fn write(connection: &Connection, session_id: &str, end: i64, archive: &Archive) -> Result<()> {
+/// Writes the lines before the position `end`, and behind them the summary of what was shortened.
+pub(super) fn write(connection: &Connection, session_id: &str, end: i64, archive: &Archive) -> Result<()> {
     let failed = |source: io::Error| Error::Archive { path: archive.path.clone(), source: Arc::new(source) };
     let folder = archive.path.parent().unwrap_or(Path::new("."));
     let mut unfinished = archive.path.clone().into_os_string();
@@ -75,6 +76,18 @@ fn write(connection: &Connection, session_id: &str, end: i64, archive: &Archive)
         // The message is a JSON document of one line already.
         writeln!(lines, r#"{{"type":"message","id":{id},"parentId":{before},"timestamp":"{at}","message":{message}}}"#).map_err(failed)?;
         before = id;
+    }
+    if let Some(summary) = summaries::load(connection, session_id)? {
+        let line = json!({
+            "type": "compaction",
+            "id": format!("{:08x}", u32::MAX),
+            "parentId": serde_json::from_str::<Value>(&before)?,
+            "timestamp": timestamp(summary.at_ms),
+            "summary": summary.text,
+            "firstKeptEntryId": format!("{:08x}", summary.first_kept),
+            "tokensBefore": summary.tokens_before.unwrap_or(0),
+        });
+        writeln!(lines, "{line}").map_err(failed)?;
     }
     // What leaves the database afterwards must not be lost with the machine.
     let file = lines.into_inner().map_err(|error| failed(error.into_error()))?;

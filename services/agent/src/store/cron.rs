@@ -138,7 +138,7 @@ impl Store {
     }
 }
 
-fn save(connection: &Connection, job: &CronJob) -> Result<()> {
+pub(super) fn save(connection: &Connection, job: &CronJob) -> Result<()> {
     let next = job.state.as_ref().and_then(|state| state.next_run_at_ms);
     connection
         .prepare_cached(

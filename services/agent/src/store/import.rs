@@ -4,8 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::Value;
+use verso_proto::agent::v1::CronJob;
 
-use super::{Error, Fence, Result, schema, sessions, transcript};
+use super::{Error, Fence, Result, cron, schema, sessions, transcript};
 use crate::import::Transcript;
 use crate::keys::{AgentId, SessionKey};
 use crate::store::SessionHints;
@@ -53,6 +54,17 @@ impl Import {
         Ok(connection.query_row("SELECT 1 FROM sessions WHERE key = ?1", [key.as_str()], |_| Ok(())).optional()?.is_some())
     }
 
+    /// Whether there is a job of that id.
+    pub(crate) fn knows_job(&self, id: &str) -> Result<bool> {
+        let Some(connection) = &self.connection else { return Ok(false) };
+        Ok(connection.query_row("SELECT 1 FROM cron_jobs WHERE id = ?1", [id], |_| Ok(())).optional()?.is_some())
+    }
+
+    /// Writes a job.
+    pub(crate) fn take_job(&self, job: &CronJob) -> Result<()> {
+        self.connection.as_ref().filter(|_| self.writes).map_or(Ok(()), |connection| cron::save(connection, job))
+    }
+
     /// Writes a session, all of it or nothing.
     pub(crate) fn take(&self, session: &Imported) -> Result<()> {
         let Some(connection) = self.connection.as_ref().filter(|_| self.writes) else { return Ok(()) };
@@ -87,7 +99,9 @@ fn write(connection: &Connection, session: &Imported) -> Result<()> {
         "UPDATE sessions SET updated_at_ms = ?2, thinking_level = ?3, verbose_level = ?4, reasoning_level = ?5, response_usage = ?6,
              provider_override = ?7, model_override = ?8, last_channel = ?9, last_to = ?10, last_account = ?11, last_thread = ?12,
              input_tokens = ?13, output_tokens = ?14, total_tokens = ?15, context_tokens = ?16, model_provider = ?17, model = ?18,
-             compactions = ?19, system_sent = 1
+             compactions = ?19, system_sent = 1, elevated_level = ?20, exec_host = ?21, exec_security = ?22, exec_ask = ?23, exec_node = ?24,
+             send_policy = ?25, group_activation = ?26, queue_mode = ?27, queue_debounce_ms = ?28, queue_cap = ?29, queue_drop = ?30,
+             tts_auto = ?31
          WHERE key = ?1",
         params![
             session.key.as_str(),
@@ -109,6 +123,18 @@ fn write(connection: &Connection, session: &Imported) -> Result<()> {
             text("modelProvider"),
             text("model"),
             entry["compactionCount"].as_i64().unwrap_or(0),
+            text("elevatedLevel"),
+            text("execHost"),
+            text("execSecurity"),
+            text("execAsk"),
+            text("execNode"),
+            text("sendPolicy").filter(|policy| matches!(policy.as_str(), "allow" | "deny")),
+            text("groupActivation"),
+            text("queueMode"),
+            entry["queueDebounceMs"].as_i64(),
+            entry["queueCap"].as_i64(),
+            text("queueDrop"),
+            text("ttsAuto"),
         ],
     )?;
     for (at_ms, message) in &session.transcript.messages {

@@ -62,7 +62,8 @@ impl Store {
     }
 }
 
-fn load(connection: &Connection, session_id: &str) -> Result<Option<Summary>> {
+/// Reads the summary of a transcript, if it was shortened.
+pub(super) fn load(connection: &Connection, session_id: &str) -> Result<Option<Summary>> {
     let mut statement = connection.prepare_cached("SELECT first_kept, text, at_ms, tokens_before FROM summaries WHERE session_id = ?1")?;
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Summary { first_kept: row.get(0)?, text: row.get(1)?, at_ms: row.get(2)?, tokens_before: row.get(3)? })

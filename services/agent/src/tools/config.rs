@@ -40,6 +40,24 @@ pub(super) struct Tools {
     pub(super) agent_to_agent: AgentToAgent,
     pub(super) web: Web,
     pub(super) message: CrossContext,
+    elevated: Elevated,
+}
+
+/// The section `tools.elevated`, beside whose words count in which chat.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Elevated {
+    /// Default: yes.
+    enabled: Option<bool>,
+}
+
+/// How far programs leave the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elevation {
+    /// What is not on the list is asked about.
+    Asking,
+    /// Nothing is asked.
+    Free,
 }
 
 /// The section `tools.message`: who may be written to beside whoever is in the conversation.
@@ -219,7 +237,28 @@ impl Config {
         };
         exec.security = narrow(exec.security.take(), &wishes.security, ["deny", "allowlist", "full"]);
         exec.ask = narrow(exec.ask.take(), &wishes.ask, ["always", "on-miss", "off"]);
+        if self.elevation(id, wishes) == Some(Elevation::Free) {
+            // The file of approvals has the last word all the same.
+            (exec.security, exec.ask) = (Some("full".to_owned()), Some("off".to_owned()));
+        }
+        exec.host = wishes.host.clone().or(exec.host);
+        exec.node = wishes.node.clone().or(exec.node);
         exec
+    }
+
+    /// Returns how far programs leave the sandbox because the session, or a message, says so. Only the owner's words count, and only where the
+    /// configuration lets them.
+    pub(super) fn elevation(&self, id: &str, wishes: &ExecWishes) -> Option<Elevation> {
+        let on = |section: &Elevated| section.enabled != Some(false);
+        let permitted = on(&self.tools.elevated) && self.agent(id).is_none_or(|agent| on(&agent.tools.elevated));
+        if !wishes.by_owner || !permitted {
+            return None;
+        }
+        match wishes.elevated.as_deref() {
+            Some("full") => Some(Elevation::Free),
+            Some("on" | "ask") => Some(Elevation::Asking),
+            _ => None,
+        }
     }
 
     /// Returns how an agent may run programs. Its own words can be stricter than those for all, never looser.
@@ -235,6 +274,8 @@ impl Config {
         exec.ask = stricter(["always", "on-miss", "off"], exec.ask.take(), own.ask.as_ref());
         exec.timeout_sec = own.timeout_sec.or(exec.timeout_sec);
         exec.background_ms = own.background_ms.or(exec.background_ms);
+        exec.host = own.host.clone().or(exec.host);
+        exec.node = own.node.clone().or(exec.node);
         exec
     }
 
@@ -297,7 +338,8 @@ mod tests {
     fn a_session_is_never_looser_than_the_configuration() {
         let (silent, open) = (config(json!({})), config(json!({"tools": {"exec": {"security": "full", "ask": "off"}}})));
         let words = |config: &Config, security: &str, ask: &str| {
-            let exec = config.exec_for("main", &ExecWishes { security: Some(security.to_owned()), ask: Some(ask.to_owned()) });
+            let wishes = ExecWishes { security: Some(security.to_owned()), ask: Some(ask.to_owned()), ..ExecWishes::default() };
+            let exec = config.exec_for("main", &wishes);
             (exec.security, exec.ask)
         };
         let some = |security: &str, ask: &str| (Some(security.to_owned()), Some(ask.to_owned()));
@@ -305,6 +347,25 @@ mod tests {
         assert_eq!(words(&silent, "deny", "always"), some("deny", "always"));
         assert_eq!(words(&open, "allowlist", "on-miss"), some("allowlist", "on-miss"));
         assert_eq!(words(&open, "bogus", "off"), some("full", "off"));
+    }
+
+    #[test]
+    fn sec_55_only_the_owners_words_lead_programs_out_of_a_sandbox() {
+        let open = config(json!({"agents": {"list": [{"id": "kept", "tools": {"elevated": {"enabled": false}}}]}}));
+        let shut = config(json!({"tools": {"elevated": {"enabled": false}}}));
+        let wishes = |level: &str, by_owner| ExecWishes { elevated: Some(level.to_owned()), by_owner, ..ExecWishes::default() };
+        assert_eq!(open.elevation("main", &wishes("on", true)), Some(Elevation::Asking));
+        assert_eq!(open.elevation("main", &wishes("full", true)), Some(Elevation::Free));
+        for (config, agent, wishes) in [
+            (&open, "main", wishes("full", false)),
+            (&open, "main", wishes("off", true)),
+            (&open, "kept", wishes("full", true)),
+            (&shut, "main", wishes("full", true)),
+        ] {
+            assert_eq!(config.elevation(agent, &wishes), None, "{agent} {wishes:?}");
+        }
+        let exec = open.exec_for("main", &wishes("full", true));
+        assert_eq!((exec.security.as_deref(), exec.ask.as_deref()), (Some("full"), Some("off")));
     }
 
     #[test]

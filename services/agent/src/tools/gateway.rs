@@ -53,7 +53,7 @@ impl Gateway {
     async fn patch(&self, scene: &Scene, wanted: &Arguments) -> Result<Answer, Refused> {
         let patch = wanted.patch.as_ref().ok_or_else(|| Refused::Arguments("patch is required".to_owned()))?;
         let patch = patch.as_str().map_or_else(|| patch.to_string(), str::to_owned);
-        let request = ChangeRequest { patch, base_hash: wanted.base_hash.clone(), check_only: true };
+        let request = ChangeRequest { patch, base_hash: wanted.base_hash.clone(), check_only: true, by_owner: false };
         let checked = self.edge.call(request.clone(), &Caller::default()).await.map_err(refused)?;
         if checked.paths.is_empty() {
             return Ok(Answer::json(json!({"ok": true, "changed": false, "hash": checked.hash})));

@@ -1,4 +1,4 @@
-//! One tool, called by somebody who is no model: an HTTP caller.
+//! One tool, called by somebody who is no model: an HTTP caller, or the owner by a command.
 
 use serde_json::{Map, Value, json};
 use verso_kit::CancellationToken;
@@ -7,8 +7,9 @@ use verso_proto::agent::v1::{InvokeToolRequest, InvokeToolResponse};
 use verso_tools::policy::http_permits;
 use verso_tools::tool::{Answer, Block, Progress, Refused, Scene};
 
-use super::Turn;
+use super::{ExecWishes, Turn};
 use crate::error::Error;
+use crate::keys::{AgentId, SessionKey};
 use crate::runs::Runs;
 
 /// Calls a tool in a session, within its policy. What is filtered out and what never was look the same.
@@ -21,19 +22,52 @@ pub(crate) async fn invoke(runs: &Runs, request: InvokeToolRequest) -> Result<In
     if !http_permits(&request.tool, request.compat, &request.denied, &request.allowed) {
         return Ok(missing(&request.tool));
     }
-    let profile = parts.roster.get(&agent);
+    let text = request.arguments.map(|json| json.text).unwrap_or_default();
+    let asked = Single {
+        tool: request.tool.clone(),
+        arguments: serde_json::from_str(&text).unwrap_or_default(),
+        action: request.action,
+        call_id: request.call_id,
+        exec: ExecWishes::default(),
+    };
+    Ok(match single(runs, (&agent, &key), asked).await? {
+        None => missing(&request.tool),
+        Some(Ok(answer)) => InvokeToolResponse { status: "ok".to_owned(), result: Some(result(&answer)), error: None },
+        Some(Err(Refused::Forbidden(reason))) => failed("blocked", reason),
+        Some(Err(Refused::Arguments(reason))) => failed("tool_error", reason),
+        Some(Err(Refused::Failed(reason))) => failed("failed", reason),
+    })
+}
+
+/// One call that no model makes.
+#[derive(Debug)]
+pub(crate) struct Single {
+    pub(crate) tool: String,
+    pub(crate) arguments: Map<String, Value>,
+    /// For tools that take one.
+    pub(crate) action: Option<String>,
+    pub(crate) call_id: String,
+    pub(crate) exec: ExecWishes,
+}
+
+/// Calls a tool as a turn of the session would; none if such a turn has no tool of that name.
+pub(crate) async fn single(
+    runs: &Runs,
+    (agent, key): (&AgentId, &SessionKey),
+    asked: Single,
+) -> Result<Option<Result<Answer, Refused>>, Error> {
+    let parts = &runs.parts;
+    let profile = parts.roster.get(agent);
     let models = parts.catalog.chain(&parts.clients, None, &profile).await?;
     let skills = crate::skills::load(parts, &profile.workspace).await?;
-    let turn =
-        Turn { runs, key: &key, profile: &profile, models: &models, skills: &skills, origin: None, exec: super::ExecWishes::default() };
+    let turn = Turn { runs, key, profile: &profile, models: &models, skills: &skills, origin: None, exec: asked.exec };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
-    if !equipment.set.has(&request.tool) {
-        return Ok(missing(&request.tool));
+    if !equipment.set.has(&asked.tool) {
+        return Ok(None);
     }
-    let text = request.arguments.map(|json| json.text).unwrap_or_default();
-    let mut arguments: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
-    if let Some(action) = request.action
-        && equipment.set.takes(&request.tool, "action")
+    let mut arguments = asked.arguments;
+    if let Some(action) = asked.action
+        && equipment.set.takes(&asked.tool, "action")
     {
         arguments.entry("action").or_insert(Value::String(action));
     }
@@ -43,20 +77,14 @@ pub(crate) async fn invoke(runs: &Runs, request: InvokeToolRequest) -> Result<In
     let scene = Scene {
         agent: agent.to_string(),
         session: key.to_string(),
-        run: request.call_id.clone(),
-        call: request.call_id,
+        run: asked.call_id.clone(),
+        call: asked.call_id,
         workspace: profile.workspace.clone(),
         variables: equipment.variables.clone(),
         cancelled,
         progress: Progress::silent(),
     };
-    let attempted = equipment.set.attempt(&request.tool, &Value::Object(arguments).to_string(), &scene).await;
-    Ok(match attempted {
-        Ok(answer) => InvokeToolResponse { status: "ok".to_owned(), result: Some(result(&answer)), error: None },
-        Err(Refused::Forbidden(reason)) => failed("blocked", reason),
-        Err(Refused::Arguments(reason)) => failed("tool_error", reason),
-        Err(Refused::Failed(reason)) => failed("failed", reason),
-    })
+    Ok(Some(equipment.set.attempt(&asked.tool, &Value::Object(arguments).to_string(), &scene).await))
 }
 
 fn missing(tool: &str) -> InvokeToolResponse {

@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use verso_kit::peer::{Caller, Peer};
-use verso_proto::channel::v1::{PollRequest, SendRequest};
+use verso_proto::channel::v1::{EditRequest, PollRequest, ReactRequest, SendRequest, Spot, UnsendRequest};
 use verso_tools::files::Place;
 use verso_tools::tool::{Answer, Refused, Scene, Spec, Tool, arguments, blocking};
 use verso_tools::web::check_url;
@@ -59,6 +59,10 @@ struct Arguments {
     #[serde(default, alias = "pollOption")]
     options: Vec<String>,
     max_selections: Option<i64>,
+    message_id: Option<Value>,
+    emoji: Option<String>,
+    #[serde(default)]
+    remove: bool,
 }
 
 /// Where a message goes, and whether that is elsewhere.
@@ -171,10 +175,47 @@ impl Message {
     }
 }
 
+impl Message {
+    /// Returns the message that is meant.
+    fn spot(&self, wanted: &Arguments) -> Result<Spot, Refused> {
+        let Destination { chat, .. } = self.destination(wanted)?;
+        let message_id = wanted.message_id.as_ref().map(plain).filter(|id| !id.trim().is_empty());
+        let message_id = message_id.ok_or_else(|| Refused::Arguments("messageId is required".to_owned()))?;
+        Ok(Spot { channel: chat.channel, account_id: wanted.account_id.clone(), to: chat.to, thread_id: chat.thread, message_id })
+    }
+
+    async fn react(&self, wanted: &Arguments) -> Result<Answer, Refused> {
+        let emoji = wanted.emoji.clone().filter(|emoji| !wanted.remove && !emoji.trim().is_empty());
+        if emoji.is_none() && !wanted.remove {
+            return Err(Refused::Arguments("emoji is required, or remove".to_owned()));
+        }
+        let request = ReactRequest { spot: Some(self.spot(wanted)?), emoji };
+        let done = self.channel.call(request, &Caller::default()).await;
+        done.map_err(|error| Refused::failed("the message could not be marked", error.message()))?;
+        Ok(Answer::json(json!({"ok": true})))
+    }
+
+    async fn edit(&self, wanted: &Arguments) -> Result<Answer, Refused> {
+        let text = wanted.message.clone().filter(|text| !text.trim().is_empty());
+        let text = text.ok_or_else(|| Refused::Arguments("message is required".to_owned()))?;
+        let request = EditRequest { spot: Some(self.spot(wanted)?), text };
+        let done = self.channel.call(request, &Caller::default()).await;
+        done.map_err(|error| Refused::failed("the message could not be changed", error.message()))?;
+        Ok(Answer::json(json!({"ok": true})))
+    }
+
+    async fn unsend(&self, wanted: &Arguments) -> Result<Answer, Refused> {
+        let request = UnsendRequest { spot: Some(self.spot(wanted)?) };
+        let done = self.channel.call(request, &Caller::default()).await;
+        done.map_err(|error| Refused::failed("the message could not be taken back", error.message()))?;
+        Ok(Answer::json(json!({"ok": true})))
+    }
+}
+
 impl Tool for Message {
     fn spec(&self) -> Spec {
         let properties = json!({
-            "action": {"type": "string", "enum": ["send", "poll"]},
+            "action": {"type": "string", "enum": ["send", "poll", "react", "edit", "delete"]},
             "channel": {"type": "string", "description": format!("One of: {}. Default: this conversation's", self.known.join(", "))},
             "to": {"type": "string", "description": "A person or chat as the network calls it. Default: this conversation"},
             "message": {"type": "string"},
@@ -184,8 +225,10 @@ impl Tool for Message {
             "question": {"type": "string", "description": "For poll"},
             "options": {"type": "array", "items": {"type": "string"}, "description": "For poll"},
             "maxSelections": {"type": "number"},
+            "messageId": {"type": "string", "description": "For react, edit and delete; edit and delete only what was sent from here"},
+            "emoji": {"type": "string", "description": "For react"}, "remove": {"type": "boolean", "description": "For react: take it back"},
         });
-        let about = "Sends a message or a poll on a chat network. A plain reply needs no tool: what you say is sent to this conversation.";
+        let about = "Sends a message or a poll on a chat network, marks one with an emoji, changes or takes back its own. A plain reply needs no tool: what you say is sent to this conversation.";
         Spec::new("message", about, properties, &["action"])
     }
 
@@ -195,7 +238,12 @@ impl Tool for Message {
             match wanted.action.as_deref().unwrap_or("send") {
                 "send" => self.send(scene, &wanted).await,
                 "poll" => self.poll(scene, &wanted).await,
-                other => Err(Refused::Arguments(format!("this gateway's networks cannot {other:?}: send and poll are what there is"))),
+                "react" => self.react(&wanted).await,
+                "edit" => self.edit(&wanted).await,
+                "delete" | "unsend" => self.unsend(&wanted).await,
+                other => {
+                    Err(Refused::Arguments(format!("there is no action \"{other}\": send, poll, react, edit and delete are what there is")))
+                }
             }
         }
         .boxed()

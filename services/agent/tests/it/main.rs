@@ -10,6 +10,7 @@ mod cron;
 mod faults;
 mod inbound;
 mod kills;
+mod migration;
 mod models;
 mod provider;
 mod queue;

@@ -8,14 +8,15 @@ use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
 use verso_proto::channel::v1::messaging_server::Messaging;
 use verso_proto::channel::v1::{
-    ChannelsLogoutRequest, ChannelsLogoutResponse, PollRequest, PollResponse, SendRequest, SendResponse, WebLoginStartRequest,
-    WebLoginStartResponse, WebLoginWaitRequest, WebLoginWaitResponse,
+    ChannelsLogoutRequest, ChannelsLogoutResponse, EditRequest, EditResponse, PollRequest, PollResponse, ReactRequest, ReactResponse,
+    SendRequest, SendResponse, Spot, UnsendRequest, UnsendResponse, WebLoginStartRequest, WebLoginStartResponse, WebLoginWaitRequest,
+    WebLoginWaitResponse,
 };
 
 use super::Service;
 use crate::accounts::Fare;
 use crate::adapter::Ability;
-use crate::composing::Wrapping;
+use crate::composing::{Composer, Wrapping};
 use crate::error::Error;
 use crate::message::{Question, Receipt};
 use crate::network::Network;
@@ -108,6 +109,25 @@ impl Messaging for Service {
         })
     }
 
+    async fn react(&self, request: Request<ReactRequest>) -> Reply<ReactResponse> {
+        let ReactRequest { spot, emoji } = request.into_inner();
+        let emoji = emoji.filter(|emoji| !emoji.trim().is_empty());
+        self.change(&spot.unwrap_or_default(), &Change::Mark(emoji)).await.map_err(|error| self.failed(error))?;
+        reply(ReactResponse {})
+    }
+
+    async fn edit(&self, request: Request<EditRequest>) -> Reply<EditResponse> {
+        let EditRequest { spot, text } = request.into_inner();
+        self.change(&spot.unwrap_or_default(), &Change::Text(text)).await.map_err(|error| self.failed(error))?;
+        reply(EditResponse {})
+    }
+
+    async fn unsend(&self, request: Request<UnsendRequest>) -> Reply<UnsendResponse> {
+        let spot = request.into_inner().spot.unwrap_or_default();
+        self.change(&spot, &Change::Gone).await.map_err(|error| self.failed(error))?;
+        reply(UnsendResponse {})
+    }
+
     async fn channels_logout(&self, request: Request<ChannelsLogoutRequest>) -> Reply<ChannelsLogoutResponse> {
         let ChannelsLogoutRequest { channel, account_id } = request.into_inner();
         let network = Network::find(&channel.trim().to_lowercase()).ok_or(Error::UnknownLogoutChannel).map_err(status)?;
@@ -150,7 +170,47 @@ fn patience(asked_ms: Option<i64>, usual: Duration) -> Duration {
     asked_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(usual, Duration::from_millis)
 }
 
+/// What is to become of a message.
+enum Change {
+    /// It is marked with an emoji, or with none.
+    Mark(Option<String>),
+    /// It says this.
+    Text(String),
+    /// It is taken back.
+    Gone,
+}
+
 impl Service {
+    async fn change(&self, spot: &Spot, change: &Change) -> Result<(), Error> {
+        let target = Target { channel: Some(&spot.channel), account: spot.account_id.as_deref(), to: &spot.to };
+        let channels = self.accounts.channels(None)?;
+        let network = target.network(&channels)?;
+        target.check_target(network)?;
+        let sender = target.account(network, &channels)?;
+        let refused = |reason: String| Error::NotRunning { channel: network.id(), reason };
+        let (ability, what) = match change {
+            Change::Mark(_) => (Ability::Reactions, "it has no reactions"),
+            Change::Text(_) | Change::Gone => (Ability::Edits, "it cannot change what was sent"),
+        };
+        if !sender.adapter.abilities().contains(&ability) {
+            return Err(refused(what.to_owned()));
+        }
+        let to = sender.adapter.address(&spot.to, spot.thread_id.as_deref());
+        let to = to.ok_or_else(|| Error::NoTarget { label: network.label(), hint: "<an address of this network>" })?;
+        let done = match change {
+            Change::Mark(emoji) => sender.adapter.react(&to, &spot.message_id, emoji.as_deref()).await,
+            Change::Gone => sender.adapter.remove(&to, &spot.message_id).await,
+            Change::Text(text) => {
+                let composer = Composer { adapter: sender.adapter.as_ref(), profile: sender.profile, shelf: &self.shared.shelf };
+                let mut parts = composer.texts(&to, text);
+                let part = parts.pop().filter(|_| parts.is_empty());
+                let part = part.ok_or_else(|| refused("the words are none, or more than one message".to_owned()))?;
+                sender.adapter.edit(&spot.message_id, &part).await
+            }
+        };
+        done.map_err(|refusal| refused(refusal.to_string()))
+    }
+
     /// Finds the account that is to be linked, how its process is started, and whether it is linked already.
     fn to_be_linked(&self, channel: Option<String>, account: Option<&str>) -> Result<(Arc<Unit>, Launch, bool), Error> {
         let channel = channel.map(|channel| channel.trim().to_lowercase()).filter(|channel| !channel.is_empty());

@@ -51,6 +51,10 @@ pub struct Config {
     pub security: Option<String>,
     /// `off`, `on-miss` or `always`. Default: `on-miss`.
     pub ask: Option<String>,
+    /// `sandbox`, `gateway` or `node`. Default: `sandbox`, which is the gateway's host where there is none.
+    pub host: Option<String>,
+    /// The device of `node`. Default: the only one that runs programs.
+    pub node: Option<String>,
     /// Folders before the search path.
     pub path_prepend: Vec<String>,
     /// Programs that count as filters.

@@ -41,9 +41,21 @@ const CHANGEABLE: [&str; 25] = [
     "ui",
 ];
 
+/// What nobody changes from a chat, with all that is below: who may come in, what runs beside the gateway, and who may say so in a chat.
+const CLOSED: [&str; 12] =
+    ["$include", "approvals", "auth", "browser", "commands", "discovery", "env", "gateway", "hooks", "mcp", "plugins", "secrets"];
+
+/// The key that opens the file to its owner's commands.
+const BY_COMMANDS: &str = "/commands/config";
+
+/// Whether a path is one of `keys`, or below it.
+fn below(path: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
 /// Whether an agent may change what is at a path.
 fn changeable(path: &str) -> bool {
-    CHANGEABLE.iter().any(|open| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    below(path, &CHANGEABLE)
 }
 
 /// Returns the file, or what is at a path of it.
@@ -74,8 +86,11 @@ pub(crate) fn change(gateway: &Gateway, request: &ChangeRequest) -> Result<Chang
     }
     let (before, after) = preview(&desk, &patch)?;
     let paths = changed_paths(&before, &after);
+    if request.by_owner {
+        open_to_owner(&before, &paths)?;
+    }
     let out_of_reach: Vec<&str> = paths.iter().map(String::as_str).filter(|path| !changeable(path)).collect();
-    if !out_of_reach.is_empty() {
+    if !out_of_reach.is_empty() && !request.by_owner {
         let words = format!("an agent cannot change {}; ask the owner. It can change: {}", out_of_reach.join(", "), CHANGEABLE.join(", "));
         return Err(ErrorShape::new(Code::Forbidden, words));
     }
@@ -87,8 +102,22 @@ pub(crate) fn change(gateway: &Gateway, request: &ChangeRequest) -> Result<Chang
     // On top of what was checked, or not at all.
     let base_hash = desk.seen.raw.is_some().then_some(seen);
     desk.patch(&ConfigPatchRequest { raw: request.patch.clone(), base_hash, ..ConfigPatchRequest::default() })?;
-    tracing::info!(paths = paths.join(", "), "an agent changed the configuration");
+    let who = if request.by_owner { "the owner, in a chat" } else { "an agent" };
+    tracing::info!(paths = paths.join(", "), who, "the configuration was changed");
     Ok(ChangeResponse { paths, restarted, hash: hash(&Desk::open(gateway, Version::V4)?) })
+}
+
+/// Checks that the file lets its owner change it from a chat, and that this is nothing that is closed to chats.
+fn open_to_owner(before: &Value, paths: &[String]) -> Result<(), ErrorShape> {
+    if before.pointer(BY_COMMANDS) != Some(&Value::Bool(true)) {
+        return Err(ErrorShape::new(Code::Forbidden, "commands.config is off"));
+    }
+    let closed: Vec<&str> = paths.iter().map(String::as_str).filter(|path| below(path, &CLOSED)).collect();
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let words = format!("{} is not changed from a chat; use `verso config set` on the gateway's host", closed.join(", "));
+    Err(ErrorShape::new(Code::Forbidden, words))
 }
 
 /// Returns what the file holds, and what it would hold.
@@ -106,6 +135,28 @@ fn hash(desk: &Desk) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sec_20_what_is_changed_from_a_chat_is_switched_on_in_the_file_and_opens_no_door() {
+        let on = serde_json::json!({"commands": {"config": true}});
+        let open = |before: &Value, path: &str| open_to_owner(before, &[path.to_owned()]).is_ok();
+        for path in ["messages.ackReaction", "channels.telegram.allowFrom", "agents.defaults.model", "tools.exec.security"] {
+            assert!(open(&on, path), "{path}");
+            assert!(!open(&serde_json::json!({}), path) && !open(&serde_json::json!({"commands": {"config": false}}), path), "{path}");
+        }
+        for path in [
+            "commands.ownerAllowFrom",
+            "commands.bash",
+            "gateway.auth.token",
+            "gateway",
+            "hooks.token",
+            "env.PATH",
+            "mcp.servers.x",
+            "$include",
+        ] {
+            assert!(!open(&on, path), "{path}");
+        }
+    }
 
     #[test]
     fn sec_59_what_is_open_is_named_and_everything_else_is_not() {
