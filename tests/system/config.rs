@@ -113,7 +113,7 @@ async fn a_change_restarts_those_that_cannot_take_it_over_and_nobody_else() {
     let gateway = Gateway::start_with(json!({"gateway": {"reload": {"debounceMs": 20}}})).await;
     let client = gateway.client().await;
     let all = ["agent", "canvas", "channel", "edge", "node", "presence"];
-    let table: [(&str, Value, &[&str]); 33] = [
+    let table: [(&str, Value, &[&str]); 53] = [
         ("/agents/defaults/timeoutSeconds", json!(77), &[]),
         ("/agents/defaults/heartbeat/every", json!("45m"), &[]),
         ("/agents/list", json!([{"id": "main"}]), &[]),
@@ -143,9 +143,29 @@ async fn a_change_restarts_those_that_cannot_take_it_over_and_nobody_else() {
         ("/gateway/trustedProxies", json!(["10.0.0.1"]), &[]),
         ("/gateway/remote/transport", json!("ssh"), &[]),
         ("/meta/lastTouchedVersion", json!("1"), &[]),
+        ("/update/checkOnStart", json!(false), &[]),
+        ("/wizard/lastRunMode", json!("local"), &[]),
+        ("/adapters/drop", json!({"command": ["/bin/cat"]}), &[]),
+        ("/audio/transcription/timeoutSeconds", json!(9), &[]),
+        ("/mcp/servers/notes", json!({"url": "http://127.0.0.1:9/mcp", "enabled": false}), &[]),
+        ("/memory/citations", json!("off"), &[]),
+        ("/approvals/exec/targets", json!([{"channel": "irc", "to": "#ops"}]), &[]),
+        ("/gateway/allowRealIpFallback", json!(true), &[]),
+        ("/gateway/auth/rateLimit/maxAttempts", json!(50), &[]),
+        ("/gateway/http/endpoints/chatCompletions/strictModel", json!(true), &[]),
+        ("/gateway/reload/debounceMs", json!(25), &[]),
+        ("/gateway/tailscale/resetOnExit", json!(true), &[]),
+        ("/gateway/tools/deny", json!(["cron"]), &[]),
         ("/discovery/mdns/mode", json!("off"), &[]),
         ("/canvasHost/liveReload", json!(false), &["canvas"]),
         ("/gateway/services/presence/restart/limit", json!(9), &["presence"]),
+        ("/gateway/services/node/restart/limit", json!(9), &["node"]),
+        ("/gateway/services/channel/restart/limit", json!(9), &["channel"]),
+        ("/gateway/services/agent/restart/limit", json!(9), &["agent"]),
+        ("/gateway/services/canvas/restart/limit", json!(9), &["canvas"]),
+        ("/gateway/services/edge/restart/limit", json!(9), &["edge"]),
+        ("/gateway/limits/pingMs", json!(24_000), &["edge"]),
+        ("/diagnostics/flags", json!(["x"]), &all),
         // The edge is replaced, which sends its clients to the next one: last.
         ("/env/vars/INVENTED", json!("x"), &all),
     ];
