@@ -77,6 +77,19 @@ impl Provider {
     pub fn calls(&self) -> Vec<Call> {
         self.calls.lock().expect("no test panics while it holds the lock").clone()
     }
+
+    /// What the newest call says that a tool has answered.
+    pub fn tool_answer(&self) -> Value {
+        let calls = self.calls();
+        let messages = calls.last().expect("a call").body["messages"].as_array().cloned().unwrap_or_default();
+        messages.iter().rev().find(|message| message["role"] == "tool").expect("a tool's answer")["content"].clone()
+    }
+}
+
+/// The words of a message that have the model call a tool. The order has no spaces.
+pub fn calling(tool: &str, arguments: &Value) -> String {
+    let arguments = arguments.to_string().replace(' ', "\\u0020");
+    format!("[[call={tool} args={arguments}]]")
 }
 
 /// The text that a provider gives for `tokens` pieces.

@@ -4,6 +4,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 use verso_client::Client;
+use verso_tests::provider::calling;
 use verso_tests::{Gateway, Provider};
 
 use crate::nodes::{Node, connected, lines};
@@ -27,14 +28,11 @@ async fn gateway(provider: &Provider) -> (Gateway, tempfile::TempDir, Node) {
 /// Has the model call the tool, and returns what it reads of that.
 async fn called(client: &Client, provider: &Provider, arguments: &Value) -> Value {
     let run = format!("run-{}", provider.calls().len());
-    let message = format!("[[call=canvas args={arguments}]]");
-    let asked = json!({"message": message, "sessionKey": "agent:main:main", "idempotencyKey": run});
+    let asked = json!({"message": calling("canvas", arguments), "sessionKey": "agent:main:main", "idempotencyKey": run});
     client.call("agent", asked).await.expect("accepted");
     let ended = client.call("agent.wait", json!({"runId": run})).await.expect("an end");
     assert_eq!(ended["status"], "ok", "{ended}");
-    let calls = provider.calls();
-    let messages = calls.last().expect("a call").body["messages"].as_array().cloned().unwrap_or_default();
-    messages.iter().rev().find(|message| message["role"] == "tool").expect("what the tool said")["content"].clone()
+    provider.tool_answer()
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use verso_client::Client;
+use verso_tests::provider::calling;
 use verso_tests::{Gateway, PATIENCE, Provider, eventually, peers, process};
 
 /// Where the server of every feature is, below the packages.
@@ -67,17 +68,14 @@ async fn in_state(client: &Client, name: &str, state: &str) -> Value {
 
 /// Has the model call a tool, and returns what the tool answered.
 async fn call(client: &Client, provider: &Provider, key: &str, tool: &str, arguments: &Value) -> String {
-    let params = json!({"message": format!("x [[call={tool} args={arguments}]]"), "sessionKey": "agent:main:mcp", "idempotencyKey": key});
+    let params = json!({"message": format!("x {}", calling(tool, arguments)), "sessionKey": "agent:main:mcp", "idempotencyKey": key});
     let mut answers = client.call_streaming("agent", params).await.expect("an accepted run");
     let mut last = json!(null);
     while let Some(answer) = timeout(PATIENCE, answers.next()).await.expect("an answer in time") {
         last = answer.expect("no error");
     }
     assert_eq!(last["status"], "ok", "{last}");
-    let calls = provider.calls();
-    let messages = calls.last().expect("a call").body["messages"].as_array().cloned().unwrap_or_default();
-    let result = messages.iter().rev().find(|message| message["role"] == "tool").expect("a tool's answer");
-    result["content"].as_str().unwrap_or_default().to_owned()
+    provider.tool_answer().as_str().unwrap_or_default().to_owned()
 }
 
 fn offered(provider: &Provider) -> Vec<String> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use verso_client::Client;
 use verso_tests::bot_api::BotApi;
-use verso_tests::provider::reply;
+use verso_tests::provider::{calling, reply};
 use verso_tests::{Gateway, PATIENCE, Provider, eventually};
 
 use crate::nodes::{Node, connected};
@@ -24,17 +24,12 @@ async fn say(client: &Client, words: &str, key: &str) -> String {
 
 /// Has the model call a tool in a session, and returns the tool's answer.
 async fn tool(client: &Client, provider: &Provider, (session, key): (&str, &str), (name, arguments): (&str, Value)) -> String {
-    // The order has no spaces.
-    let arguments = arguments.to_string().replace(' ', "\\u0020");
-    let params = json!({"message": format!("x [[call={name} args={arguments}]]"), "sessionKey": session, "idempotencyKey": key});
+    let params = json!({"message": format!("x {}", calling(name, &arguments)), "sessionKey": session, "idempotencyKey": key});
     let mut answers = client.call_streaming("agent", params).await.expect("an accepted run");
     while let Some(answer) = timeout(PATIENCE, answers.next()).await.expect("an answer in time") {
         answer.expect("no error");
     }
-    let calls = provider.calls();
-    let messages = calls.last().expect("a call").body["messages"].as_array().cloned().unwrap_or_default();
-    let result = messages.iter().rev().find(|message| message["role"] == "tool").expect("a tool's answer");
-    result["content"].as_str().unwrap_or_default().to_owned()
+    provider.tool_answer().as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]

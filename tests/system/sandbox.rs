@@ -3,21 +3,18 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use verso_client::Client;
+use verso_tests::provider::calling;
 use verso_tests::{Gateway, PATIENCE, Provider, eventually, peers, process};
 
 /// Has the model run a command, and returns the tool's answer.
 async fn exec(client: &Client, provider: &Provider, key: &str, command: &str) -> String {
-    // The order has no spaces.
-    let arguments = json!({"command": command}).to_string().replace(' ', "\\u0020");
-    let params = json!({"message": format!("x [[call=exec args={arguments}]]"), "sessionKey": "agent:main:exec", "idempotencyKey": key});
+    let order = calling("exec", &json!({"command": command}));
+    let params = json!({"message": format!("x {order}"), "sessionKey": "agent:main:exec", "idempotencyKey": key});
     let mut answers = client.call_streaming("agent", params).await.expect("an accepted run");
     while let Some(answer) = timeout(PATIENCE, answers.next()).await.expect("an answer in time") {
         answer.expect("no error");
     }
-    let calls = provider.calls();
-    let messages = calls.last().expect("a call").body["messages"].as_array().cloned().unwrap_or_default();
-    let result = messages.iter().rev().find(|message| message["role"] == "tool").expect("a tool's answer");
-    result["content"].as_str().unwrap_or_default().to_owned()
+    provider.tool_answer().as_str().unwrap_or_default().to_owned()
 }
 
 fn config(provider: &Provider, more: &Value) -> Value {
@@ -65,8 +62,8 @@ async fn what_a_program_has_started_ends_although_the_service_was_killed() {
     config["tools"] = json!({"exec": {"security": "full", "ask": "off"}});
     let gateway = Gateway::start_with(config).await;
     let client = gateway.client().await;
-    let arguments = json!({"command": "sleep 47110815 & sleep 47110816"}).to_string().replace(' ', "\\u0020");
-    let params = json!({"message": format!("x [[call=exec args={arguments}]]"), "sessionKey": "agent:main:k", "idempotencyKey": "k1"});
+    let order = calling("exec", &json!({"command": "sleep 47110815 & sleep 47110816"}));
+    let params = json!({"message": format!("x {order}"), "sessionKey": "agent:main:k", "idempotencyKey": "k1"});
     let mut answers = client.call_streaming("agent", params).await.expect("an accepted run");
     let agent = gateway.service("agent").await.pid.expect("a running service");
     let running = |pid: &i64| process::command_line(*pid).contains("4711081");

@@ -33,8 +33,8 @@ pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
 pub(crate) use duration::milliseconds;
 pub(crate) use host::{
-    AuthToken, Dashboard, Discover, Doctor, Export, GatewayRestart, GatewayService, Host, Install, Man, Migrate, Openclaw, Probe,
-    ServiceFlags, UsageCost,
+    AuthToken, Dashboard, Discover, Doctor, Export, GatewayRestart, GatewayService, Host, Install, InstallFlags, Man, Migrate, Openclaw,
+    Probe, ServiceFlags, UsageCost,
 };
 pub(crate) use house::{Configure, Onboard, Reset, Security, SecurityAudit, Setup, Uninstall};
 pub(crate) use node::{NodeCommand, NodeInstall, NodeRun};

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use crate::instance::Instance;
 
 pub(crate) use audit::audit;
-pub(crate) use control::Control;
+pub(crate) use control::{Control, Installed};
 pub(crate) use definition::Definition;
 pub(crate) use split::Split;
 pub(crate) use strangers::strangers;

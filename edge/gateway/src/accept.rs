@@ -57,10 +57,13 @@ pub(crate) const LINGER: Duration = Duration::from_secs(30);
 /// When clients may expect the gateway back, in milliseconds.
 const RESTART_EXPECTED_MS: i64 = 1500;
 
-/// Serves the listeners until the shutdown, then sees the clients off.
-pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<std::net::TcpListener>, router: Router) -> io::Result<()> {
+/// Serves the listeners, over TLS if that is on, until the shutdown, then sees the clients off.
+pub(crate) async fn serve(
+    gateway: Arc<Gateway>,
+    (listeners, tls): (Vec<std::net::TcpListener>, Option<Terminator>),
+    router: Router,
+) -> io::Result<()> {
     let shutdown = gateway.tasks.shutdown().clone();
-    let tls = Terminator::open(&gateway.config().tls, &gateway.context.state_dir)?;
     let closing = CancellationToken::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,11 +16,8 @@ use verso_kit::clock::Clock;
 use verso_kit::files;
 use verso_proto::wire::v1::Principal;
 
-/// How long an address works after it was last used.
-pub(crate) const LIFE: Duration = Duration::from_mins(10);
-
-/// The same in milliseconds.
-const LIFE_MS: i64 = 10 * 60 * 1_000;
+/// How long an address works after it was last used, in milliseconds.
+pub(crate) const LIFE_MS: i64 = 10 * 60 * 1_000;
 
 /// How much later than written down an address may end before it is written down again, in milliseconds.
 const WRITTEN_LATE_MS: i64 = 60 * 1_000;

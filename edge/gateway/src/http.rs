@@ -16,6 +16,7 @@ mod observe;
 mod openapi;
 mod probes;
 mod prompt;
+mod relay;
 mod responses;
 mod run;
 mod session;
@@ -79,8 +80,8 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
 
 async fn elsewhere(State(gateway): State<Arc<Gateway>>, Extension(asked): Extension<Asked>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    if let Some(name) = hooks::below(&gateway.running_config(), head.uri.path()).map(str::to_owned) {
-        return hooks::take(&gateway, &asked, head, body, &name).await;
+    if let Some(found) = hooks::below(&gateway.running_config(), head.uri.path()) {
+        return hooks::take(&gateway, &asked, head, body, &found).await;
     }
     if asked.facts.is_unattributed(&gateway.config()) {
         return Refusal::UnknownProxy.into_response();

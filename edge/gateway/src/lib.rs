@@ -51,6 +51,7 @@ use verso_proto::presence::v1::AdvertiseRequest;
 pub use config::{Config, Tailscale, TailscaleMode};
 use gateway::Gateway;
 pub use pdf::run as read_pdf;
+use tls::Terminator;
 
 /// The version that clients are told.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -66,7 +67,8 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     refuse_open_door(&config, &listeners)?;
     let tasks = Tasks::new(shutdown.clone());
     let gateway = Arc::new(Gateway::new(context.clone(), config, tasks.clone())?);
-    tell_where(&gateway, &listeners);
+    let tls = Terminator::open(&gateway.config().tls, &gateway.context.state_dir)?;
+    tell_where(&gateway, &listeners, tls.as_ref());
     if let Some(listener) = context.sockets.handover() {
         handover::expect(&gateway, listener);
     }
@@ -77,18 +79,18 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     reload::follow(&gateway);
     info!(connections = gateway.connections.count(), "edge starting");
     let control = verso_kit::grpc::serve(&context, Routes::new(upkeep::server(&gateway)), shutdown.clone());
-    let public = accept::serve(Arc::clone(&gateway), listeners, http::router(&gateway));
+    let public = accept::serve(Arc::clone(&gateway), (listeners, tls), http::router(&gateway));
     let (control, public) = tokio::join!(control, public);
     control?;
     Ok(public?)
 }
 
 /// Notes what others need to find the port.
-fn tell_where(gateway: &Gateway, listeners: &[TcpListener]) {
+fn tell_where(gateway: &Gateway, listeners: &[TcpListener], tls: Option<&Terminator>) {
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let port = addresses.first().map_or(0, |address| i32::from(address.port()));
     let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
-    let tls_sha256 = tls::fingerprint(&gateway.config().tls, &gateway.context.state_dir);
+    let tls_sha256 = tls.map(|terminator| terminator.fingerprint.clone());
     drop(gateway.reachable.set(AdvertiseRequest { port, loopback_only, tls_sha256, canvas_port: None }));
 }
 

@@ -12,13 +12,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use verso_kit::telemetry::DURATION_BUCKETS_SECONDS;
 use verso_proto::methods::find;
 use verso_proto::supervisor::v1::ServiceInfo;
 
 use crate::gateway::Gateway;
-
-/// Upper bounds of durations, in seconds.
-const SECONDS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 /// How the metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +127,7 @@ struct Handled {
 }
 
 fn seconds() -> Histogram {
-    Histogram::new(SECONDS)
+    Histogram::new(DURATION_BUCKETS_SECONDS)
 }
 
 /// Histograms of durations by what took them.

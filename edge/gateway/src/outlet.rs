@@ -37,9 +37,9 @@ pub(crate) struct Outlet {
     /// What let the peer in.
     pub(crate) method: SharedMethod,
     /// The same, as services are told.
+    pub(crate) principal: Principal,
     /// Where the client reaches the gateway, as `http://…`.
     pub(crate) base: Option<Box<str>>,
-    pub(crate) principal: Principal,
     /// Whether the client can read the tool events of runs that it started.
     reads_tools: bool,
     following: Mutex<Following>,

@@ -71,12 +71,8 @@ enum Error {
 #[derive(Clone)]
 pub(crate) struct Terminator {
     acceptor: TlsAcceptor,
-    fingerprint: String,
-}
-
-/// The fingerprint of the port's certificate; none when TLS is off, or when it cannot be opened, which its opening says.
-pub(crate) fn fingerprint(config: &TlsConfig, state_dir: &Path) -> Option<String> {
-    config.enabled.then(|| Terminator::load(config, state_dir).ok()).flatten().map(|terminator| terminator.fingerprint)
+    /// The SHA-256 of the port's certificate, in hexadecimal.
+    pub(crate) fingerprint: String,
 }
 
 impl Terminator {

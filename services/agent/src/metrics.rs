@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use verso_kit::telemetry::DURATION_BUCKETS_SECONDS;
 use verso_proto::agent::v1::Usage;
 
 use crate::config::Price;
@@ -18,9 +19,6 @@ use crate::models::Model;
 use crate::provider::Failure;
 use crate::runs::{Ended, Run};
 use crate::store::RunState;
-
-/// Upper bounds of durations, in seconds.
-const SECONDS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 /// Upper bounds of counts of tokens.
 const TOKENS: [f64; 11] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0];
@@ -117,7 +115,7 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        let seconds: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS_SECONDS);
         Self {
             runs: Family::default(),
             run_seconds: Family::new_with_constructor(seconds),

@@ -67,8 +67,9 @@ pub(crate) struct Parts {
     pub(crate) heartbeats: Vec<Plan>,
     pub(crate) commands: Commands,
     pub(crate) queue: QueueSection,
-    /// How an answer is told in pieces.
+    /// When conversations begin afresh by themselves.
     pub(crate) freshness: crate::sessions::freshness::Policies,
+    /// How an answer is told in pieces.
     pub(crate) chunks: crate::reply::Chunks,
     /// When conversations are summarised.
     pub(crate) compaction: compaction::Section,
@@ -100,6 +101,7 @@ struct Lasting {
     lanes: Lanes,
     keyring: Option<Arc<Keyring>>,
     metrics: Arc<Metrics>,
+    raw_stream: Option<RawStream>,
     up_since_ms: i64,
 }
 
@@ -114,6 +116,7 @@ impl Parts {
             lanes: Lanes::new(config.agents.defaults.concurrent_runs()),
             keyring: None,
             metrics: Arc::default(),
+            raw_stream: RawStream::asked_for(&context.env, &context.state_dir, context.clock.clone()),
             up_since_ms: context.clock.now_ms(),
         };
         Self::assemble(&config, context, lasting, Toolbox::open(context, tasks)?)
@@ -130,6 +133,7 @@ impl Parts {
             lanes: self.lanes.clone(),
             keyring: self.keyring.serves(&main, &config.auth.order).then(|| Arc::clone(&self.keyring)),
             metrics: Arc::clone(&self.metrics),
+            raw_stream: self.clients.raw_stream(),
             up_since_ms: self.up_since_ms,
         };
         let parts = Self::assemble(&config, context, lasting, toolbox)?;
@@ -149,7 +153,7 @@ impl Parts {
             lanes: lasting.lanes,
             catalog: Catalog::new(config, &context.env, context.clock.clone()),
             keyring: lasting.keyring.unwrap_or_else(keyring),
-            clients: Clients::recording(RawStream::asked_for(&context.env, &context.state_dir, context.clock.clone())),
+            clients: Clients::recording(lasting.raw_stream),
             reports: Reports::default(),
             metrics: lasting.metrics,
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),

@@ -96,8 +96,16 @@ enum Format<'a> {
     Schema(&'a Value),
 }
 
-/// Refuses what a dialect has no word for. An answer that ignores what was asked of it would look like one that heeds it.
-fn refuse_unspoken(dialect: &str, asked: &[(&str, bool)]) -> Result<(), Failure> {
+/// Refuses what a dialect has no word for: penalties, a seed, and what else is `asked`. An answer that ignores what was asked of it would
+/// look like one that heeds it.
+fn refuse_unspoken(dialect: &str, sampling: &Sampling, asked: (&'static str, bool)) -> Result<(), Failure> {
+    let given = |number: Option<f64>| number.is_some_and(|number| number != 0.0);
+    let asked = [
+        asked,
+        ("frequency_penalty", given(sampling.frequency_penalty)),
+        ("presence_penalty", given(sampling.presence_penalty)),
+        ("seed", sampling.seed.is_some()),
+    ];
     match asked.iter().find(|(_, asked)| *asked) {
         Some((what, _)) => {
             Err(Failure::new(Kind::Refused, format!("the model's provider ({dialect}) cannot be told {what}; leave it out")))

@@ -4,6 +4,7 @@ mod approvals;
 mod canvas;
 mod config;
 mod cron;
+mod devices;
 mod gateway;
 mod image;
 mod invoke;

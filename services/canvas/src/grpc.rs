@@ -5,8 +5,8 @@ mod pages;
 use std::net::{Ipv4Addr, TcpListener};
 
 use serde_json::Value;
+use tonic::Request;
 use tonic::service::Routes;
-use tonic::{Request, Status};
 use tracing::{error, info};
 use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
@@ -157,7 +157,7 @@ impl Canvas for Service {
             self.host.live.reset(&session_key);
             Ok(session_key)
         };
-        let session_key = reset.await.map_err(|refused: Refused| status(refused))?;
+        let session_key = reset.await.map_err(status::<Refused>)?;
         reply(A2uiResetResponse { ok: true, session_key })
     }
 
@@ -167,9 +167,4 @@ impl Canvas for Service {
         let messages = session.messages().into_iter().map(|message| Json { text: message.to_string() }).collect();
         reply(A2uiSurfacesResponse { session_key, surfaces: session.keys().cloned().collect(), messages })
     }
-}
-
-/// Turns a refusal into a status.
-fn failed(refused: Refused) -> Status {
-    status(refused)
 }

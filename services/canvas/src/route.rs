@@ -1,5 +1,7 @@
 //! What a request path means. The one place that decodes it, once.
 
+use verso_kit::page::decode;
+
 /// Below these lie the canvas and what belongs to it.
 const PREFIXES: [&str; 2] = ["__verso__", "__openclaw__"];
 
@@ -63,24 +65,6 @@ impl Route {
 /// Hidden names, `..` and the separators of other systems are not names of files that we serve.
 fn is_plain(name: &str) -> bool {
     !name.starts_with('.') && !name.chars().any(|letter| letter == '\\' || letter.is_control())
-}
-
-/// Replaces `%xx`, once. Anything else after a percent sign, and what is then not UTF-8, is not a path.
-pub(crate) fn decode(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            bytes.push(hex(rest.next()?)? << 4 | hex(rest.next()?)?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

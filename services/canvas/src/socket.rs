@@ -1,14 +1,15 @@
 //! The sockets of open pages on the canvas's own port: they are told things, and are not listened to.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::header::{CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use verso_kit::page;
 use verso_kit::tasks::Tasks;
 
 use crate::actions::Sessions;
@@ -25,7 +26,7 @@ const SESSION: &str = "session";
 pub(crate) fn open<B>(mut request: Request<B>, live: &Live, sessions: &Sessions, tasks: &Tasks) -> Response<Body> {
     let session = session(request.uri());
     // Any site's page can open a socket here; what is drawn in a conversation is not for all of them.
-    if session.is_some() && !is_own_page(request.headers()) {
+    if session.is_some() && !page::is_own(request.headers()) {
         return empty(StatusCode::FORBIDDEN);
     }
     let version = request.headers().get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
@@ -75,15 +76,7 @@ async fn tell(mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, li
 pub(crate) fn session(uri: &Uri) -> Option<String> {
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(name, _)| *name == SESSION)?;
-    crate::route::decode(value)
-}
-
-/// Whether the page that asks is one of this host's; programs have no page.
-fn is_own_page(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let Some(origin) = text(ORIGIN) else { return !headers.contains_key(ORIGIN) };
-    let of_page = origin.split_once("://").map(|(_, host)| host);
-    of_page.is_some() && of_page == text(HOST)
+    page::decode(value)
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

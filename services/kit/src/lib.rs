@@ -6,6 +6,7 @@ pub mod error;
 pub mod events;
 pub mod files;
 pub mod grpc;
+pub mod page;
 pub mod peer;
 pub mod principal;
 pub mod reload;

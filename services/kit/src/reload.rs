@@ -47,6 +47,19 @@ impl Reload {
         *self.0.take.lock().unwrap_or_else(PoisonError::into_inner) = Some(take);
     }
 
+    /// The same for a service that keeps its routes, as long as there is one: dropping it ends that.
+    pub fn on_change_of<S, E>(&self, service: &Arc<S>, take_over: fn(&S, &File) -> Result<(), E>)
+    where
+        S: Send + Sync + 'static,
+        E: fmt::Display + 'static,
+    {
+        let service = Arc::downgrade(service);
+        self.on_change(move |file| {
+            let taken = service.upgrade().map_or(Ok(()), |service| take_over(&service, &file)).map_err(|error| error.to_string());
+            async move { taken.map(|()| None) }
+        });
+    }
+
     /// Has `hear` called when the supervisor has news about the services.
     pub fn on_notice(&self, hear: impl Fn() + Send + Sync + 'static) {
         *self.0.hear.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hear));

@@ -131,6 +131,10 @@ impl Looks {
     }
 }
 
+/// Upper bounds of durations in histograms, in seconds: the same everywhere, so that they can be compared.
+pub const DURATION_BUCKETS_SECONDS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
 /// The target of records about single WebSocket frames: their names and sizes, never what is in them.
 pub const FRAMES: &str = "verso::frames";
 

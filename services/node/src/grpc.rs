@@ -77,11 +77,7 @@ pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Re
         hub,
         shutdown: shutdown.clone(),
     });
-    let changing = Arc::downgrade(&service);
-    context.reload.on_change(move |file| {
-        let taken = changing.upgrade().map_or(Ok(()), |service| service.take_over(&file));
-        async move { taken.map(|()| None).map_err(|error| error.to_string()) }
-    });
+    context.reload.on_change_of(&service, Service::take_over);
     let routes = Routes::new(NodeServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
     let routes = routes.add_service(LinksServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
     Ok((routes.add_service(ExecServer::from_arc(service).max_decoding_message_size(MESSAGE_BYTES_MAX)), forwarder))

@@ -29,11 +29,7 @@ use crate::{notice, own};
 pub fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, verso_kit::config::Error> {
     let own = own::entry();
     let announcer = Arc::new(Announcer::new(&context.config, &context.env, own.host.as_deref().unwrap_or_default())?);
-    let changing = Arc::downgrade(&announcer);
-    context.reload.on_change(move |file| {
-        let taken = changing.upgrade().map_or(Ok(()), |announcer| announcer.take_over(&file));
-        async move { taken.map(|()| None).map_err(|error| error.to_string()) }
-    });
+    context.reload.on_change_of(&announcer, Announcer::take_over);
     let roster = Roster::new(context.clock.clone(), own, context.epoch);
     let board = Arc::new(Board::new(roster, Hub::new(&context.incarnation)));
     let (telling, shutdown) = (Arc::clone(&board), tasks.shutdown().clone());

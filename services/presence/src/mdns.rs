@@ -252,6 +252,7 @@ mod tests {
             assert_eq!(announcer(&mdns, &env).announce(request).as_deref(), Some(reason));
         }
     }
+
     #[test]
     fn another_configuration_counts_for_what_was_asked_before() {
         let announcer = announcer(&json!({"mode": "off", "interfaces": ["lo"]}), &[]);

@@ -9,21 +9,13 @@ use super::duration;
 use super::house::{Configure, Onboard, Reset, Security, Setup, Uninstall};
 
 /// `verso gateway install`.
-#[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Install {
     /// Port for WebSocket and HTTP. Default: the configured one.
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<String>,
-    /// Replace a definition that is installed already.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Make it the machine's service instead of yours.
-    #[arg(long)]
-    pub(crate) system: bool,
-    /// Print the definition and install nothing.
-    #[arg(long)]
-    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) flags: InstallFlags,
     /// One unit for each service, tied together by a target and started by their sockets (systemd only).
     #[arg(long, alias = "layout-split")]
     pub(crate) split: bool,
@@ -33,6 +25,21 @@ pub(crate) struct Install {
     /// Accepted for older scripts; the gateway needs no runtime.
     #[arg(long, value_name = "NAME", value_parser = ["node", "bun"], hide = true)]
     pub(crate) runtime: Option<String>,
+}
+
+/// How a definition of a service is installed.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct InstallFlags {
+    /// Replace a definition that is installed already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Make it the machine's service instead of yours.
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// Print the definition and install nothing.
+    #[arg(long)]
+    pub(crate) print: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -239,7 +246,7 @@ pub(crate) struct GatewayRestart {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["wait", "safe", "system"])]
     pub(crate) service: Option<String>,
     /// First let running turns end, this long at most. Those that have not ended go on after the restart.
-    #[arg(long, value_name = "DURATION", value_parser = super::duration::milliseconds)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::milliseconds)]
     pub(crate) wait: Option<Duration>,
     /// The same, for as long as a turn usually takes: 5 minutes.
     #[arg(long, conflicts_with = "wait")]

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::ServiceFlags;
+use super::{InstallFlags, ServiceFlags};
 
 /// The commands under `verso node`.
 #[derive(Debug, Subcommand)]
@@ -25,23 +25,12 @@ pub(crate) enum NodeCommand {
 
 /// `verso node install`.
 #[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct NodeInstall {
     /// What the node is told as by `node run`; it remembers it.
     #[command(flatten)]
     pub(crate) node: NodeRun,
-    /// Replace a definition that is installed already.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Make it the machine's service instead of yours.
-    #[arg(long)]
-    pub(crate) system: bool,
-    /// Print the definition and install nothing.
-    #[arg(long)]
-    pub(crate) print: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) flags: InstallFlags,
 }
 
 /// `verso node run`.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Session, gateway_service, health, setup};
-use crate::args::{self, Configure, Install, Onboard, SECTIONS};
+use crate::args::{self, Configure, Install, InstallFlags, Onboard, SECTIONS};
 use crate::config::Gateway;
 use crate::failure::Failure;
 use crate::gateway::runtime;
@@ -66,10 +66,8 @@ fn section_of(session: &Session, section: &str) -> anyhow::Result<Wanted> {
         "channels" => channels(&text)?,
         "daemon" => {
             if confirm("Have this system start the gateway now and from now on?")? {
-                let force = true;
-                let install =
-                    Install { port: None, force, system: false, print: false, split: false, platform: None, runtime: None, json: false };
-                gateway_service::install(session, &install)?;
+                let flags = InstallFlags { force: true, ..InstallFlags::default() };
+                gateway_service::install(session, &Install { flags, ..Install::default() })?;
             }
             Vec::new()
         }

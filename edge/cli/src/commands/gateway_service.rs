@@ -12,7 +12,7 @@ use crate::config::{Gateway, canvas_port};
 use crate::failure::Failure;
 use crate::gateway::Bind;
 use crate::output::{self, Tone};
-use crate::units::{Control, Definition, Platform, Scope, Split, Unit};
+use crate::units::{Control, Definition, Installed, Platform, Scope, Split, Unit};
 
 /// The variables of a definition that are shown: never what may be secret.
 const SHOWN: [&str; 5] = ["VERSO_PROFILE", "VERSO_STATE_DIR", "VERSO_CONFIG_PATH", "VERSO_GATEWAY_PORT", "VERSO_NIX_MODE"];
@@ -25,8 +25,9 @@ struct Done {
 }
 
 pub(super) fn install(session: &Session, arguments: &Install) -> anyhow::Result<()> {
-    let scope = scope(arguments.system);
-    if arguments.print {
+    let flags = arguments.flags;
+    let scope = scope(flags.system);
+    if flags.print {
         for unit in units(session, arguments, scope)? {
             if arguments.split {
                 output::line(format!("# {}", unit.path.display()))?;
@@ -35,13 +36,13 @@ pub(super) fn install(session: &Session, arguments: &Install) -> anyhow::Result<
         }
         return Ok(());
     }
-    let report = Report { session, action: "install", scope, json: arguments.json };
+    let report = Report { session, action: "install", scope, json: flags.json };
     report.tell(|control| {
         if session.snapshot.env.flag("VERSO_NIX_MODE") {
             return Err(Failure::new("Nix mode detected; service install is disabled.").into());
         }
         control.available()?;
-        if control.installed().is_some() && control.is_loaded() && !arguments.force {
+        if control.installed().is_some() && control.is_loaded() && !flags.force {
             let hint = format!("Reinstall with: {}", session.instance.command("gateway install --force"));
             return Ok(Done { result: "already-installed", message: "Gateway service already enabled.".to_owned(), hints: vec![hint] });
         }
@@ -81,25 +82,9 @@ pub(super) fn act(session: &Session, action: &'static str, flags: ServiceFlags) 
             return not_loaded(session, action);
         }
         control.available()?;
-        let (result, words) = match action {
-            "uninstall" => {
-                control.uninstall()?;
-                ("uninstalled", "Gateway service removed.")
-            }
-            "start" => {
-                control.act("start")?;
-                ("started", "Gateway service started.")
-            }
-            "stop" => {
-                control.act("stop")?;
-                ("stopped", "Gateway service stopped.")
-            }
-            _ => {
-                control.act("restart")?;
-                ("restarted", "Gateway service restarted.")
-            }
-        };
-        Ok(Done { result, message: words.to_owned(), hints: Vec::new() })
+        let result = carry_out(control, action)?;
+        let word = if result == "uninstalled" { "removed" } else { result };
+        Ok(Done { result, message: format!("Gateway service {word}."), hints: Vec::new() })
     })
 }
 
@@ -121,6 +106,16 @@ pub(super) async fn restart(session: &Session, arguments: &GatewayRestart) -> an
     act(session, "restart", flags)
 }
 
+/// Does to a service what was asked for, and returns the word for what became of it.
+pub(super) fn carry_out(control: &Control, action: &str) -> anyhow::Result<&'static str> {
+    match action {
+        "uninstall" => control.uninstall().map(|()| "uninstalled"),
+        "start" => control.act("start").map(|()| "started"),
+        "stop" => control.act("stop").map(|()| "stopped"),
+        _ => control.act("restart").map(|()| "restarted"),
+    }
+}
+
 /// A service that is not there need not be stopped, but cannot be started.
 fn not_loaded(session: &Session, action: &str) -> anyhow::Result<Done> {
     let command = |rest: &str| session.instance.command(rest);
@@ -132,7 +127,7 @@ fn not_loaded(session: &Session, action: &str) -> anyhow::Result<Done> {
     Ok(Done { result: "not-loaded", message, hints })
 }
 
-fn scope(system: bool) -> Scope {
+pub(super) fn scope(system: bool) -> Scope {
     if system { Scope::System } else { Scope::User }
 }
 
@@ -229,9 +224,20 @@ impl Report<'_> {
     }
 }
 
-fn service(control: &Control) -> Value {
+/// Returns what is said of any service.
+pub(super) fn service(control: &Control) -> Value {
     let (label, loaded, not_loaded) = Platform::here().words();
     json!({"label": label, "loaded": control.is_loaded(), "loadedText": loaded, "notLoadedText": not_loaded})
+}
+
+/// Returns what a definition starts, and how.
+pub(super) fn command(installed: &Installed) -> Value {
+    let environment = installed.parsed.environment.iter().filter(|(name, _)| SHOWN.contains(&name.as_str()));
+    let environment: serde_json::Map<String, Value> = environment.map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "programArguments": installed.parsed.arguments, "workingDirectory": installed.parsed.working_dir,
+        "environment": environment, "sourcePath": installed.path,
+    })
 }
 
 /// Returns what `gateway status` says of the service.
@@ -246,17 +252,7 @@ pub(super) fn document(session: &Session) -> Value {
     };
     let issues =
         std::env::current_exe().map(|program| crate::units::audit(Platform::here(), &installed.parsed, &program)).unwrap_or_default();
-    let environment: serde_json::Map<String, Value> = installed
-        .parsed
-        .environment
-        .iter()
-        .filter(|(name, _)| SHOWN.contains(&name.as_str()))
-        .map(|(name, value)| (name.clone(), json!(value)))
-        .collect();
-    document["command"] = json!({
-        "programArguments": installed.parsed.arguments, "workingDirectory": installed.parsed.working_dir,
-        "environment": environment, "sourcePath": installed.path,
-    });
+    document["command"] = command(&installed);
     document["runtime"] = json!(control.runtime());
     document["configAudit"] = json!({"ok": issues.is_empty(), "issues": issues});
     document

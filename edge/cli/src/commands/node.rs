@@ -61,7 +61,7 @@ pub(super) async fn run(session: &Session, arguments: &NodeRun) -> anyhow::Resul
 
 /// Installs the service that runs the node as it is told.
 pub(super) fn install(session: &Session, arguments: &NodeInstall) -> anyhow::Result<()> {
-    if !arguments.print {
+    if !arguments.flags.print {
         files::create_private_dir(&session.instance.state_dir)?;
         remember(&session.instance.state_dir, &arguments.node)?;
     }

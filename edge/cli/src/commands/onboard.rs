@@ -142,9 +142,7 @@ fn keep_key(session: &Session, variable: &str, key: &str) -> anyhow::Result<()> 
 /// Installs the service and asks for the health, as far as that is wanted.
 fn finish(session: &Session, arguments: &Onboard) -> anyhow::Result<()> {
     if arguments.install_daemon && !arguments.no_install_daemon {
-        let install =
-            Install { port: None, force: false, system: false, print: false, split: false, platform: None, runtime: None, json: false };
-        gateway_service::install(session, &install)?;
+        gateway_service::install(session, &Install::default())?;
         if !arguments.skip_health {
             let patience = args::Patience { timeout: std::time::Duration::from_secs(10) };
             let target = args::Target { url: None, token: None, password: None };

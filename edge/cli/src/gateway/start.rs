@@ -198,7 +198,7 @@ fn environment(order: &Order<'_>) -> Env {
     let values = [
         ("VERSO_WS_LOG", flags.ws_log.as_deref().filter(|style| *style == "full")),
         ("VERSO_RAW_STREAM_PATH", raw_stream_path),
-        // The file may say otherwise; an empty word says nothing.
+        // The flag counts, whatever the file says.
         ("VERSO_TAILSCALE_MODE", order.publication.as_ref().map(Publication::mode).or(flags.tailscale.as_ref().map(|_| "off"))),
     ];
     order.snapshot.env.clone().with(switches.chain(values.into_iter().filter_map(|(name, value)| Some((name, value?)))))

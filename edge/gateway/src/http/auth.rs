@@ -106,7 +106,7 @@ pub(super) fn knows_secret(gateway: &Gateway, asked: &Asked, headers: &HeaderMap
 }
 
 /// Returns the secret of `Authorization: Bearer <secret>`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim()).filter(|secret| !secret.is_empty())
 }

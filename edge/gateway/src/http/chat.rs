@@ -22,18 +22,17 @@ use super::auth::Api;
 use super::body::read_object;
 use super::client_tools::Must;
 use super::errors::{ErrorBody, Refusal, json};
-use super::media::{self, Policy, Section};
+use super::media::{self, Loaded, Policy, Section};
 use super::models::find_agent;
 use super::run::Run;
 use super::session::Wanted;
 use super::turn::{Names, Turn};
 use crate::gateway::Gateway;
+pub(super) use reply::Completion;
 use reply::Head;
-pub(super) use reply::{Completion, contradiction};
 pub(super) use request::{ChatBody, given, whole_number};
 use request::{ChatRequest, Extras};
 use stream::Relay;
-pub(super) use stream::missing;
 
 /// The largest body unless configured, in bytes.
 const BODY_BYTES_MAX: usize = 20 << 20;
@@ -90,12 +89,11 @@ async fn answer(turn: Turn, head: Parts, body: Body) -> Result<Response, Refusal
         warn!(error = &error as &dyn std::error::Error, "an image of a chat request is refused");
         Refusal::invalid("Invalid image_url content in `messages`.")
     })?;
-    let system: Vec<String> = chat.prompt.system.into_iter().chain(loaded.documents).collect();
     let request = CompleteRequest {
         session_key: wanted.session_key("openai", &agent_id, chat.user.as_deref()),
         agent_id,
         message: chat.prompt.message,
-        extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
+        extra_system_prompt: Loaded::system(loaded.documents, chat.prompt.system),
         idempotency_key: turn.id.clone(),
         attachments: loaded.pictures,
         model: wanted.model,

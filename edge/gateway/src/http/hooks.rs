@@ -29,11 +29,12 @@ use config::Config;
 pub(crate) use door::Hooks;
 use mapping::{Call, Mapped};
 
-/// Returns what follows the base path of webhooks, if the path is under it and they are taken.
-pub(super) fn below<'a>(file: &File, path: &'a str) -> Option<&'a str> {
+/// Returns the section and what follows the base path of webhooks, if the path is under it and they are taken.
+pub(super) fn below(file: &File, path: &str) -> Option<(Config, String)> {
     let config = load(file)?;
     let rest = path.strip_prefix(config.base_path().as_str())?;
-    (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
+    let name = (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/').to_owned())?;
+    Some((config, name))
 }
 
 /// Reads the section as it is now: another secret counts for the next call.
@@ -48,9 +49,8 @@ fn load(file: &File) -> Option<Config> {
 }
 
 /// Answers a call. The order of checks: the secret's place, the method, the secret, the name, the body.
-pub(super) async fn take(gateway: &Arc<Gateway>, asked: &Asked, head: Parts, body: Body, name: &str) -> Response {
-    let Some(config) = load(&gateway.running_config()) else { return Refusal::NotFound.into_response() };
-    if let Err(refused) = gateway.hooks.admit(gateway, &config, asked, &head) {
+pub(super) async fn take(gateway: &Arc<Gateway>, asked: &Asked, head: Parts, body: Body, (config, name): &(Config, String)) -> Response {
+    if let Err(refused) = gateway.hooks.admit(gateway, config, asked, &head) {
         return refused;
     }
     if name.trim_matches('/').is_empty() {
@@ -73,7 +73,7 @@ pub(super) async fn take(gateway: &Arc<Gateway>, asked: &Asked, head: Parts, bod
         "agent" => AgentAction::read(&call).map(|action| Mapped::Actions(vec![Action::Agent(Box::new(action))])),
         _ => {
             // The gateway's own program runs with the gateway's own rights: what it is told is data on its standard input.
-            match mapping::apply(gateway, &config, &call).await {
+            match mapping::apply(gateway, config, &call).await {
                 Ok(mapped) => Ok(mapped),
                 Err(mapping::Error::Invalid(words)) => Err(words),
                 Err(error) => {
@@ -86,7 +86,7 @@ pub(super) async fn take(gateway: &Arc<Gateway>, asked: &Asked, head: Parts, bod
     match outcome {
         Ok(Mapped::Nothing) => Refusal::NotFound.into_response(),
         Ok(Mapped::Skipped) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Mapped::Actions(actions)) => carry_out(gateway, &config, &call, actions).await,
+        Ok(Mapped::Actions(actions)) => carry_out(gateway, config, &call, actions).await,
         Err(words) => answer::invalid(&words),
     }
 }

@@ -153,6 +153,14 @@ pub(super) struct Loaded {
     pub(super) documents: Vec<String>,
 }
 
+impl Loaded {
+    /// Returns what is added to the system prompt: what the request says itself, then the texts of its files.
+    pub(super) fn system(documents: Vec<String>, own: Option<String>) -> Option<String> {
+        let texts: Vec<String> = own.into_iter().chain(documents).collect();
+        (!texts.is_empty()).then(|| texts.join("\n\n"))
+    }
+}
+
 /// Decodes or fetches everything, one after the other: what one request holds in memory stays within its limits.
 pub(super) async fn load(gateway: &Gateway, parts: Vec<Part>, policy: &Policy) -> Result<Loaded, Error> {
     let is_remote = |source: &Source| matches!(source, Source::Url(url) if !url.starts_with("data:"));

@@ -24,7 +24,7 @@ use super::auth::Api;
 use super::body::read_object;
 use super::client_tools::Must;
 use super::errors::{ErrorBody, Refusal, json};
-use super::media::{self, Policy, Section};
+use super::media::{self, Loaded, Policy, Section};
 use super::models::find_agent;
 use super::run::Run;
 use super::session::Wanted;
@@ -93,12 +93,11 @@ async fn answer(turn: Turn, head: Parts, body: Body) -> Result<Response, Refusal
     })?;
     let session_key = session_key(&turn.gateway, &wanted, &agent_id, asked.user.as_deref(), asked.previous.as_deref());
     let place = Place { session_key: session_key.clone(), agent_id: agent_id.clone(), named_key: wanted.key.clone() };
-    let system: Vec<String> = asked.prompt.system.into_iter().chain(loaded.documents).collect();
     let request = CompleteRequest {
         session_key,
         agent_id,
         message: asked.prompt.message,
-        extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
+        extra_system_prompt: Loaded::system(loaded.documents, asked.prompt.system),
         idempotency_key: turn.id.clone(),
         attachments: loaded.pictures,
         model: wanted.model,

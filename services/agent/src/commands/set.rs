@@ -7,6 +7,7 @@ use super::Who;
 use super::directives::{Asked, Directives, ExecAsked, QueueAsked};
 use super::hear::Place;
 use crate::error::Error;
+use crate::models::Model;
 use crate::runs::Runs;
 use crate::sessions::{self, events, levels};
 use crate::store::{SessionRecord, Setting};
@@ -151,9 +152,7 @@ pub(super) async fn named_model(runs: &Runs, name: &str) -> Result<String, Strin
     if let Ok(number) = name.trim_start_matches('#').parse::<usize>() {
         let models = runs.parts.catalog.list();
         let chosen = number.checked_sub(1).and_then(|place| models.get(place));
-        return chosen
-            .map(super::super::models::Model::full_name)
-            .ok_or_else(|| format!("⚠️ There is no model {number}: /models lists them."));
+        return chosen.map(Model::full_name).ok_or_else(|| format!("⚠️ There is no model {number}: /models lists them."));
     }
     let found = runs.parts.catalog.choose(&runs.parts.clients, Some(name), None).await;
     found.map(|model| model.full_name()).map_err(|error| format!("⚠️ {error} (/models lists them)"))

@@ -16,17 +16,7 @@ const LOGIN_BETA: &str = "oauth-2025-04-20";
 
 /// Renders a call.
 pub(super) fn request(server: &Server, call: &Call<'_>) -> Result<Outgoing, Failure> {
-    let sampling = call.sampling;
-    let given = |number: Option<f64>| number.is_some_and(|number| number != 0.0);
-    refuse_unspoken(
-        "anthropic-messages",
-        &[
-            ("response_format", sampling.format().is_some()),
-            ("frequency_penalty", given(sampling.frequency_penalty)),
-            ("presence_penalty", given(sampling.presence_penalty)),
-            ("seed", sampling.seed.is_some()),
-        ],
-    )?;
+    refuse_unspoken("anthropic-messages", call.sampling, ("response_format", call.sampling.format().is_some()))?;
     // The configured address may or may not name the version.
     let base_url = server.base_url.strip_suffix("/v1").unwrap_or(&server.base_url);
     let request = Outgoing::new(server, call, format!("{base_url}/v1/messages"), &ask::body(call))?.header("anthropic-version", VERSION)?;

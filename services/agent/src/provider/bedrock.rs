@@ -12,17 +12,7 @@ pub(super) use answer::{Parser, frame};
 
 /// Renders a call.
 pub(super) fn request(server: &Server, call: &Call<'_>) -> Result<Outgoing, Failure> {
-    let sampling = call.sampling;
-    let given = |number: Option<f64>| number.is_some_and(|number| number != 0.0);
-    refuse_unspoken(
-        "bedrock-converse-stream",
-        &[
-            ("response_format", sampling.format().is_some()),
-            ("frequency_penalty", given(sampling.frequency_penalty)),
-            ("presence_penalty", given(sampling.presence_penalty)),
-            ("seed", sampling.seed.is_some()),
-        ],
-    )?;
+    refuse_unspoken("bedrock-converse-stream", call.sampling, ("response_format", call.sampling.format().is_some()))?;
     let url = format!("{}/model/{}/converse-stream", server.base_url, encoded(&call.model.id));
     let request = Outgoing::new(server, call, url, &ask::body(call))?;
     match (call.credential, &server.signing) {

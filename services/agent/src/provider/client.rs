@@ -34,6 +34,11 @@ impl Clients {
         Self { raw, ..Self::default() }
     }
 
+    /// Returns where answers are also written.
+    pub(crate) fn raw_stream(&self) -> Option<RawStream> {
+        self.raw.clone()
+    }
+
     /// Has what the parser reads written down, if that is asked for.
     pub(super) fn recorded(&self, url: &str, parser: Box<dyn Parse>) -> Box<dyn Parse> {
         match &self.raw {

@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::Json;
 use verso_proto::canvas::v1::{A2uiPushJsonlRequest, A2uiResetRequest};
-use verso_proto::node::v1::{InvokeRequest, ListRequest};
+use verso_proto::node::v1::InvokeRequest;
 use verso_tools::files::Place;
 use verso_tools::tool::{Answer, Block, Refused, Scene, Spec, Tool, arguments, blocking};
+
+use super::devices;
 
 /// How long a device has to answer, in milliseconds.
 const WAIT_MS: i64 = 30_000;
@@ -57,17 +59,6 @@ struct Asked<'a> {
 impl Canvas {
     pub(super) fn new(node: Peer, canvas: Peer) -> Self {
         Self { node, canvas }
-    }
-
-    /// Returns the id of a device that is named by its id or its name.
-    async fn find(&self, name: &str) -> Result<String, Refused> {
-        let list = self.node.call(ListRequest {}, &Caller::default()).await;
-        let list = list.map_err(|error| Refused::failed("the devices cannot be listed", error.message()))?;
-        let by_id = list.nodes.iter().find(|node| node.node_id.eq_ignore_ascii_case(name));
-        let named =
-            |node: &&verso_proto::node::v1::NodeInfo| node.display_name.as_deref().is_some_and(|given| given.eq_ignore_ascii_case(name));
-        let found = by_id.or_else(|| list.nodes.iter().find(named));
-        found.map(|node| node.node_id.clone()).ok_or_else(|| Refused::Arguments(format!("there is no device \"{name}\"")))
     }
 }
 
@@ -182,7 +173,7 @@ impl Asked<'_> {
         let name = self.wanted.node.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Refused::Arguments("node required".to_owned()))?;
         let request = InvokeRequest {
-            node_id: self.tool.find(name).await?,
+            node_id: devices::id(&self.tool.node, name).await?,
             command: command.to_owned(),
             params: (!params.is_null()).then(|| Json { text: params.to_string() }),
             timeout_ms: Some(WAIT_MS),
@@ -190,10 +181,7 @@ impl Asked<'_> {
             session_key: Some(self.scene.session.clone()),
             ..InvokeRequest::default()
         };
-        let answer = self.tool.node.call(request, &Caller::default()).await;
-        let answer = answer.map_err(|error| Refused::Failed(error.message().to_owned()))?;
-        let payload = answer.payload.map(|payload| payload.text).or(answer.payload_json).unwrap_or_default();
-        Ok(serde_json::from_str(&payload).unwrap_or_default())
+        Ok(devices::payload(devices::invoke(&self.tool.node, request).await?).unwrap_or_default())
     }
 }
 

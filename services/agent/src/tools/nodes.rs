@@ -5,8 +5,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::Json;
-use verso_proto::node::v1::{DescribeRequest, InvokeRequest, ListRequest};
+use verso_proto::node::v1::{DescribeRequest, InvokeRequest};
 use verso_tools::tool::{Answer, Refused, Scene, Spec, Tool, arguments};
+
+use super::devices;
 
 /// How long a device has to answer, in milliseconds, unless the call says otherwise.
 const WAIT_MS: i64 = 30_000;
@@ -36,21 +38,14 @@ impl Nodes {
     }
 
     async fn list(&self) -> Result<Value, Refused> {
-        let answer = self.node.call(ListRequest {}, &Caller::default()).await;
-        let answer = answer.map_err(|error| Refused::failed("the devices cannot be listed", error.message()))?;
-        serde_json::to_value(answer).map_err(|error| Refused::failed("the answer cannot be shown", error))
+        serde_json::to_value(devices::list(&self.node).await?).map_err(|error| Refused::failed("the answer cannot be shown", error))
     }
 
     /// Returns the id of a device that is named by its id or its name.
     async fn find(&self, wanted: &Arguments) -> Result<String, Refused> {
         let name = wanted.node.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Refused::Arguments("node is required".to_owned()))?;
-        let list = self.list().await?;
-        let is = |node: &&Value, field: &str| node[field].as_str().is_some_and(|value| value.eq_ignore_ascii_case(name));
-        let nodes = list["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let found = nodes.iter().find(|node| is(node, "nodeId")).or_else(|| nodes.iter().find(|node| is(node, "displayName")));
-        let id = found.and_then(|node| node["nodeId"].as_str());
-        id.map(str::to_owned).ok_or_else(|| Refused::Arguments(format!("there is no device \"{name}\"")))
+        devices::id(&self.node, name).await
     }
 
     async fn invoke(&self, scene: &Scene, wanted: &Arguments) -> Result<Value, Refused> {
@@ -69,9 +64,8 @@ impl Nodes {
             session_key: Some(scene.session.clone()),
             ..InvokeRequest::default()
         };
-        let answer = self.node.call(request, &Caller::default()).await;
-        let answer = answer.map_err(|error| Refused::Failed(error.message().to_owned()))?;
-        serde_json::to_value(answer).map_err(|error| Refused::failed("the answer cannot be shown", error))
+        serde_json::to_value(devices::invoke(&self.node, request).await?)
+            .map_err(|error| Refused::failed("the answer cannot be shown", error))
     }
 }
 

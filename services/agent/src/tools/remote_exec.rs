@@ -7,9 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::Json;
-use verso_proto::node::v1::{InvokeRequest, ListRequest, NodeInfo};
+use verso_proto::node::v1::{InvokeRequest, NodeInfo};
 use verso_tools::tool::{Answer, Refused, Scene, Spec, Tool, arguments};
 use verso_tools::toolset::cut;
+
+use super::devices;
 
 /// The device's command that runs programs.
 const RUN: &str = "system.run";
@@ -59,16 +61,12 @@ struct Ran {
 impl RemoteExec {
     /// Returns the id of the device.
     async fn device(&self) -> Result<String, Refused> {
-        let list = self.node.call(ListRequest {}, &Caller::default()).await;
-        let nodes = list.map_err(|error| Refused::failed("the devices cannot be listed", error.message()))?.nodes;
+        let nodes = devices::list(&self.node).await?.nodes;
         let runs = |node: &&NodeInfo| node.connected && node.commands.iter().any(|command| command == RUN);
         let able: Vec<&NodeInfo> = nodes.iter().filter(runs).collect();
-        let named = |node: &&&NodeInfo, name: &str| {
-            node.node_id.eq_ignore_ascii_case(name) || node.display_name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
-        };
         let found = match &self.device {
-            Some(name) => able.iter().find(|node| named(node, name)),
-            None if able.len() == 1 => able.first(),
+            Some(name) => devices::find(&able, name),
+            None if able.len() == 1 => able.first().copied(),
             None => None,
         };
         found.map(|node| node.node_id.clone()).ok_or_else(|| {
@@ -124,9 +122,9 @@ impl Tool for RemoteExec {
                 answer = self.node.call(request, &caller) => answer.map_err(|error| Refused::Forbidden(error.message().to_owned()))?,
                 () = scene.cancelled.cancelled() => return Err(Refused::Failed("the run ended".to_owned())),
             };
-            let payload = answer.payload.map(|payload| payload.text).or(answer.payload_json).unwrap_or_default();
-            let ran: Ran = serde_json::from_str(&payload).map_err(|error| Refused::failed("the device's answer cannot be read", error))?;
-            Ok(shown(&ran, &answer.node_id))
+            let device = answer.node_id.clone();
+            let ran = devices::payload(answer).and_then(serde_json::from_value::<Ran>);
+            Ok(shown(&ran.map_err(|error| Refused::failed("the device's answer cannot be read", error))?, &device))
         }
         .boxed()
     }

@@ -8,6 +8,7 @@ use http::header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
 use http::{Method, Response};
 use http_body_util::BodyExt as _;
 use tonic::{Request, Status};
+use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
 use verso_kit::peer::Caller;
 use verso_kit::principal::principal;
@@ -15,7 +16,7 @@ use verso_proto::canvas::v1::fetch_response::Part;
 use verso_proto::canvas::v1::pages_server::Pages;
 use verso_proto::canvas::v1::{ActRequest, ActResponse, FetchHead, FetchRequest, FetchResponse, Header, WatchRequest, WatchResponse};
 
-use super::{Service, failed};
+use super::Service;
 use crate::error::Refused;
 use crate::site::Body;
 
@@ -29,7 +30,7 @@ impl Pages for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Reply<Self::FetchStream> {
-        self.switched_on().map_err(failed)?;
+        self.switched_on().map_err(status)?;
         let request = asked(request.into_inner()).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let mut response = self.host.site.admitted(request).await;
         if let Some(policy) = response.headers_mut().get_mut(CONTENT_SECURITY_POLICY)
@@ -41,13 +42,13 @@ impl Pages for Service {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Reply<Self::WatchStream> {
-        self.switched_on().map_err(failed)?;
+        self.switched_on().map_err(status)?;
         let session = request.into_inner().session_key;
         if session.is_none() && !self.config.live_reload {
             return Err(Status::not_found("live reload is off"));
         }
         let session = match session {
-            Some(session) => Some(self.host.sessions.canonical(Some(session)).await.map_err(failed)?),
+            Some(session) => Some(self.host.sessions.canonical(Some(session)).await.map_err(status)?),
             None => None,
         };
         let full = || Status::resource_exhausted(format!("at most {} pages are told of changes", crate::live::PAGES_MAX));
@@ -56,10 +57,10 @@ impl Pages for Service {
     }
 
     async fn act(&self, request: Request<ActRequest>) -> Reply<ActResponse> {
-        self.switched_on().map_err(failed)?;
+        self.switched_on().map_err(status)?;
         let caller = Caller { principal: principal(&request), trace: None };
         let ActRequest { session_key, message_json } = request.into_inner();
-        let session = self.host.sessions.canonical(Some(session_key)).await.map_err(failed)?;
+        let session = self.host.sessions.canonical(Some(session_key)).await.map_err(status)?;
         let (id, accepted) = self.host.sessions.act(&self.host.store, &session, &message_json, &caller).await;
         reply(ActResponse { id, error: accepted.err().map(|refused: Refused| refused.to_string()) })
     }

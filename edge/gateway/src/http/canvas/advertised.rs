@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tracing::warn;
 use verso_proto::canvas::v1::StatusRequest;
 
-use crate::capabilities::{Grant, LIFE};
+use crate::capabilities::{Grant, LIFE_MS};
 use crate::gateway::Gateway;
 
 /// How long the canvas service may take to say that it is there; a client that comes meanwhile is told of no canvas.
@@ -59,8 +59,7 @@ pub(crate) async fn surface_url(gateway: &Gateway, base: &str, grant: Option<Gra
         },
         None => base.to_owned(),
     };
-    let life_ms = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
-    Some((url, gateway.context.clock.now_ms().saturating_add(life_ms)))
+    Some((url, gateway.context.clock.now_ms().saturating_add(LIFE_MS)))
 }
 
 fn with_port(base: &str, port: i32) -> String {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
-use http::{HeaderName, Uri};
+use http::Uri;
+use http::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use tonic::{Code, Status};
 use verso_kit::error::made_by_service;
+use verso_kit::page;
 use verso_kit::peer::{Answers, Backoff, Caller};
 use verso_proto::canvas::v1::{ActRequest, WatchRequest, WatchResponse};
 use verso_proto::methods::Call as _;
@@ -55,20 +56,11 @@ async fn welcome(gateway: &Gateway, asked: &Asked, headers: &HeaderMap, uri: &Ur
     let grant = admit(gateway, asked, headers, &target).await?;
     let wanted = target.session();
     // Any site's page can open a socket here. That files change may be known; what is drawn in a conversation may not.
-    if grant.is_none() && wanted.is_some() && !is_own_page(headers) {
+    if grant.is_none() && wanted.is_some() && !page::is_own(headers) {
         return Err(Refusal::ForeignPage);
     }
     let session = wanted.map(|wanted| grant.as_ref().map_or(wanted, |grant| grant.session_key.clone()));
     Ok(Page { granted: target.capability.zip(grant), session })
-}
-
-/// Whether the page that asks came from here; programs have no page.
-fn is_own_page(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    match text(ORIGIN) {
-        Some(origin) => origin.split_once("://").is_some_and(|(_, host)| Some(host) == text(HOST)),
-        None => !headers.contains_key(ORIGIN),
-    }
 }
 
 impl Page {

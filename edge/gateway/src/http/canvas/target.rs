@@ -1,6 +1,7 @@
 //! What a path on the gateway's port asks of the canvas, and by which secret address.
 
 use http::Uri;
+use verso_kit::page::decode;
 
 use crate::http::errors::Refusal;
 
@@ -82,27 +83,12 @@ impl Target {
     pub(crate) fn session(&self) -> Option<String> {
         let (_, query) = self.path.split_once('?')?;
         let value = query.split('&').find_map(|pair| pair.strip_prefix("session="))?;
-        let bytes: Vec<u8> = unescaped(value)?;
-        String::from_utf8(bytes).ok().filter(|session| !session.is_empty())
+        decode(value).filter(|session| !session.is_empty())
     }
 }
 
 fn below(path: &str) -> Option<&str> {
     PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))
-}
-
-fn unescaped(value: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(hex::decode(digits).ok()?[0]);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

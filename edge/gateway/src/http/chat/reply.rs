@@ -1,14 +1,11 @@
 //! The JSON of replies, whole and in pieces.
 
-use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use verso_proto::agent::v1::{CompleteEnd, PendingToolCall, Usage};
 
 use super::super::errors::Refusal;
-
-/// What a client reads when the agent had nothing to say.
-const SILENCE: &str = "No response from Verso.";
+use super::super::relay::{Finish, SILENCE};
 
 /// The longest slice of a call's arguments in a streamed reply, in bytes.
 const SLICE_BYTES_MAX: usize = 256;
@@ -38,14 +35,10 @@ pub(super) struct Ending {
 impl Ending {
     /// Reads the end of a run; one without an answer is a refusal.
     pub(super) fn read(end: CompleteEnd) -> Result<Self, Refusal> {
-        let finish_reason = match (end.stop_reason.as_str(), &end.error) {
-            // Whoever stopped the run meant what there is to be the answer.
-            ("stop" | "aborted", None) => "stop",
-            ("length", None) => "length",
-            ("tool_calls", None) => "tool_calls",
-            // An error counts for more than a reason that goes with an answer.
-            ("stop" | "aborted" | "length" | "tool_calls", Some(_)) => return Err(Refusal::from_run("error", end.error)),
-            (reason, _) => return Err(Refusal::from_run(reason, end.error)),
+        let finish_reason = match Finish::of(&end)? {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::ToolCalls => "tool_calls",
         };
         Ok(Self { text: end.text, finish_reason, usage: Tokens::count(end.usage.as_ref()), calls: end.tool_calls })
     }
@@ -288,11 +281,6 @@ fn slices(text: &str) -> impl Iterator<Item = &str> {
         rest = after;
         Some(slice)
     })
-}
-
-/// The refusal of an answer that contradicts what was sent of it.
-pub(in crate::http) fn contradiction() -> Refusal {
-    Refusal::api(StatusCode::BAD_GATEWAY, "Assistant output cannot be represented as an append-only response stream.")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
+use verso_kit::page::decode;
 
 /// The largest file, in bytes.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -79,6 +80,7 @@ impl Shelf {
 
     /// Finds the file of a path as it stands in an address, without its first slash.
     pub(super) fn find(&self, raw: &str) -> Found {
+        // What is still encoded then is a name that no file has.
         let Some(decoded) = decode(raw) else { return Found::Refused };
         // Deep links of the client may hold relative addresses of its assets.
         let name = match decoded.find("/assets/") {
@@ -143,23 +145,6 @@ pub(super) fn has_known_ending(path: &str) -> bool {
 
 fn ending(name: &str) -> Option<String> {
     Some(Path::new(name).extension()?.to_str()?.to_ascii_lowercase())
-}
-
-/// Decodes once. What is still encoded then is a name that no file has.
-fn decode(raw: &str) -> Option<String> {
-    let bytes = raw.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        if bytes[at] == b'%' {
-            out.push(u8::from_str_radix(raw.get(at + 1..at + 3)?, 16).ok()?);
-            at += 3;
-        } else {
-            out.push(bytes[at]);
-            at += 1;
-        }
-    }
-    String::from_utf8(out).ok()
 }
 
 /// Whether every segment is the name of something in its folder, on any system.

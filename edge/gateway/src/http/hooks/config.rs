@@ -25,7 +25,7 @@ pub(super) const GMAIL: &str = "gmail";
 /// The section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
+pub(in crate::http) struct Config {
     pub(super) enabled: bool,
     pub(super) token: Option<Secret<String>>,
     pub(super) path: Option<String>,

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
-use http::header::{ALLOW, AUTHORIZATION, HeaderMap, RETRY_AFTER};
+use http::header::{ALLOW, RETRY_AFTER};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use super::TEXT;
 use super::config::Config;
 use crate::gateway::Gateway;
 use crate::http::Asked;
+use crate::http::auth::bearer;
 use crate::http::errors::Refusal;
 use crate::http::session::first;
 
@@ -57,7 +58,7 @@ impl Hooks {
             return Err(Refusal::UnknownProxy.into_response());
         }
         let secret = config.token.as_ref().map(|token| token.expose().as_str());
-        let presented = bearer(&head.headers).or_else(|| first(&head.headers, TOKEN).map(str::to_owned)).or(query_token);
+        let presented = bearer(&head.headers).or_else(|| first(&head.headers, TOKEN)).map(str::to_owned).or(query_token);
         let server = ServerSecret { mode: Mode::Token, secret };
         // Without a secret of its own, nobody gets in.
         match check_shared(server, Some(&Credentials { token: presented, ..Credentials::default() })) {
@@ -92,12 +93,6 @@ impl Hooks {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
-    let secret = secret.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then(|| secret.to_owned())
-}
-
 /// Returns the last value of a name in the query.
 pub(super) fn query(head: &Parts, name: &str) -> Option<String> {
     pairs(head).filter(|(known, _)| known == name).map(|(_, value)| value).last()
@@ -105,24 +100,7 @@ pub(super) fn query(head: &Parts, name: &str) -> Option<String> {
 
 /// Returns the names and values of the query, decoded.
 pub(super) fn pairs(head: &Parts) -> impl Iterator<Item = (String, String)> {
-    let query = head.uri.query().unwrap_or_default();
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(name), decoded(value))
-    })
-}
-
-fn decoded(text: &str) -> String {
-    let text = text.replace('+', " ");
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let code = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|code| u8::from_str_radix(code, 16).ok());
-        out.push(code.unwrap_or(bytes[at]));
-        at += if code.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned()
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@ use utoipa::ToSchema;
 use verso_proto::agent::v1::{CompleteEnd, PendingToolCall, Usage};
 
 use super::super::errors::Refusal;
-
-/// What a client reads when the agent had nothing to say.
-const SILENCE: &str = "No response from Verso.";
+use super::super::relay::{Finish, SILENCE};
 
 /// What all forms of one response have.
 #[derive(Debug)]
@@ -153,13 +151,7 @@ pub(super) struct Ended {
 impl Ended {
     /// Reads the end of a run; one without an answer is a refusal.
     pub(super) fn read(end: CompleteEnd) -> Result<Self, Refusal> {
-        let cut_short = match (end.stop_reason.as_str(), &end.error) {
-            // Whoever stopped the run meant what there is to be the answer.
-            ("stop" | "aborted" | "tool_calls", None) => false,
-            ("length", None) => true,
-            ("stop" | "aborted" | "tool_calls" | "length", Some(_)) => return Err(Refusal::from_run("error", end.error)),
-            (reason, _) => return Err(Refusal::from_run(reason, end.error)),
-        };
+        let cut_short = Finish::of(&end)? == Finish::Length;
         let silent = end.text.trim().is_empty() && end.tool_calls.is_empty();
         let text = if silent { SILENCE.to_owned() } else { end.text };
         Ok(Self { text, cut_short, calls: end.tool_calls, usage: Tokens::count(end.usage.as_ref()) })

@@ -1,28 +1,17 @@
 //! A response in pieces: server-sent events in the order that the API promises, each sent as soon as the agent says it.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
-use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::stream;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 use verso_proto::agent::v1::CompleteEnd;
-use verso_proto::agent::v1::complete_response::Item;
 
-use super::super::chat::{contradiction, missing};
 use super::super::errors::Refusal;
+use super::super::relay::{self, COMMENT, Next, Stage};
 use super::super::run::Run;
 use super::Ending;
 use super::reply::{Ended, Head, Message, OutputItem, Resource, Text};
-
-/// Silence after which a comment is sent: proxies cut connections that look dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// From a run's items to the events of its client. Dropping it, as the server does when the client is gone, ends the run.
 pub(super) struct Relay {
@@ -36,13 +25,6 @@ pub(super) struct Relay {
     stage: Stage,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Opening,
-    Text,
-    Over,
-}
-
 impl Relay {
     pub(super) fn new(head: Head, run: Run, ending: Ending) -> Self {
         let message_id = Message::new_id();
@@ -51,9 +33,7 @@ impl Relay {
 
     /// Returns the response whose body is the stream.
     pub(super) fn into_response(self) -> Response {
-        let events = stream::unfold(self, async |mut relay| relay.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), relay))).fuse();
-        let headers = [(CONTENT_TYPE, "text/event-stream; charset=utf-8"), (CACHE_CONTROL, "no-cache"), (CONNECTION, "keep-alive")];
-        (headers, Body::from_stream(events)).into_response()
+        relay::response(stream::unfold(self, async |mut relay| relay.next().await.map(|bytes| (bytes, relay))))
     }
 
     /// Returns the next bytes; none after the end.
@@ -63,11 +43,12 @@ impl Relay {
                 self.stage = Stage::Text;
                 self.open();
             }
-            Stage::Text => {
-                if let Some(comment) = self.next_text().await {
-                    return Some(comment);
-                }
-            }
+            Stage::Text => match relay::next(&mut self.run, &self.ending.must).await {
+                Next::Silence => return Some(COMMENT),
+                Next::Text(text) => self.say(&text),
+                Next::End(end) => self.end(end),
+                Next::Broken(refusal) => self.fail(&refusal),
+            },
             Stage::Over => return None,
         }
         Some(self.events.take())
@@ -85,24 +66,6 @@ impl Relay {
             .add("response.content_part.added", json!({"item_id": self.message_id, "output_index": 0, "content_index": 0, "part": part}));
     }
 
-    async fn next_text(&mut self) -> Option<Bytes> {
-        loop {
-            match timeout(KEEP_ALIVE, self.run.next()).await {
-                Err(_) => return Some(Bytes::from_static(b": keepalive\n\n")),
-                // What has to be a call may turn out not to be one, and text could not be taken back.
-                Ok(Ok(Item::Delta(text))) if text.is_empty() || self.ending.must.withholds_text() => continue,
-                Ok(Ok(Item::Delta(text))) => {
-                    self.run.mark_shown();
-                    self.say(&text);
-                }
-                Ok(Ok(Item::End(end))) => self.end(end),
-                // The service is gone, and the rest of the answer with it.
-                Ok(Err(refusal)) => self.fail(&refusal),
-            }
-            return None;
-        }
-    }
-
     fn say(&mut self, text: &str) {
         self.sent.push_str(text);
         let place = json!({"item_id": self.message_id, "output_index": 0, "content_index": 0, "delta": text, "logprobs": []});
@@ -115,7 +78,10 @@ impl Relay {
             Ok(ended) => ended,
             Err(refusal) => return self.fail(&refusal),
         };
-        let Some(rest) = missing(&self.sent, &ended.text).map(str::to_owned) else { return self.fail(&contradiction()) };
+        let rest = match relay::rest(&self.sent, &ended.text) {
+            Ok(rest) => rest.to_owned(),
+            Err(refusal) => return self.fail(&refusal),
+        };
         if !rest.is_empty() {
             self.say(&rest);
         }
