@@ -1,10 +1,12 @@
-//! The gRPC side of a service: health, reflection, peer check, trace context, graceful stop.
+//! The gRPC side of a service: health, reflection, who may call, trace context, graceful stop.
 
 mod configuration;
+pub(crate) mod gate;
 mod incoming;
 mod swapping;
 mod tracing_layer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -15,6 +17,7 @@ use tracing::info;
 use verso_proto::supervisor::v1::configuration_server::ConfigurationServer;
 
 use crate::service::{Context, Error};
+use gate::{Gate, GateLayer};
 use incoming::Incoming;
 use swapping::SwappingLayer;
 use tracing_layer::TracingLayer;
@@ -49,6 +52,7 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     // What older tools ask for.
     let alpha = reflection().build_v1alpha().map_err(Error::Reflection)?;
     let configuration = ConfigurationServer::new(configuration::Adapter(context.clone()));
+    let gate = Gate::new(context.name, context.credential.as_ref(), context.clock.clone());
     info!(service = context.name, epoch = context.epoch, "serving");
     let drained = async {
         shutdown.cancelled().await;
@@ -59,6 +63,7 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .layer(TracingLayer { service: context.name })
+        .layer(GateLayer(Arc::new(gate)))
         .layer(SwappingLayer { routes: context.reload.routes() })
         .add_routes(routes.add_service(health_service).add_service(current).add_service(alpha).add_service(configuration))
         .serve_with_incoming_shutdown(incoming, drained);
@@ -85,7 +90,8 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 pub fn in_memory(routes: Routes) -> tonic::transport::Channel {
     let (client, server) = tokio::io::duplex(1 << 20);
     tokio::spawn(async move {
-        let layered = Server::builder().layer(TracingLayer { service: "test" }).add_routes(routes);
+        let gate = GateLayer(Arc::new(Gate::new("test", None, crate::clock::Clock::system())));
+        let layered = Server::builder().layer(TracingLayer { service: "test" }).layer(gate).add_routes(routes);
         layered.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(server))).await
     });
     let mut client = Some(client);
