@@ -40,6 +40,8 @@ pub fn confine(context: &Context) -> io::Result<Reach> {
 
 fn places(context: &Context) -> io::Result<Places> {
     let mut shown: Vec<PathBuf> = OWN.iter().map(|name| context.state_dir.join(name)).collect();
+    // Where its adapters listen.
+    shown.push(context.run_dir.join("accounts"));
     for folder in &shown {
         files::create_private_dir(folder)?;
     }
