@@ -218,7 +218,8 @@ impl Door {
                 Some(page) => {
                     let mut place = place;
                     place.establish();
-                    page.run(&gateway, stream, parts.read_buf).await;
+                    // On the heap: what it needs would be room in every other connection's state.
+                    Box::pin(page.run(&gateway, stream, parts.read_buf)).await;
                 }
             }
         });

@@ -10,6 +10,7 @@ use verso_proto::agent::v1::{
     AgentIdentity, AgentInfo, AgentModel, AgentsListResponse, ClientTool, CompleteEnd, CompleteRequest, IdentityGetRequest,
     IdentityGetResponse, RunRequest, RunResponse, Sampling as WireSampling, WaitRequest, WaitResponse,
 };
+use verso_tools::tool::Spec;
 
 use crate::attachments;
 use crate::chat::{self, Arriving};
@@ -274,7 +275,7 @@ fn client_tools(tools: Vec<ClientTool>, choice: Option<&str>) -> Result<(Vec<Too
     let spec = |tool: ClientTool| {
         let parameters = tool.parameters.map(|json| serde_json::from_str(&json.text)).transpose().unwrap_or_default();
         let parameters = parameters.filter(Value::is_object).unwrap_or_else(|| json!({"type": "object", "properties": {}}));
-        ToolSpec { name: tool.name, description: tool.description.unwrap_or_default(), parameters }
+        ToolSpec(Arc::new(Spec { name: tool.name, description: tool.description.unwrap_or_default(), parameters }))
     };
     let tools: Vec<ToolSpec> = tools.into_iter().map(spec).collect();
     let taken = crate::tools::RESERVED.into_iter().find(|name| tools.iter().any(|tool| tool.name == *name));

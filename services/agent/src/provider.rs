@@ -17,15 +17,18 @@ mod responses;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::Stream;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use verso_kit::config::Secret;
 use verso_kit::trace::TraceContext;
 use verso_proto::Json;
 use verso_proto::agent::v1::{ChatMessage, PreviewRequest, Usage};
+use verso_tools::tool::Spec;
 
 use crate::models::{Dialect, Endpoint, Model, Server};
 pub(crate) use conversation::whole_rounds;
@@ -42,13 +45,28 @@ pub(crate) struct Prompt {
     pub(crate) messages: Vec<ChatMessage>,
 }
 
-/// A tool that the model may call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ToolSpec {
-    pub(crate) name: String,
-    pub(crate) description: String,
-    /// JSON Schema.
-    pub(crate) parameters: Value,
+/// A tool that the model may call. Clones share it: there are many, and each turn has all of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ToolSpec(pub(crate) Arc<Spec>);
+
+impl Deref for ToolSpec {
+    type Target = Spec;
+
+    fn deref(&self) -> &Spec {
+        &self.0
+    }
+}
+
+impl Serialize for ToolSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ToolSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spec::deserialize(deserializer).map(|spec| Self(Arc::new(spec)))
+    }
 }
 
 /// How a model chooses its words. What is left out is the provider's own choice.

@@ -226,12 +226,8 @@ impl Toolbox {
         for model in &turn.models[1..] {
             set.narrow(&self.situation(turn, model, sandboxed));
         }
-        let specs = set.specs().map(|spec| ToolSpec {
-            name: spec.name.clone(),
-            description: spec.description.clone(),
-            parameters: spec.parameters.clone(),
-        });
-        Equipment { specs: specs.collect(), set, variables: skill_shelf.variables(turn.skills).into_iter().collect() }
+        let specs = set.specs().map(|spec| ToolSpec(Arc::clone(spec))).collect();
+        Equipment { specs, set, variables: skill_shelf.variables(turn.skills).into_iter().collect() }
     }
 
     /// Returns the tool that runs programs: on a device, outside the sandbox, or wherever the configuration says.

@@ -69,6 +69,9 @@ impl Store {
     }
 }
 
+/// Statements that a connection keeps prepared: all that a message needs.
+const STATEMENTS_MAX: usize = 128;
+
 fn connect(path: &Path) -> Result<Connection, Error> {
     // SQLite would create it readable for others; its other files take the mode of this one.
     let created = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
@@ -80,6 +83,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
 }
 

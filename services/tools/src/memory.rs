@@ -6,7 +6,7 @@ mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use rusqlite::{Connection, params};
@@ -118,14 +118,14 @@ struct GetArguments {
 }
 
 impl Tool for MemorySearch {
-    fn spec(&self) -> Spec {
+    fn spec(&self) -> Arc<Spec> {
         let properties = json!({"query": {"type": "string"}, "maxResults": {"type": "number"}});
         let about = if self.embed.is_some() {
             "Searches MEMORY.md and memory/*.md by meaning and words."
         } else {
             "Searches MEMORY.md and memory/*.md for words."
         };
-        Spec::new("memory_search", about, properties, &["query"])
+        Spec::new("memory_search", about, properties, &["query"]).into()
     }
 
     fn parallel(&self) -> bool {
@@ -155,9 +155,12 @@ impl Tool for MemorySearch {
 }
 
 impl Tool for MemoryGet {
-    fn spec(&self) -> Spec {
-        let properties = json!({"path": {"type": "string"}, "from": {"type": "number", "description": "First line, from 1"}, "lines": {"type": "number"}});
-        Spec::new("memory_get", "Shows lines of MEMORY.md or of a file in memory/.", properties, &["path"])
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({"path": {"type": "string"}, "from": {"type": "number", "description": "First line, from 1"}, "lines": {"type": "number"}});
+            Spec::new("memory_get", "Shows lines of MEMORY.md or of a file in memory/.", properties, &["path"]).into()
+        });
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {

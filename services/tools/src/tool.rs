@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use verso_kit::CancellationToken;
 
 /// What a model is told of a tool.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
     /// What it is called by.
     pub name: String,
@@ -168,7 +169,7 @@ impl Refused {
 /// Something that a model can do.
 pub trait Tool: fmt::Debug + Send + Sync {
     /// Returns what a model is told of it.
-    fn spec(&self) -> Spec;
+    fn spec(&self) -> Arc<Spec>;
 
     /// Whether calls of it may run beside others: it changes nothing.
     fn parallel(&self) -> bool {

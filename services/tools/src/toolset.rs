@@ -44,13 +44,13 @@ const ORDER: [&str; 24] = [
 /// The tools of one turn.
 #[derive(Debug, Clone, Default)]
 pub struct Toolset {
-    tools: Vec<(Spec, Arc<dyn Tool>)>,
+    tools: Vec<(Arc<Spec>, Arc<dyn Tool>)>,
 }
 
 impl Toolset {
     /// Takes those of `tools` that the situation permits.
     pub fn new(tools: Vec<Arc<dyn Tool>>, situation: &Situation<'_>) -> Self {
-        let mut known: Vec<(Spec, Arc<dyn Tool>)> = tools.into_iter().map(|tool| (tool.spec(), tool)).collect();
+        let mut known: Vec<(Arc<Spec>, Arc<dyn Tool>)> = tools.into_iter().map(|tool| (tool.spec(), tool)).collect();
         let names: Vec<&str> = known.iter().map(|(spec, _)| spec.name.as_str()).collect();
         let permitted = situation.permitted(&names);
         known.retain(|(spec, _)| permitted.contains(&spec.name));
@@ -67,7 +67,7 @@ impl Toolset {
     }
 
     /// Returns what a model is told of them.
-    pub fn specs(&self) -> impl Iterator<Item = &Spec> {
+    pub fn specs(&self) -> impl Iterator<Item = &Arc<Spec>> {
         self.tools.iter().map(|(spec, _)| spec)
     }
 

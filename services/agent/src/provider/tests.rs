@@ -2,7 +2,7 @@
 
 mod bedrock;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use verso_proto::Json;
 use verso_proto::agent::v1::ContentBlock;
 
@@ -51,7 +51,11 @@ fn model(dialect: Dialect) -> Model {
 fn rendered(dialect: Dialect) -> Value {
     let model = model(dialect);
     let Endpoint::Server(server) = &model.endpoint else { panic!("no server") };
-    let tool = ToolSpec { name: "clock".to_owned(), description: "tells the time".to_owned(), parameters: json!({"type": "object"}) };
+    let tool = ToolSpec(Arc::new(Spec {
+        name: "clock".to_owned(),
+        description: "tells the time".to_owned(),
+        parameters: json!({"type": "object"}),
+    }));
     // The one dialect that has no word for it.
     let stop = if dialect == Dialect::Responses { Vec::new() } else { vec!["END".to_owned()] };
     let call = Call {

@@ -127,7 +127,9 @@ pub(super) fn queue(connection: &Connection, event: &SystemEvent) -> Result<bool
         return Ok(false);
     }
     if let Some(context) = &event.context_key {
-        connection.execute("DELETE FROM system_events WHERE session_key = ?1 AND context_key = ?2", params![key, context])?;
+        connection
+            .prepare_cached("DELETE FROM system_events WHERE session_key = ?1 AND context_key = ?2")?
+            .execute(params![key, context])?;
     }
     connection
         .prepare_cached("INSERT INTO system_events (session_key, at_ms, text, line, context_key) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -145,7 +147,7 @@ pub(super) fn drain(connection: &Connection, key: &SessionKey) -> Result<Vec<Str
     let mut statement = connection.prepare_cached("SELECT line FROM system_events WHERE session_key = ?1 ORDER BY id")?;
     let lines = statement.query_map([key.as_str()], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     if !lines.is_empty() {
-        connection.execute("DELETE FROM system_events WHERE session_key = ?1", [key.as_str()])?;
+        connection.prepare_cached("DELETE FROM system_events WHERE session_key = ?1")?.execute([key.as_str()])?;
     }
     Ok(lines)
 }

@@ -24,7 +24,9 @@ pub(super) fn remember(connection: &Connection, key: &SessionKey, authority: &st
 /// Puts what is to be told above a message, once.
 pub(super) fn tell(connection: &Connection, key: &SessionKey, authority: &str, message: ChatMessage) -> Result<ChatMessage> {
     let Some((dropped, lines)) = load(connection, key, authority)? else { return Ok(message) };
-    connection.execute("DELETE FROM dropped_messages WHERE session_key = ?1 AND authority = ?2", params![key.as_str(), authority])?;
+    connection
+        .prepare_cached("DELETE FROM dropped_messages WHERE session_key = ?1 AND authority = ?2")?
+        .execute(params![key.as_str(), authority])?;
     let text = runs::tell_of_dropped(dropped, &lines, &messages::text_of(&message));
     Ok(messages::with_text(message, text))
 }

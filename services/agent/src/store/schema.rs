@@ -163,6 +163,9 @@ const WRITER_CACHE_KIB: i64 = 2_048;
 /// Memory for pages of each connection that reads, in KiB.
 const READER_CACHE_KIB: i64 = 512;
 
+/// Statements that a connection keeps prepared: all that a turn needs.
+const STATEMENTS_MAX: usize = 128;
+
 /// A log that grew beyond this is cut back after a checkpoint, in bytes.
 const LOG_BYTES_MAX: i64 = 16 << 20;
 
@@ -179,6 +182,7 @@ pub(super) fn open(path: &Path, fence: &Fence) -> Result<Connection> {
     // service keeps it until the run has ended. Waiting for the disk would cost every turn two waits of up to 20 ms.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     migrate(&mut connection)?;
     take_over(&mut connection, fence)?;
@@ -190,6 +194,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
 }
 

@@ -1,5 +1,7 @@
 //! The tool `canvas`: pages and interfaces on a device, through the node service; interfaces also on the gateway's own canvas.
 
+use std::sync::{Arc, LazyLock};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -186,23 +188,26 @@ impl Asked<'_> {
 }
 
 impl Tool for Canvas {
-    fn spec(&self) -> Spec {
-        let number = json!({"type": "number"});
-        let properties = json!({
-            "action": {"type": "string", "enum": ["present", "hide", "navigate", "eval", "snapshot", "a2ui_push", "a2ui_reset"]},
-            "node": {"type": "string", "description": "Id or name of a device; for a2ui_push and a2ui_reset it may be left out"},
-            "target": {"type": "string", "description": "For present and navigate: the same as url"},
-            "url": {"type": "string", "description": "For present and navigate; a path is one of the canvas"},
-            "x": number, "y": number, "width": number, "height": number,
-            "javaScript": {"type": "string", "description": "For eval"},
-            "outputFormat": {"type": "string", "enum": ["png", "jpg", "jpeg"], "description": "For snapshot"},
-            "maxWidth": number, "quality": number,
-            "jsonl": {"type": "string", "description": "For a2ui_push: messages of A2UI v0.8, one a line"},
-            "jsonlPath": {"type": "string", "description": "The same, as a file of the workspace"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let number = json!({"type": "number"});
+            let properties = json!({
+                "action": {"type": "string", "enum": ["present", "hide", "navigate", "eval", "snapshot", "a2ui_push", "a2ui_reset"]},
+                "node": {"type": "string", "description": "Id or name of a device; for a2ui_push and a2ui_reset it may be left out"},
+                "target": {"type": "string", "description": "For present and navigate: the same as url"},
+                "url": {"type": "string", "description": "For present and navigate; a path is one of the canvas"},
+                "x": number, "y": number, "width": number, "height": number,
+                "javaScript": {"type": "string", "description": "For eval"},
+                "outputFormat": {"type": "string", "enum": ["png", "jpg", "jpeg"], "description": "For snapshot"},
+                "maxWidth": number, "quality": number,
+                "jsonl": {"type": "string", "description": "For a2ui_push: messages of A2UI v0.8, one a line"},
+                "jsonlPath": {"type": "string", "description": "The same, as a file of the workspace"},
+            });
+            let description = "Shows pages and interfaces (A2UI v0.8) on a device's canvas, or interfaces on the gateway's own; evaluates scripts in \
+                and takes pictures of a device's.";
+            Spec::new("canvas", description, properties, &["action"]).into()
         });
-        let description = "Shows pages and interfaces (A2UI v0.8) on a device's canvas, or interfaces on the gateway's own; evaluates scripts in \
-            and takes pictures of a device's.";
-        Spec::new("canvas", description, properties, &["action"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

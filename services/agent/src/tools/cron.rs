@@ -1,6 +1,6 @@
 //! The tool `cron`: an agent's own jobs.
 
-use std::sync::Weak;
+use std::sync::{Arc, LazyLock, Weak};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
@@ -149,17 +149,20 @@ impl CronTool {
 }
 
 impl Tool for CronTool {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "action": {"type": "string", "enum": ["status", "list", "add", "update", "remove", "run", "runs", "wake"]},
-            "jobId": {"type": "string"},
-            "job": {"type": "object", "description": "For add: {name, schedule, payload, sessionTarget?, enabled?}. schedule: {kind: \"at\", at: ISO time} | {kind: \"every\", everyMs} | {kind: \"cron\", expr, tz?}. payload: {kind: \"systemEvent\", text} (heard in the main session) | {kind: \"agentTurn\", message, deliver?, channel?, to?} (a turn in a session of its own)"},
-            "patch": {"type": "object", "description": "For update: members of a job"},
-            "contextMessages": {"type": "number", "description": "For add: so many recent messages go along with the text, at most 10"},
-            "includeDisabled": {"type": "boolean"}, "limit": {"type": "number"},
-            "text": {"type": "string", "description": "For wake"}, "mode": {"type": "string"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "action": {"type": "string", "enum": ["status", "list", "add", "update", "remove", "run", "runs", "wake"]},
+                "jobId": {"type": "string"},
+                "job": {"type": "object", "description": "For add: {name, schedule, payload, sessionTarget?, enabled?}. schedule: {kind: \"at\", at: ISO time} | {kind: \"every\", everyMs} | {kind: \"cron\", expr, tz?}. payload: {kind: \"systemEvent\", text} (heard in the main session) | {kind: \"agentTurn\", message, deliver?, channel?, to?} (a turn in a session of its own)"},
+                "patch": {"type": "object", "description": "For update: members of a job"},
+                "contextMessages": {"type": "number", "description": "For add: so many recent messages go along with the text, at most 10"},
+                "includeDisabled": {"type": "boolean"}, "limit": {"type": "number"},
+                "text": {"type": "string", "description": "For wake"}, "mode": {"type": "string"},
+            });
+            Spec::new("cron", "Makes and changes your own jobs and reminders, and tells how they went.", properties, &["action"]).into()
         });
-        Spec::new("cron", "Makes and changes your own jobs and reminders, and tells how they went.", properties, &["action"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

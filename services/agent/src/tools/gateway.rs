@@ -1,6 +1,7 @@
 //! The tool `gateway`: looking at the gateway's configuration, changing what of it is an agent's to change, and restarting services. What
 //! would end the turn waits until the turn is over.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -124,17 +125,20 @@ impl Gateway {
 }
 
 impl Tool for Gateway {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "action": {"type": "string", "enum": ["config.get", "config.schema", "config.patch", "restart"]},
-            "path": {"type": "string", "description": "For config.get and config.schema, such as agents.defaults"},
-            "patch": {"type": "object", "description": "For config.patch: a JSON merge patch; null takes a key away"},
-            "baseHash": {"type": "string", "description": "For config.patch: the hash that config.get told"},
-            "service": {"type": "string", "description": "For restart: only this one"},
-            "delayMs": {"type": "number"}, "reason": {"type": "string"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "action": {"type": "string", "enum": ["config.get", "config.schema", "config.patch", "restart"]},
+                "path": {"type": "string", "description": "For config.get and config.schema, such as agents.defaults"},
+                "patch": {"type": "object", "description": "For config.patch: a JSON merge patch; null takes a key away"},
+                "baseHash": {"type": "string", "description": "For config.patch: the hash that config.get told"},
+                "service": {"type": "string", "description": "For restart: only this one"},
+                "delayMs": {"type": "number"}, "reason": {"type": "string"},
+            });
+            let about = "Shows the gateway's configuration, changes those of its settings that are yours to change, and restarts it.";
+            Spec::new("gateway", about, properties, &["action"]).into()
         });
-        let about = "Shows the gateway's configuration, changes those of its settings that are yours to change, and restarts it.";
-        Spec::new("gateway", about, properties, &["action"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

@@ -1,6 +1,6 @@
 //! The tool `image`: what is to be seen in a picture, told by a model that sees.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -54,13 +54,16 @@ impl Image {
 }
 
 impl Tool for Image {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "image": {"type": "string", "description": "A file of the workspace, or a public address"},
-            "prompt": {"type": "string", "description": "What to look for"},
-            "model": {"type": "string"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "image": {"type": "string", "description": "A file of the workspace, or a public address"},
+                "prompt": {"type": "string", "description": "What to look for"},
+                "model": {"type": "string"},
+            });
+            Spec::new("image", "Has a model that sees look at a picture and tell what is there.", properties, &["image"]).into()
         });
-        Spec::new("image", "Has a model that sees look at a picture and tell what is there.", properties, &["image"])
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {

@@ -1,5 +1,7 @@
 //! The tool `message`: to somebody on a chat network, through the channel service and its outbox.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -213,7 +215,7 @@ impl Message {
 }
 
 impl Tool for Message {
-    fn spec(&self) -> Spec {
+    fn spec(&self) -> Arc<Spec> {
         let properties = json!({
             "action": {"type": "string", "enum": ["send", "poll", "react", "edit", "delete"]},
             "channel": {"type": "string", "description": format!("One of: {}. Default: this conversation's", self.known.join(", "))},
@@ -229,7 +231,7 @@ impl Tool for Message {
             "emoji": {"type": "string", "description": "For react"}, "remove": {"type": "boolean", "description": "For react: take it back"},
         });
         let about = "Sends a message or a poll on a chat network, marks one with an emoji, changes or takes back its own. A plain reply needs no tool: what you say is sent to this conversation.";
-        Spec::new("message", about, properties, &["action"])
+        Spec::new("message", about, properties, &["action"]).into()
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

@@ -1,5 +1,7 @@
 //! The tool `nodes`: devices, through the node service and its policy.
 
+use std::sync::{Arc, LazyLock};
+
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -70,15 +72,24 @@ impl Nodes {
 }
 
 impl Tool for Nodes {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "action": {"type": "string", "enum": ["status", "describe", "invoke"]},
-            "node": {"type": "string", "description": "Id or name of a device"},
-            "command": {"type": "string", "description": "For invoke, such as camera.snap, location.get, canvas.present"},
-            "params": {"type": "object", "description": "For invoke"},
-            "timeoutMs": {"type": "number"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "action": {"type": "string", "enum": ["status", "describe", "invoke"]},
+                "node": {"type": "string", "description": "Id or name of a device"},
+                "command": {"type": "string", "description": "For invoke, such as camera.snap, location.get, canvas.present"},
+                "params": {"type": "object", "description": "For invoke"},
+                "timeoutMs": {"type": "number"},
+            });
+            Spec::new(
+                "nodes",
+                "Lists and describes paired devices, and has one carry out a command that it offers.",
+                properties,
+                &["action"],
+            )
+            .into()
         });
-        Spec::new("nodes", "Lists and describes paired devices, and has one carry out a command that it offers.", properties, &["action"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

@@ -1,6 +1,7 @@
 //! The tool `exec` where programs run on a device: the device's own owner decides what may run there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
@@ -79,7 +80,7 @@ impl RemoteExec {
 }
 
 impl Tool for RemoteExec {
-    fn spec(&self) -> Spec {
+    fn spec(&self) -> Arc<Spec> {
         let properties = json!({
             "command": {"type": "string", "description": "The command line"},
             "workdir": {"type": "string", "description": "Folder on the device to begin in"},
@@ -88,6 +89,7 @@ impl Tool for RemoteExec {
         });
         let place = self.device.as_deref().map_or("a paired device".to_owned(), |name| format!("the device {name}"));
         Spec::new("exec", &format!("Runs a command on {place}, if its owner lets it, and waits for its end."), properties, &["command"])
+            .into()
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

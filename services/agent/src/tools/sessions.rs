@@ -1,6 +1,6 @@
 //! The tools `sessions_list`, `sessions_history` and `sessions_send`: other conversations, as far as an agent may see them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -144,12 +144,15 @@ struct SendArguments {
 }
 
 impl Tool for List {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "limit": {"type": "number"}, "activeMinutes": {"type": "number"},
-            "kinds": {"type": "array", "items": {"type": "string"}, "description": "direct, group, …"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "limit": {"type": "number"}, "activeMinutes": {"type": "number"},
+                "kinds": {"type": "array", "items": {"type": "string"}, "description": "direct, group, …"},
+            });
+            Spec::new("sessions_list", "Lists conversations, the newest first.", properties, &[]).into()
         });
-        Spec::new("sessions_list", "Lists conversations, the newest first.", properties, &[])
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {
@@ -179,12 +182,15 @@ impl Tool for List {
 }
 
 impl Tool for History {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "sessionKey": {"type": "string"}, "limit": {"type": "number", "description": "Messages"},
-            "includeTools": {"type": "boolean"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "sessionKey": {"type": "string"}, "limit": {"type": "number", "description": "Messages"},
+                "includeTools": {"type": "boolean"},
+            });
+            Spec::new("sessions_history", "Shows the messages of a conversation.", properties, &["sessionKey"]).into()
         });
-        Spec::new("sessions_history", "Shows the messages of a conversation.", properties, &["sessionKey"])
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {
@@ -213,13 +219,16 @@ impl Tool for History {
 }
 
 impl Tool for Send {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "sessionKey": {"type": "string"}, "label": {"type": "string", "description": "Instead of sessionKey"},
-            "message": {"type": "string"},
-            "timeoutSeconds": {"type": "number", "description": "How long to wait for the reply (default 30); 0: do not wait"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "sessionKey": {"type": "string"}, "label": {"type": "string", "description": "Instead of sessionKey"},
+                "message": {"type": "string"},
+                "timeoutSeconds": {"type": "number", "description": "How long to wait for the reply (default 30); 0: do not wait"},
+            });
+            Spec::new("sessions_send", "Sends a message to another conversation, and waits for its reply.", properties, &["message"]).into()
         });
-        Spec::new("sessions_send", "Sends a message to another conversation, and waits for its reply.", properties, &["message"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

@@ -1,5 +1,7 @@
 //! The tool `sessions_spawn`: work in a session of its own, whose result comes back as a message.
 
+use std::sync::{Arc, LazyLock};
+
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,17 +32,21 @@ struct Arguments {
 }
 
 impl Tool for Spawn {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "task": {"type": "string"}, "label": {"type": "string"}, "agentId": {"type": "string"}, "model": {"type": "string"},
-            "thinking": {"type": "string"}, "runTimeoutSeconds": {"type": "number"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "task": {"type": "string"}, "label": {"type": "string"}, "agentId": {"type": "string"}, "model": {"type": "string"},
+                "thinking": {"type": "string"}, "runTimeoutSeconds": {"type": "number"},
+            });
+            Spec::new(
+                "sessions_spawn",
+                "Has a subagent work on a task in a session of its own. Its result comes back as a message.",
+                properties,
+                &["task"],
+            )
+            .into()
         });
-        Spec::new(
-            "sessions_spawn",
-            "Has a subagent work on a task in a session of its own. Its result comes back as a message.",
-            properties,
-            &["task"],
-        )
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

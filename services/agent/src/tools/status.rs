@@ -1,6 +1,6 @@
 //! Tools that tell: how the session is doing, and which agents there are.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
@@ -26,9 +26,12 @@ pub(super) struct AgentsList {
 }
 
 impl Tool for SessionStatus {
-    fn spec(&self) -> Spec {
-        let description = "Tells how this conversation and this gateway are doing: model, tokens used, context left, time, uptime.";
-        Spec::new("session_status", description, json!({}), &[])
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let description = "Tells how this conversation and this gateway are doing: model, tokens used, context left, time, uptime.";
+            Spec::new("session_status", description, json!({}), &[]).into()
+        });
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {
@@ -47,8 +50,10 @@ impl Tool for SessionStatus {
 }
 
 impl Tool for AgentsList {
-    fn spec(&self) -> Spec {
-        Spec::new("agents_list", "Lists the agents that sessions_spawn can start.", json!({}), &[])
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> =
+            LazyLock::new(|| Spec::new("agents_list", "Lists the agents that sessions_spawn can start.", json!({}), &[]).into());
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {

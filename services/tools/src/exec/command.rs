@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -124,17 +124,26 @@ struct Read {
 }
 
 impl Tool for Exec {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "command": {"type": "string", "description": "The command line"},
-            "workdir": {"type": "string", "description": "Folder to begin in. Default: the workspace"},
-            "env": {"type": "object", "additionalProperties": {"type": "string"}},
-            "yieldMs": {"type": "number", "description": "Wait so long, then let it go on in the background (default 10000)"},
-            "background": {"type": "boolean", "description": "Let it go on in the background at once"},
-            "timeout": {"type": "number", "description": "Seconds after which it is killed (default 1800)"},
-            "pty": {"type": "boolean", "description": "Give it a terminal"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "command": {"type": "string", "description": "The command line"},
+                "workdir": {"type": "string", "description": "Folder to begin in. Default: the workspace"},
+                "env": {"type": "object", "additionalProperties": {"type": "string"}},
+                "yieldMs": {"type": "number", "description": "Wait so long, then let it go on in the background (default 10000)"},
+                "background": {"type": "boolean", "description": "Let it go on in the background at once"},
+                "timeout": {"type": "number", "description": "Seconds after which it is killed (default 1800)"},
+                "pty": {"type": "boolean", "description": "Give it a terminal"},
+            });
+            Spec::new(
+                "exec",
+                "Runs a command on the gateway's host. Long ones go on in the background; see process.",
+                properties,
+                &["command"],
+            )
+            .into()
         });
-        Spec::new("exec", "Runs a command on the gateway's host. Long ones go on in the background; see process.", properties, &["command"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

@@ -1,5 +1,7 @@
 //! The tool `process`: what an agent can do to commands that go on in the background.
 
+use std::sync::{Arc, LazyLock};
+
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,18 +38,21 @@ struct Arguments {
 }
 
 impl Tool for Process {
-    fn spec(&self) -> Spec {
-        let actions = ["list", "poll", "log", "write", "send-keys", "submit", "paste", "kill", "clear", "remove"];
-        let properties = json!({
-            "action": {"type": "string", "enum": actions},
-            "sessionId": {"type": "string", "description": "The session that exec has named"},
-            "data": {"type": "string", "description": "For write"},
-            "text": {"type": "string", "description": "For paste"},
-            "keys": {"type": "array", "items": {"type": "string"}, "description": "For send-keys: Enter, Tab, Escape, C-c, Up, or text"},
-            "eof": {"type": "boolean", "description": "End the input after write"},
-            "limit": {"type": "number", "description": "For log: characters"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let actions = ["list", "poll", "log", "write", "send-keys", "submit", "paste", "kill", "clear", "remove"];
+            let properties = json!({
+                "action": {"type": "string", "enum": actions},
+                "sessionId": {"type": "string", "description": "The session that exec has named"},
+                "data": {"type": "string", "description": "For write"},
+                "text": {"type": "string", "description": "For paste"},
+                "keys": {"type": "array", "items": {"type": "string"}, "description": "For send-keys: Enter, Tab, Escape, C-c, Up, or text"},
+                "eof": {"type": "boolean", "description": "End the input after write"},
+                "limit": {"type": "number", "description": "For log: characters"},
+            });
+            Spec::new("process", "Looks after commands that go on in the background.", properties, &["action"]).into()
         });
-        Spec::new("process", "Looks after commands that go on in the background.", properties, &["action"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

@@ -1,5 +1,7 @@
 //! The tool `apply_patch`: several changes of several files in one text. All are worked out before the first is written.
 
+use std::sync::{Arc, LazyLock};
+
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,10 +50,13 @@ struct Hunk {
 }
 
 impl Tool for ApplyPatch {
-    fn spec(&self) -> Spec {
-        let description = "Changes files. The input begins with *** Begin Patch and ends with *** End Patch; between them are *** Add File: path (lines \
-            begin with +), *** Delete File: path, and *** Update File: path (optionally *** Move to: path), whose hunks begin with @@ and have lines that begin with a space, - or +.";
-        Spec::new("apply_patch", description, json!({"input": {"type": "string"}}), &["input"])
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let description = "Changes files. The input begins with *** Begin Patch and ends with *** End Patch; between them are *** Add File: path (lines \
+                begin with +), *** Delete File: path, and *** Update File: path (optionally *** Move to: path), whose hunks begin with @@ and have lines that begin with a space, - or +.";
+            Spec::new("apply_patch", description, json!({"input": {"type": "string"}}), &["input"]).into()
+        });
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

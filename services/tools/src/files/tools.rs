@@ -1,6 +1,7 @@
 //! The tools `read`, `write` and `edit`.
 
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -75,13 +76,16 @@ impl From<Problem> for Refused {
 }
 
 impl Tool for Read {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "path": {"type": "string", "description": "Relative to the workspace"},
-            "offset": {"type": "number", "description": "First line, from 1"},
-            "limit": {"type": "number", "description": "Lines"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "path": {"type": "string", "description": "Relative to the workspace"},
+                "offset": {"type": "number", "description": "First line, from 1"},
+                "limit": {"type": "number", "description": "Lines"},
+            });
+            Spec::new("read", "Reads a file. Pictures are shown.", properties, &["path"]).into()
         });
-        Spec::new("read", "Reads a file. Pictures are shown.", properties, &["path"])
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {
@@ -99,9 +103,12 @@ impl Tool for Read {
 }
 
 impl Tool for Write {
-    fn spec(&self) -> Spec {
-        let properties = json!({"path": {"type": "string", "description": "Relative to the workspace"}, "content": {"type": "string"}});
-        Spec::new("write", "Writes a whole file; folders on the way are made.", properties, &["path", "content"])
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({"path": {"type": "string", "description": "Relative to the workspace"}, "content": {"type": "string"}});
+            Spec::new("write", "Writes a whole file; folders on the way are made.", properties, &["path", "content"]).into()
+        });
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {
@@ -119,13 +126,16 @@ impl Tool for Write {
 }
 
 impl Tool for Edit {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "path": {"type": "string", "description": "Relative to the workspace"},
-            "oldText": {"type": "string", "description": "What is there, exactly, once"},
-            "newText": {"type": "string", "description": "What is to be there"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "path": {"type": "string", "description": "Relative to the workspace"},
+                "oldText": {"type": "string", "description": "What is there, exactly, once"},
+                "newText": {"type": "string", "description": "What is to be there"},
+            });
+            Spec::new("edit", "Replaces a text that is in a file exactly once.", properties, &["path", "oldText", "newText"]).into()
         });
-        Spec::new("edit", "Replaces a text that is in a file exactly once.", properties, &["path", "oldText", "newText"])
+        Arc::clone(&SPEC)
     }
 
     fn call<'a>(&'a self, scene: &'a Scene, value: Value) -> BoxFuture<'a, Result<Answer, Refused>> {

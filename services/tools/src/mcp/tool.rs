@@ -39,7 +39,7 @@ pub(super) struct Line {
 /// One tool.
 #[derive(Debug)]
 pub(super) struct McpTool {
-    spec: Spec,
+    spec: Arc<Spec>,
     server: String,
     /// What the server calls it.
     remote: String,
@@ -58,7 +58,11 @@ impl McpTool {
         let described = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or("(not described)");
         let description = crate::toolset::cut(described.trim(), DESCRIPTION_BYTES_MAX);
         Some(Self {
-            spec: Spec { name: name(server, &tool.name), description: format!("{description} (by the MCP server {server})"), parameters },
+            spec: Arc::new(Spec {
+                name: name(server, &tool.name),
+                description: format!("{description} (by the MCP server {server})"),
+                parameters,
+            }),
             server: server.to_owned(),
             remote: tool.name.to_string(),
             reads_only: tool.annotations.as_ref().is_some_and(|notes| notes.read_only_hint == Some(true)),
@@ -102,8 +106,8 @@ impl McpTool {
 }
 
 impl Tool for McpTool {
-    fn spec(&self) -> Spec {
-        self.spec.clone()
+    fn spec(&self) -> Arc<Spec> {
+        Arc::clone(&self.spec)
     }
 
     fn parallel(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The tool `web_fetch`: one page as readable text, marked as somebody else's words.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -128,13 +129,16 @@ impl WebFetch {
 }
 
 impl Tool for WebFetch {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "url": {"type": "string"},
-            "extractMode": {"type": "string", "enum": ["markdown", "text"]},
-            "maxChars": {"type": "number"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "url": {"type": "string"},
+                "extractMode": {"type": "string", "enum": ["markdown", "text"]},
+                "maxChars": {"type": "number"},
+            });
+            Spec::new("web_fetch", "Fetches a public page as readable text.", properties, &["url"]).into()
         });
-        Spec::new("web_fetch", "Fetches a public page as readable text.", properties, &["url"])
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {

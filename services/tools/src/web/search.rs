@@ -1,5 +1,6 @@
 //! The tool `web_search`: by the service that the configuration names.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -225,12 +226,15 @@ impl WebSearch {
 }
 
 impl Tool for WebSearch {
-    fn spec(&self) -> Spec {
-        let properties = json!({
-            "query": {"type": "string"}, "count": {"type": "number", "description": "1 to 10"},
-            "country": {"type": "string", "description": "Two letters"}, "freshness": {"type": "string", "description": "pd, pw, pm, py"},
+    fn spec(&self) -> Arc<Spec> {
+        static SPEC: LazyLock<Arc<Spec>> = LazyLock::new(|| {
+            let properties = json!({
+                "query": {"type": "string"}, "count": {"type": "number", "description": "1 to 10"},
+                "country": {"type": "string", "description": "Two letters"}, "freshness": {"type": "string", "description": "pd, pw, pm, py"},
+            });
+            Spec::new("web_search", "Searches the web.", properties, &["query"]).into()
         });
-        Spec::new("web_search", "Searches the web.", properties, &["query"])
+        Arc::clone(&SPEC)
     }
 
     fn parallel(&self) -> bool {
