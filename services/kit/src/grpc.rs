@@ -3,6 +3,7 @@
 mod configuration;
 pub(crate) mod gate;
 mod incoming;
+mod reflection;
 mod swapping;
 mod tracing_layer;
 
@@ -19,6 +20,7 @@ use verso_proto::supervisor::v1::configuration_server::ConfigurationServer;
 use crate::service::{Context, Error};
 use gate::{Gate, GateLayer};
 use incoming::Incoming;
+use reflection::ReflectionLayer;
 use swapping::SwappingLayer;
 use tracing_layer::TracingLayer;
 
@@ -48,9 +50,6 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     let incoming = Incoming::adopt(context.sockets.control()?)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(context.name, tonic_health::ServingStatus::Serving).await;
-    let current = reflection().build_v1().map_err(Error::Reflection)?;
-    // What older tools ask for.
-    let alpha = reflection().build_v1alpha().map_err(Error::Reflection)?;
     let configuration = ConfigurationServer::new(configuration::Adapter(context.clone()));
     let gate = Gate::new(context.name, context.credential.as_ref(), context.clock.clone());
     info!(service = context.name, epoch = context.epoch, "serving");
@@ -65,7 +64,8 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .layer(TracingLayer { service: context.name })
         .layer(GateLayer(Arc::new(gate)))
         .layer(SwappingLayer { routes: context.reload.routes() })
-        .add_routes(routes.add_service(health_service).add_service(current).add_service(alpha).add_service(configuration))
+        .layer(ReflectionLayer)
+        .add_routes(routes.add_service(health_service).add_service(configuration))
         .serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {
         shutdown.cancelled().await;
@@ -76,12 +76,6 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         result = serving => result.map_err(Error::Serve),
         () = overdue => Ok(()),
     }
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(verso_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Serves `routes` over a pipe within the process, for a service's own tests.

@@ -46,9 +46,6 @@ pub enum Error {
     /// The secrets that the supervisor handed over cannot be read.
     #[error("could not read the secrets that the supervisor handed over")]
     Secrets(#[source] io::Error),
-    /// The contract's own descriptors cannot be served.
-    #[error("could not build the reflection service")]
-    Reflection(#[source] tonic_reflection::server::Error),
     /// The gRPC server broke.
     #[error("could not serve gRPC")]
     Serve(#[source] tonic::transport::Error),
