@@ -9,6 +9,9 @@ use crate::attributes;
 use crate::options::{self, Options, rust_path};
 use crate::schema;
 
+/// Every process that can call another.
+const PROCESSES: [&str; 8] = ["edge", "presence", "node", "channel", "agent", "canvas", "supervisor", "operator"];
+
 pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     let mut calls = String::new();
     let mut table = String::new();
@@ -20,7 +23,7 @@ pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> 
         .flat_map(|service| service.methods().collect::<Vec<_>>())
     {
         if method.name() == "Subscribe" {
-            writeln!(sources, "{}", source(&method))?;
+            writeln!(sources, "{}", source(pool, &method)?)?;
             continue;
         }
         let options = options::of_method(pool, &method);
@@ -63,7 +66,7 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
     Ok(format!(
         "Method {{ name: {name:?}, service: {service:?}, path: {path:?}, scope: Scope::{scope}, scope_v3: {scope_v3}, role: Role::{role}, retry: Retry::{retry}, \
          streaming: {streaming}, since: {since}, listed: {listed}, timeout_ms: {timeout_ms}, control_write: {control_write}, \
-         dynamic_scope: {dynamic}, \
+         dynamic_scope: {dynamic}, callers: &{callers:?}, \
          params_schema: {schema:?}, result_schema: {result:?}, transcode: {transcode} }}",
         service = method.parent_service().full_name(),
         path = format!("/{}/{}", method.parent_service().full_name(), method.name()),
@@ -72,6 +75,7 @@ fn row(pool: &DescriptorPool, method: &MethodDescriptor, options: Option<&Option
         listed = !name.is_empty() && !flag("unlisted"),
         control_write = flag("control_write"),
         dynamic = dynamic_scope(options),
+        callers = callers(method, options)?,
         schema = schema.to_string(),
         // Internal rpcs have no JSON form.
         result = if name.is_empty() { String::new() } else { schema::of_written(pool, &method.output()).to_string() },
@@ -119,13 +123,23 @@ fn call(method: &MethodDescriptor, options: Option<&Options>, index: usize) -> S
     )
 }
 
-fn source(method: &MethodDescriptor) -> String {
-    format!(
-        "EventSource {{ service: {:?}, path: {:?}, read: read_event::<{}> }},",
+fn source(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, Box<dyn Error>> {
+    Ok(format!(
+        "EventSource {{ service: {:?}, path: {:?}, callers: &{:?}, read: read_event::<{}> }},",
         method.parent_service().full_name(),
         format!("/{}/{}", method.parent_service().full_name(), method.name()),
+        callers(method, options::of_method(pool, method).as_ref())?,
         rust_path(method.output().full_name()),
-    )
+    ))
+}
+
+/// The processes that may call.
+fn callers(method: &MethodDescriptor, options: Option<&Options>) -> Result<Vec<String>, Box<dyn Error>> {
+    let named = options.map(|options| options.texts("callers")).unwrap_or_default();
+    if let Some(unknown) = named.iter().find(|caller| !PROCESSES.contains(&caller.as_str())) {
+        return Err(format!("{}: there is no process \"{unknown}\"", method.full_name()).into());
+    }
+    Ok(if named.is_empty() { vec!["edge".to_owned()] } else { named })
 }
 
 fn event_type(

@@ -41,6 +41,8 @@ pub struct Method {
     pub control_write: bool,
     /// A rule that changes the scope of one call by what the call contains.
     pub dynamic_scope: Option<DynamicScopeRule>,
+    /// The processes of the gateway that may call.
+    pub callers: &'static [&'static str],
     /// JSON Schema of the parameters, as text.
     pub params_schema: &'static str,
     /// JSON Schema of the answer (one item of it, when it streams), as text; empty for internal rpcs. For readers: it is not enforced.
@@ -146,6 +148,8 @@ pub struct EventSource {
     pub service: &'static str,
     /// The path of its `Subscribe`.
     pub path: &'static str,
+    /// The processes of the gateway that may call it.
+    pub callers: &'static [&'static str],
     /// Reads one item of the stream.
     pub read: fn(&[u8]) -> Result<Emitted, DecodeError>,
 }
@@ -174,6 +178,15 @@ pub fn find(name: &str) -> Option<&'static Method> {
     static BY_NAME: LazyLock<HashMap<&'static str, &'static Method>> =
         LazyLock::new(|| METHODS.iter().filter(|method| !method.name.is_empty()).map(|method| (method.name, method)).collect());
     BY_NAME.get(name).copied()
+}
+
+/// Returns the processes that may call an rpc, by its path; none when the contract has no such rpc.
+pub fn callers(path: &str) -> Option<&'static [&'static str]> {
+    static BY_PATH: LazyLock<HashMap<&'static str, &'static [&'static str]>> = LazyLock::new(|| {
+        let sources = EVENT_SOURCES.iter().map(|source| (source.path, source.callers));
+        METHODS.iter().map(|method| (method.path, method.callers)).chain(sources).collect()
+    });
+    BY_PATH.get(path).copied()
 }
 
 fn encode<T: Call + DeserializeOwned>(params: &str) -> Result<Encoded, serde_json::Error> {

@@ -104,7 +104,7 @@ impl Gateway {
 
     /// What the supervisor says of its processes; none while it does not answer.
     pub async fn services(&self) -> Option<Vec<ServiceInfo>> {
-        let peer = Peer::unix(self.state_dir().join("run/supervisor.sock"));
+        let peer = Peer::supervisor(&self.state_dir().join("run"));
         peer.call(ServicesListRequest {}, &Caller::default()).await.ok().map(|list| list.services)
     }
 

@@ -180,7 +180,7 @@ async fn disturb(gateway: &Gateway, scale: &Scale, seen: &Shared, begin: Instant
 }
 
 async fn restart(gateway: &Gateway, service: &str) {
-    let peer = Peer::unix(gateway.state_dir().join("run/supervisor.sock"));
+    let peer = Peer::supervisor(&gateway.state_dir().join("run"));
     let request = ServicesRestartRequest { name: service.to_owned(), ..ServicesRestartRequest::default() };
     peer.call(request, &Caller::default()).await.expect("the service serves again");
 }

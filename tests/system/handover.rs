@@ -220,7 +220,7 @@ async fn sec_78_a_stopped_edge_gives_nothing_away_and_does_not_linger() {
     process::signal(edge, Signal::STOP);
     drop(client);
     // Its own connections are not answered, so the restart is asked for on the supervisor's socket.
-    let peer = Peer::unix(gateway.state_dir().join("run/supervisor.sock"));
+    let peer = Peer::supervisor(&gateway.state_dir().join("run"));
     let request = ServicesRestartRequest { name: "edge".to_owned(), ..ServicesRestartRequest::default() };
     peer.call(request, &Caller::default()).await.expect("the next edge serves");
     gateway.client().await.call("health", json!({})).await.expect("the next edge answers alone");

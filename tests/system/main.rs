@@ -18,6 +18,7 @@ mod cli;
 mod config;
 mod config_faults;
 mod control_ui;
+mod credentials;
 mod deliveries;
 mod devices;
 mod discovery;

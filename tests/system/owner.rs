@@ -87,12 +87,10 @@ async fn a_chat_list_grows_only_where_owners_are_named_elsewhere() {
     let found = client.call("config.get", json!({})).await.expect("the configuration");
     assert_eq!(found["config"]["channels"]["telegram"]["allowFrom"], json!(["42", "43"]));
     // The account goes on under the new list, and who is on it owns nothing.
-    let answered = async || {
-        api.write(43, "/whoami");
-        let sent = eventually("an answer", async || api.sent_to(43).last().cloned()).await;
-        sent["text"].as_str().is_some_and(|text| text.contains("Owner: no")).then_some(())
-    };
-    eventually("the new list to count", answered).await;
+    eventually("the new list to count", async || (gateway.output().matches("account started").count() == 2).then_some(())).await;
+    api.write(43, "/whoami");
+    let sent = eventually("an answer", async || api.sent_to(43).last().cloned()).await;
+    assert!(sent["text"].as_str().is_some_and(|text| text.contains("Owner: no")), "{sent}");
     api.write(43, "/allowlist add 44 [[tokens=2]]");
     eventually("words for the model", async || api.sent_to(43).iter().any(|sent| sent["text"] == reply(2)).then_some(())).await;
     let found = client.call("config.get", json!({})).await.expect("the configuration");

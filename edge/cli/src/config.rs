@@ -2,8 +2,6 @@
 
 mod sections;
 
-use std::collections::BTreeSet;
-
 use verso_config::Problem;
 use verso_kit::config::{Env, Error, File};
 use verso_supervisor::ServiceName;
@@ -50,12 +48,6 @@ impl Snapshot {
     #[cfg(test)]
     pub(crate) fn of(value: serde_json::Value, env: Env, variables: Vec<String>) -> Self {
         Self { file: File::from_value(value), env, problems: Vec::new(), legacy: Vec::new(), missing: None, variables }
-    }
-
-    /// The names of the variables that the edge's part of the file refers to.
-    pub(crate) fn edge_variables(&self) -> BTreeSet<String> {
-        let section = self.file.value().get("gateway").cloned().unwrap_or_default();
-        self.variables.iter().filter(|name| section.to_string().contains(&format!("${{{name}}}"))).cloned().collect()
     }
 
     /// Whether the file can be used as it is.

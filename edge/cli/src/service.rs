@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use verso_adapter::Handover;
+use verso_channel::Reach;
 use verso_kit::CancellationToken;
 use verso_kit::config::{Env, File};
 use verso_kit::service::{self, Context};
@@ -26,11 +27,25 @@ pub(crate) fn run(name: ServiceName) -> anyhow::Result<ExitCode> {
     let context = Context::from_environment(name.as_str()).with_context(|| format!("the service {name} could not start"))?;
     service::follow_supervisor(&context.env)?;
     service::forbid_core_dumps();
-    runtime(name)?.block_on(serve(name, context))
+    let reach = confine(name, &context);
+    runtime(name)?.block_on(serve(name, context, reach))
 }
 
-async fn serve(name: ServiceName, context: Context) -> anyhow::Result<ExitCode> {
+/// Takes from a process what it has no use for.
+fn confine(name: ServiceName, context: &Context) -> io::Result<Reach> {
+    match name {
+        ServiceName::Channel => verso_channel::confine(context),
+        _ => Ok(Reach::Free("it is not exposed to chat networks")),
+    }
+}
+
+async fn serve(name: ServiceName, context: Context, reach: io::Result<Reach>) -> anyhow::Result<ExitCode> {
     let _telemetry = telemetry::start(name.as_str(), &context.state_dir, &context.config, &context.env)?;
+    match reach {
+        Ok(Reach::Confined) => tracing::info!("confined to its own files"),
+        Ok(Reach::Free(why)) => tracing::debug!(why, "not confined to its own files"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "could not be confined to its own files"),
+    }
     let shutdown = CancellationToken::new();
     service::stop_on_signals(shutdown.clone())?;
     let follower = alone::follow(name, &context, &shutdown);

@@ -9,6 +9,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use verso_kit::config::File;
+use verso_kit::principal::Vouched;
 use verso_kit::service::{Context, Error};
 use verso_kit::tasks::Tasks;
 use verso_proto::Json;
@@ -27,7 +28,7 @@ use crate::devices::Devices;
 use crate::event::Rendered;
 use crate::handover::{Handover, void_when_changed};
 use crate::health::Health;
-use crate::http::{Hooks, Remembered};
+use crate::http::{Hooks, Remembered, api_caller};
 use crate::kept_answer::KeptAnswer;
 use crate::limits::Limits;
 use crate::local::Local;
@@ -63,6 +64,8 @@ pub(crate) struct Gateway {
     /// Where responses of the HTTP API stand, for those that go on from them.
     pub(crate) remembered: Remembered,
     pub(crate) hooks: Hooks,
+    /// For whom the HTTP APIs call services.
+    pub(crate) api_caller: Vouched,
     /// Knows whose address is whose.
     pub(crate) tailnet: Daemon,
     pub(crate) tasks: Tasks,
@@ -112,6 +115,7 @@ impl Gateway {
             reachable: OnceLock::new(),
             remembered: Remembered::default(),
             hooks: Hooks::default(),
+            api_caller: context.vouch(api_caller()),
             tasks,
             boot_id: uuid::Uuid::new_v4().to_string(),
             started: Instant::now(),

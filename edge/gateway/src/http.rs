@@ -39,6 +39,7 @@ use crate::request_facts::Facts;
 use errors::Refusal;
 pub(crate) use hooks::Hooks;
 pub(crate) use responses::Remembered;
+pub(crate) use run::api_caller;
 
 /// The header by which clients name a request when they report a fault.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
-use verso_proto::wire::v1::Principal;
+use verso_kit::principal::Vouched;
 use verso_protocol::auth::{Peer, PeerRole, SharedMethod, may_receive};
 use verso_protocol::close::Close;
 use verso_protocol::frames::EventPrefix;
@@ -37,7 +37,7 @@ pub(crate) struct Outlet {
     /// What let the peer in.
     pub(crate) method: SharedMethod,
     /// The same, as services are told.
-    pub(crate) principal: Principal,
+    pub(crate) principal: Vouched,
     /// Where the client reaches the gateway, as `http://…`.
     pub(crate) base: Option<Box<str>>,
     /// Whether the client can read the tool events of runs that it started.
@@ -112,7 +112,7 @@ impl Outgoing {
 }
 
 impl Outlet {
-    pub(crate) fn new(conn_id: String, peer: Peer, principal: Principal) -> Self {
+    pub(crate) fn new(conn_id: String, peer: Peer, principal: Vouched) -> Self {
         let device_id = principal.device_id.clone();
         Self {
             conn_id,

@@ -49,6 +49,7 @@ fn context(told: &Handover) -> Context {
         epoch: 0,
         incarnation: uuid::Uuid::new_v4().to_string(),
         clock: Clock::system(),
+        credential: None,
         sockets: Sockets::bound_at(told.folder.join("unused.sock")),
         reload: Reload::default(),
     }

@@ -25,6 +25,7 @@ mod network;
 mod pairing;
 mod preview;
 mod profile;
+mod reach;
 #[cfg(test)]
 mod reconnects;
 mod remote;
@@ -46,6 +47,7 @@ use verso_kit::tasks::Tasks;
 pub use error::Error;
 pub use grpc::routes;
 pub use host::host;
+pub use reach::{Reach, confine};
 
 /// How long the accounts of a stopping service may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);

@@ -104,7 +104,7 @@ pub(crate) fn problem(error: &Error) -> Problem {
 }
 
 /// Finds the names in `${NAME}`.
-fn references(value: &Value, names: &mut Vec<String>) {
+pub(crate) fn references(value: &Value, names: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             for part in text.split("${").skip(1) {

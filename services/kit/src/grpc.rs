@@ -1,10 +1,13 @@
-//! The gRPC side of a service: health, reflection, peer check, trace context, graceful stop.
+//! The gRPC side of a service: health, reflection, who may call, trace context, graceful stop.
 
 mod configuration;
+pub(crate) mod gate;
 mod incoming;
+mod reflection;
 mod swapping;
 mod tracing_layer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -15,7 +18,9 @@ use tracing::info;
 use verso_proto::supervisor::v1::configuration_server::ConfigurationServer;
 
 use crate::service::{Context, Error};
+use gate::{Gate, GateLayer};
 use incoming::Incoming;
+use reflection::ReflectionLayer;
 use swapping::SwappingLayer;
 use tracing_layer::TracingLayer;
 
@@ -45,10 +50,8 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     let incoming = Incoming::adopt(context.sockets.control()?)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(context.name, tonic_health::ServingStatus::Serving).await;
-    let current = reflection().build_v1().map_err(Error::Reflection)?;
-    // What older tools ask for.
-    let alpha = reflection().build_v1alpha().map_err(Error::Reflection)?;
     let configuration = ConfigurationServer::new(configuration::Adapter(context.clone()));
+    let gate = Gate::new(context.name, context.credential.as_ref(), context.clock.clone());
     info!(service = context.name, epoch = context.epoch, "serving");
     let drained = async {
         shutdown.cancelled().await;
@@ -59,8 +62,10 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .layer(TracingLayer { service: context.name })
+        .layer(GateLayer(Arc::new(gate)))
         .layer(SwappingLayer { routes: context.reload.routes() })
-        .add_routes(routes.add_service(health_service).add_service(current).add_service(alpha).add_service(configuration))
+        .layer(ReflectionLayer)
+        .add_routes(routes.add_service(health_service).add_service(configuration))
         .serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {
         shutdown.cancelled().await;
@@ -73,19 +78,14 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     }
 }
 
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(verso_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
 /// Serves `routes` over a pipe within the process, for a service's own tests.
 #[cfg(feature = "testing")]
 #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
 pub fn in_memory(routes: Routes) -> tonic::transport::Channel {
     let (client, server) = tokio::io::duplex(1 << 20);
     tokio::spawn(async move {
-        let layered = Server::builder().layer(TracingLayer { service: "test" }).add_routes(routes);
+        let gate = GateLayer(Arc::new(Gate::new("test", None, crate::clock::Clock::system())));
+        let layered = Server::builder().layer(TracingLayer { service: "test" }).layer(gate).add_routes(routes);
         layered.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(server))).await
     });
     let mut client = Some(client);

@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod confine;
+pub mod credential;
 pub mod error;
 pub mod events;
 pub mod files;

@@ -4,7 +4,8 @@ mod codec;
 mod retry;
 
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,10 +18,14 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use verso_proto::methods::{Call, EventSource, Method};
-use verso_proto::wire::v1::{From as Position, Principal};
+use verso_proto::wire::v1::From as Position;
 
+use crate::clock::Clock;
+use crate::credential::{self, Credential};
+use crate::grpc::gate::CALLER_KEY;
+use crate::principal::Vouched;
 use crate::trace::TraceContext;
-use crate::{principal, resume, trace};
+use crate::{resume, trace};
 use codec::BytesCodec;
 pub use retry::{Backoff, broken_by_transport};
 
@@ -46,7 +51,7 @@ const WAIT_GRACE_MS: u64 = 5_000;
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
     /// The client, if the call is a client's.
-    pub principal: Option<Principal>,
+    pub principal: Option<Vouched>,
     /// The trace to continue; none continues that of the rpc being served.
     pub trace: Option<TraceContext>,
 }
@@ -55,6 +60,15 @@ pub struct Caller {
 #[derive(Debug, Clone)]
 pub struct Peer {
     channel: Channel,
+    own: Option<Identity>,
+}
+
+/// What this process is to the other one.
+#[derive(Debug, Clone)]
+struct Identity {
+    credential: Credential,
+    audience: Arc<str>,
+    clock: Clock,
 }
 
 impl Peer {
@@ -65,12 +79,29 @@ impl Peer {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
-        Self { channel: endpoint().connect_with_connector_lazy(connector) }
+        Self::over(endpoint().connect_with_connector_lazy(connector))
+    }
+
+    /// The supervisor of the gateway that has its sockets in `run_dir`, as the command line of the gateway's owner calls it.
+    pub fn supervisor(run_dir: &Path) -> Self {
+        let peer = Self::unix(run_dir.join("supervisor.sock"));
+        let text = std::fs::read_to_string(run_dir.join(credential::OPERATOR_FILE)).ok();
+        match text.and_then(|text| Credential::parse(&text).ok()) {
+            Some(credential) => peer.identified(credential, "supervisor", Clock::system()),
+            // It says itself what is wrong.
+            None => peer,
+        }
     }
 
     /// A service behind a channel that exists already.
     pub fn over(channel: Channel) -> Self {
-        Self { channel }
+        Self { channel, own: None }
+    }
+
+    /// Calls as the process that `credential` names; the other one is `audience`.
+    #[must_use]
+    pub fn identified(self, credential: Credential, audience: &str, clock: Clock) -> Self {
+        Self { own: Some(Identity { credential, audience: audience.into(), clock }), ..self }
     }
 
     /// Returns the connection, for a generated client.
@@ -129,7 +160,9 @@ impl Peer {
     pub async fn events(&self, source: &'static EventSource, from: Option<Position>) -> Result<Streaming<Bytes>, Status> {
         // Every package's `SubscribeRequest` has the position as its first field.
         let subscribe = verso_proto::presence::v1::SubscribeRequest { from };
-        self.stream(source.path, Request::new(subscribe.encode_to_vec().into())).await
+        let mut request = Request::new(subscribe.encode_to_vec().into());
+        self.sign(&mut request);
+        self.stream(source.path, request).await
     }
 
     async fn unary(&self, path: &'static str, message: Bytes, caller: &Caller) -> Result<Bytes, Status> {
@@ -151,14 +184,21 @@ impl Peer {
         Ok(client)
     }
 
-    #[allow(clippy::unused_self, reason = "a request belongs to its peer")]
     fn request(&self, message: Bytes, caller: &Caller) -> Request<Bytes> {
         let mut request = Request::new(message);
         trace::insert(request.metadata_mut(), caller.trace.unwrap_or_else(trace::current));
         if let Some(asking) = &caller.principal {
-            principal::insert(request.metadata_mut(), asking);
+            asking.stamp(&mut request);
         }
+        self.sign(&mut request);
         request
+    }
+
+    /// Says who calls.
+    fn sign(&self, request: &mut Request<Bytes>) {
+        if let Some(Identity { credential, audience, clock }) = &self.own {
+            request.metadata_mut().insert_bin(CALLER_KEY, credential.token(audience, clock));
+        }
     }
 }
 

@@ -9,11 +9,14 @@ use std::sync::{Arc, LazyLock};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use verso_proto::wire::v1::Principal;
 
 use crate::clock::Clock;
 use crate::config::{self, Env, File};
+use crate::credential::{self, Credential};
 use crate::files;
 use crate::peer::Peer;
+use crate::principal::Vouched;
 use crate::reload::Reload;
 pub use sockets::Sockets;
 
@@ -37,12 +40,12 @@ pub enum Error {
     /// A socket cannot be used.
     #[error("could not use a socket")]
     Io(#[from] io::Error),
+    /// The credential that the supervisor handed over cannot be used.
+    #[error("could not use the credential that the supervisor handed over")]
+    Credential(#[from] credential::Unusable),
     /// The secrets that the supervisor handed over cannot be read.
     #[error("could not read the secrets that the supervisor handed over")]
     Secrets(#[source] io::Error),
-    /// The contract's own descriptors cannot be served.
-    #[error("could not build the reflection service")]
-    Reflection(#[source] tonic_reflection::server::Error),
     /// The gRPC server broke.
     #[error("could not serve gRPC")]
     Serve(#[source] tonic::transport::Error),
@@ -70,6 +73,8 @@ pub struct Context {
     pub incarnation: String,
     /// The time.
     pub clock: Clock,
+    /// Proves to other processes who this one is; none without a supervisor.
+    pub credential: Option<Credential>,
     /// The sockets that were handed over.
     pub sockets: Sockets,
     /// What is done when the configuration changes.
@@ -91,8 +96,20 @@ impl Context {
         let config = Arc::new(load_config(&config_path, &env)?);
         let epoch = env.get("VERSO_EPOCH").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let sockets = Sockets::inherited(&env, run_dir.join(format!("{name}.sock")))?;
-        let incarnation = uuid::Uuid::new_v4().to_string();
-        Ok(Self { name, state_dir, run_dir, config, env, epoch, incarnation, clock: Clock::system(), sockets, reload: Reload::default() })
+        let credential = env.get(credential::SECRET).map(Credential::parse).transpose()?;
+        Ok(Self {
+            name,
+            state_dir,
+            run_dir,
+            config,
+            env: env.without(credential::SECRET),
+            epoch,
+            incarnation: uuid::Uuid::new_v4().to_string(),
+            clock: Clock::system(),
+            credential,
+            sockets,
+            reload: Reload::default(),
+        })
     }
 
     /// Reads the configuration again, as it is now.
@@ -113,6 +130,7 @@ impl Context {
             epoch: 1,
             incarnation: uuid::Uuid::new_v4().to_string(),
             clock: Clock::system(),
+            credential: None,
             reload: Reload::default(),
         }
     }
@@ -126,7 +144,16 @@ impl Context {
 
     /// Returns another service of the same gateway.
     pub fn peer(&self, service: &str) -> Peer {
-        Peer::unix(self.run_dir.join(format!("{service}.sock")))
+        let peer = Peer::unix(self.run_dir.join(format!("{service}.sock")));
+        match &self.credential {
+            Some(credential) => peer.identified(credential.clone(), service, self.clock.clone()),
+            None => peer,
+        }
+    }
+
+    /// Vouches for whom this process has let in.
+    pub fn vouch(&self, principal: Principal) -> Vouched {
+        Vouched::new(principal, self.credential.as_ref())
     }
 }
 

@@ -131,7 +131,7 @@ impl Service {
     /// Has a node carry out a command for whoever makes `request`.
     async fn carry_out<T>(&self, request: &Request<T>, invocation: InvokeRequest) -> Result<InvokeResponse, Status> {
         let by = principal(request);
-        self.invokes.invoke(by.as_ref(), invocation).await.map_err(status)
+        self.invokes.invoke(by.as_deref(), invocation).await.map_err(status)
     }
 
     /// Renames a node wherever it is known.
@@ -235,13 +235,13 @@ impl Node for Service {
     }
 
     async fn invoke_result(&self, request: Request<InvokeResultRequest>) -> Reply<InvokeResultResponse> {
-        let caller = principal(&request).and_then(|principal| principal.device_id);
+        let caller = principal(&request).and_then(|principal| principal.device_id.clone());
         let heard = self.invokes.result(caller.as_deref(), request.into_inner()).map_err(status)?;
         reply(InvokeResultResponse { ok: true, ignored: (!heard).then_some(true) })
     }
 
     async fn node_event(&self, request: Request<NodeEventRequest>) -> Reply<NodeEventResponse> {
-        let from = principal(&request).unwrap_or_default();
+        let Some(from) = principal(&request) else { return Err(Status::unauthenticated("an event comes from a node")) };
         let NodeEventRequest { event, payload, payload_json } = request.into_inner();
         let listener =
             Listener { agent: &self.agent, approvals: &self.approvals, invokes: &self.invokes, told: &self.told, hub: &self.hub };
@@ -273,7 +273,7 @@ impl Node for Service {
     }
 
     async fn exec_approval_resolve(&self, request: Request<ExecApprovalResolveRequest>) -> Reply<ExecApprovalResolveResponse> {
-        let by = principal(&request).map(|principal| principal.display_name.unwrap_or(principal.client_id));
+        let by = principal(&request).map(|principal| principal.display_name.clone().unwrap_or_else(|| principal.client_id.clone()));
         let ExecApprovalResolveRequest { id, decision } = request.into_inner();
         let asked_by = self.approvals.resolve(&id, &decision, by.clone()).map_err(status)?;
         // A node that asked may have a new connection by now.

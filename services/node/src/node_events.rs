@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 use verso_kit::events::Hub;
 use verso_kit::peer::{Caller, Peer};
+use verso_kit::principal::Vouched;
 use verso_proto::agent::v1::{RunRequest, WakeRequest};
 use verso_proto::node::v1::{ChatFollowed, Event, ExecQuestion};
-use verso_proto::wire::v1::Principal;
 
 use crate::approvals::Approvals;
 use crate::invokes::Invokes;
@@ -143,7 +143,7 @@ impl RunReport {
 
 impl Listener<'_> {
     /// Takes one event of the node `from`.
-    pub(crate) async fn take(&self, from: &Principal, event: &str, payload: Value) -> Effect {
+    pub(crate) async fn take(&self, from: &Vouched, event: &str, payload: Value) -> Effect {
         let node_id = from.device_id.as_deref().unwrap_or_default();
         match event {
             "voice.transcript" => self.voice(from, payload).await,
@@ -164,14 +164,14 @@ impl Listener<'_> {
     }
 
     /// Tells the edge whose events the node wants: it holds the node's connection, and forgets this with it.
-    fn follow(&self, from: &Principal, payload: Value, follows: bool) -> Effect {
+    fn follow(&self, from: &Vouched, payload: Value, follows: bool) -> Effect {
         let Some(Chat { session_key }) = read(payload) else { return unreadable() };
         let Some(session_key) = given(Some(session_key)) else { return unreadable() };
         self.hub.emit(ChatFollowed { conn_id: from.conn_id.clone(), session_key, follows });
         Effect::Handled
     }
 
-    async fn voice(&self, from: &Principal, payload: Value) -> Effect {
+    async fn voice(&self, from: &Vouched, payload: Value) -> Effect {
         let Some(Transcript { text, session_key }) = read(payload) else { return unreadable() };
         let request = RunRequest {
             message: text,
@@ -184,7 +184,7 @@ impl Listener<'_> {
         self.run(from, request).await
     }
 
-    async fn agent_request(&self, from: &Principal, payload: Value) -> Effect {
+    async fn agent_request(&self, from: &Vouched, payload: Value) -> Effect {
         let Some(asked) = read::<AgentRequest>(payload) else { return unreadable() };
         let own = || format!("node-{}", from.device_id.as_deref().unwrap_or_default());
         let (channel, to) = (given(asked.channel), given(asked.to));
@@ -204,7 +204,7 @@ impl Listener<'_> {
     }
 
     /// Starts a run and does not wait for its end.
-    async fn run(&self, from: &Principal, request: RunRequest) -> Effect {
+    async fn run(&self, from: &Vouched, request: RunRequest) -> Effect {
         let length = request.message.chars().count();
         if request.message.trim().is_empty() || length > MESSAGE_CHARS_MAX {
             return Effect::Ignored(format!("a message has 1 to {MESSAGE_CHARS_MAX} characters"));

@@ -85,8 +85,8 @@ pub struct Listen {
 pub struct Secrets {
     /// Every secret.
     pub values: BTreeMap<String, String>,
-    /// The names that the edge's own configuration refers to; it gets no others but its own.
-    pub edge: BTreeSet<String>,
+    /// The names that the configuration of each service refers to.
+    pub readers: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl fmt::Debug for Secrets {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{error, info, warn};
-use verso_kit::peer::{Caller, Peer};
+use verso_kit::peer::Caller;
 use verso_proto::supervisor::v1::{ApplyRequest, NoticeRequest};
 
 use crate::board::State;
@@ -131,14 +131,12 @@ impl Fleet {
 
     /// Has one process put in force what was handed to it. It may refuse, and says why.
     pub(crate) async fn apply(&self, name: ServiceName, generation: u64) -> Result<Option<String>, Status> {
-        let peer = Peer::unix(self.shared.launcher.run_dir().join(format!("{name}.sock")));
-        Ok(peer.call(ApplyRequest { generation }, &Caller::default()).await?.refusal)
+        Ok(self.shared.launcher.peer(name).call(ApplyRequest { generation }, &Caller::default()).await?.refusal)
     }
 
     /// Tells the edge that there is news about the services. One that does not answer asks by itself sooner or later.
     pub(crate) async fn notice(&self) {
-        let peer = Peer::unix(self.shared.launcher.run_dir().join("edge.sock"));
-        drop(peer.call(NoticeRequest {}, &Caller::default()).await);
+        drop(self.shared.launcher.peer(ServiceName::Edge).call(NoticeRequest {}, &Caller::default()).await);
     }
 
     /// Tells all processes to read their configuration again.

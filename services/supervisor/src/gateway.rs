@@ -195,6 +195,7 @@ fn serve_rpcs(
         epoch: 0,
         incarnation: String::new(),
         clock: Clock::system(),
+        credential: Some(fleet.shared.launcher.credential().clone()),
         reload: verso_kit::reload::Reload::default(),
     };
     let (tasks, stop) = (Tasks::new(shutdown.clone()), CancellationToken::new());

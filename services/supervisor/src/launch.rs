@@ -13,7 +13,11 @@ use std::thread;
 use command_fds::{CommandFdExt, FdMapping};
 use serde_json::Value;
 use tokio::sync::oneshot;
+use verso_kit::clock::Clock;
 use verso_kit::config::Env;
+use verso_kit::credential::{self, Authority, Credential};
+use verso_kit::files;
+use verso_kit::peer::Peer;
 
 use crate::config::{Config, Listening, Secrets};
 use crate::error::Error;
@@ -62,7 +66,14 @@ pub(crate) struct Launcher {
     /// Where the configuration of each service is put; none when they read the file.
     handed_over: Option<PathBuf>,
     forks: mpsc::Sender<Fork>,
+    /// Says who our processes are.
+    authority: Authority,
+    /// Our own.
+    credential: Credential,
 }
+
+/// Our own incarnation: there is one supervisor at a time, and one authority for each.
+const OWN_EPOCH: u64 = 1;
 
 /// The sockets that a process gets.
 #[derive(Debug)]
@@ -110,7 +121,22 @@ impl Launcher {
         let handed_over = config.configuration.is_some().then(|| run_dir.join("config"));
         let secrets = Mutex::new(config.secrets.clone());
         let (installed, executables) = (config.executable.clone(), Mutex::default());
-        Ok(Self { installed, executables, run_dir, environment, secrets, handed_over, forks: start_thread()? })
+        let authority = Authority::generate();
+        let operator = authority.credential(credential::OPERATOR, OWN_EPOCH).to_text();
+        files::write_atomic(&run_dir.join(credential::OPERATOR_FILE), operator.as_bytes(), 0o600)?;
+        let credential = authority.credential("supervisor", OWN_EPOCH);
+        Ok(Self { installed, executables, run_dir, environment, secrets, handed_over, forks: start_thread()?, authority, credential })
+    }
+
+    /// Returns what proves to our processes that we are their supervisor.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Returns a process that we have started, to be called.
+    pub(crate) fn peer(&self, name: ServiceName) -> Peer {
+        let peer = Peer::unix(self.run_dir.join(format!("{name}.sock")));
+        peer.identified(self.credential.clone(), name.as_str(), Clock::system())
     }
 
     /// Puts other secrets in place of those that processes were given, and returns these; the next starts get the others.
@@ -142,7 +168,9 @@ impl Launcher {
 
     /// Gives a service its configuration: it reads it when it starts, and when it is told to.
     pub(crate) fn hand_over(&self, name: ServiceName, value: &Value) -> io::Result<()> {
-        self.handed_over.as_ref().map_or(Ok(()), |folder| reload::write(&folder.join(format!("{name}.json")), value))
+        self.handed_over
+            .as_ref()
+            .map_or(Ok(()), |folder| reload::write(&snapshot(folder, name), &verso_config::for_process(value, name.as_str())))
     }
 
     /// Returns the folder of the sockets.
@@ -173,7 +201,7 @@ impl Launcher {
             descriptors.push(listener.try_clone()?.into());
         }
         let listeners = descriptors.len();
-        descriptors.push(self.secrets_file(name)?);
+        descriptors.push(self.secrets_file(name, epoch)?);
 
         let mut command = std::process::Command::new(self.executable(name));
         command
@@ -191,7 +219,7 @@ impl Launcher {
             command.env("VERSO_REPLACES_PID", replaced.pid.to_string());
         }
         if let Some(folder) = &self.handed_over {
-            command.env("VERSO_CONFIG_SNAPSHOT", folder.join(format!("{name}.json")));
+            command.env("VERSO_CONFIG_SNAPSHOT", snapshot(folder, name));
         }
         let mappings = (FIRST_FD..).zip(descriptors).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
         command.fd_mappings(mappings).map_err(io::Error::other)?;
@@ -200,15 +228,22 @@ impl Launcher {
         Ok(command)
     }
 
-    /// Writes the secrets that the service may read to a file without a name, which is gone when its readers are.
-    fn secrets_file(&self, name: ServiceName) -> io::Result<OwnedFd> {
+    /// Writes the secrets that the service may read, and what proves who it is, to a file without a name, which is gone when its readers are.
+    fn secrets_file(&self, name: ServiceName, epoch: u64) -> io::Result<OwnedFd> {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let readable = readable(name, &secrets);
+        let (secret, credential) = (credential::SECRET.to_owned(), self.authority.credential(name.as_str(), epoch).to_text());
+        let mut readable = readable(name, &secrets);
+        readable.insert(&secret, &credential);
         let mut file = tempfile::tempfile_in(&self.run_dir)?;
         file.write_all(&serde_json::to_vec(&readable)?)?;
         file.rewind()?;
         Ok(file.into())
     }
+}
+
+/// The configuration as the service is given it, in a folder of its own: who may look into one folder sees no other's.
+fn snapshot(folder: &Path, name: ServiceName) -> PathBuf {
+    folder.join(name.as_str()).join("verso.json")
 }
 
 /// The secrets that the service may read.

@@ -1,5 +1,6 @@
 //! The names of the processes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -45,12 +46,14 @@ impl ServiceName {
 
     /// Whether the service may read the secret of that name.
     pub(crate) fn may_read(self, secret: &str, secrets: &Secrets) -> bool {
-        let of_gateway = secret.starts_with("VERSO_GATEWAY_");
-        match self {
-            Self::Edge => of_gateway || secrets.edge.contains(secret),
-            Self::Agent | Self::Channel => !of_gateway,
-            Self::Presence | Self::Node | Self::Canvas => false,
+        if secret.starts_with("VERSO_GATEWAY_") {
+            return self == Self::Edge;
         }
+        let referred = |names: &BTreeSet<String>| names.contains(secret);
+        if secrets.readers.values().any(referred) {
+            return secrets.readers.get(self.as_str()).is_some_and(referred);
+        }
+        verso_config::is_variable_of(secret, self.as_str())
     }
 }
 

@@ -229,7 +229,7 @@ pub(super) fn supervisor(instance: &Instance) -> anyhow::Result<Peer> {
             format!("No gateway is running in {}.\nStart it with: {}", instance.short(&instance.state_dir), instance.command("gateway"));
         return Err(Failure::new(text).into());
     }
-    Ok(Peer::unix(socket))
+    Ok(Peer::supervisor(&run_dir))
 }
 
 fn refused(status: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::sync::oneshot;
-use verso_config::{Generation, Store};
+use verso_config::{Generation, SERVICES, Store};
 use verso_kit::CancellationToken;
 use verso_kit::config::Env;
 use verso_kit::telemetry;
@@ -216,7 +216,8 @@ fn secrets(snapshot: &Snapshot, credentials: &Credentials) -> Secrets {
             secrets.insert(name.to_owned(), secret.expose().clone());
         }
     }
-    Secrets { values: secrets, edge: snapshot.edge_variables() }
+    let readers = SERVICES.map(|service| (service.to_owned(), verso_config::variables_of(snapshot.file.value(), service)));
+    Secrets { values: secrets, readers: readers.into() }
 }
 
 fn shared(env: &Env, credentials: &Credentials) -> BTreeMap<String, String> {

@@ -153,8 +153,10 @@ impl Attempt<'_> {
         let announced = hello::announcements(&self.request, &identity.auth, &principal, self.facts, gateway.context.clock.now_ms());
         gateway.roster.add(&conn_id, announced.clone());
         trace::scope(TraceContext::generate(), announce_presence(gateway, announced.presence)).await;
-        let outlet =
-            Outlet::new(conn_id, peer, principal).admitted_by(identity.method).reading(&self.request.caps).reached_at(self.facts.base());
+        let outlet = Outlet::new(conn_id, peer, gateway.context.vouch(principal))
+            .admitted_by(identity.method)
+            .reading(&self.request.caps)
+            .reached_at(self.facts.base());
         let outlet = Arc::new(outlet);
         let canvas = hello::canvas(gateway, &outlet, self.facts).await;
         let greeting = hello::response(gateway, &outlet, identity.auth, self.facts, canvas);

@@ -64,7 +64,7 @@ pub(super) async fn canvas(gateway: &Gateway, outlet: &Outlet, facts: &Facts) ->
         return None;
     }
     let grant = (is_node && (!facts.local || outlet.peer.version != Version::V3))
-        .then(|| Grant { principal: outlet.principal.clone(), session_key: MAIN_SESSION.to_owned() });
+        .then(|| Grant { principal: (*outlet.principal).clone(), session_key: MAIN_SESSION.to_owned() });
     surface_url(gateway, outlet.base.as_deref()?, grant, Some(&outlet.conn_id)).await.map(|(url, _)| url)
 }
 

@@ -124,7 +124,7 @@ impl Packing<'_> {
         Moved {
             conn_id: outlet.conn_id.clone(),
             base: outlet.base.as_deref().map(str::to_owned),
-            principal: Some(outlet.principal.clone()),
+            principal: Some((*outlet.principal).clone()),
             method: outlet.method.as_str().to_owned(),
             reads_tools: outlet.reads_tools(),
             seq: outlet.seq(),

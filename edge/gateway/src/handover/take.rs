@@ -151,7 +151,7 @@ async fn agree(gateway: &Arc<Gateway>, start: &Start) -> Terms {
 
 /// Goes on with a connection where the present edge stopped; false when it cannot be used.
 async fn adopt(gateway: &Arc<Gateway>, terms: &Terms, moved: Moved, socket: OwnedFd) -> bool {
-    let Some((outlet, stream)) = rebuild(&moved, socket) else { return false };
+    let Some((outlet, stream)) = rebuild(gateway, &moved, socket) else { return false };
     if !gateway.connections.can_adopt() {
         return false;
     }
@@ -173,7 +173,7 @@ async fn adopt(gateway: &Arc<Gateway>, terms: &Terms, moved: Moved, socket: Owne
     true
 }
 
-fn rebuild(moved: &Moved, socket: OwnedFd) -> Option<(Outlet, TcpStream)> {
+fn rebuild(gateway: &Gateway, moved: &Moved, socket: OwnedFd) -> Option<(Outlet, TcpStream)> {
     let principal = moved.principal.clone()?;
     let role = PeerRole::parse(Some(&principal.role)).ok()?;
     let version = Version::from_number(principal.protocol)?;
@@ -184,6 +184,7 @@ fn rebuild(moved: &Moved, socket: OwnedFd) -> Option<(Outlet, TcpStream)> {
     stream.peer_addr().ok()?;
     stream.set_nonblocking(true).ok()?;
     let stream = TcpStream::from_std(stream).ok()?;
+    let principal = gateway.context.vouch(principal);
     let outlet = Outlet::new(moved.conn_id.clone(), peer, principal).admitted_by(method).reached_at(moved.base.clone());
     Some((outlet.moved_here(moved), stream))
 }

@@ -48,7 +48,7 @@ pub(super) struct Run {
 impl Run {
     /// Begins a run. The request's idempotency key makes it harmless to begin it again.
     pub(super) async fn open(gateway: Arc<Gateway>, request: CompleteRequest, trace: TraceContext) -> Result<Self, Refusal> {
-        let caller = Caller { principal: Some(principal(&request)), trace: Some(trace) };
+        let caller = Caller { principal: Some(gateway.api_caller.clone()), trace: Some(trace) };
         let leaving = Box::pin(grace(gateway.tasks.shutdown().clone()));
         let mut run = Self { gateway, request, caller, answers: None, breaks: 0, shown: false, leaving };
         run.answers = Some(run.begin().await.map_err(|status| Refusal::from_status(&status))?);
@@ -117,9 +117,8 @@ async fn grace(shutdown: CancellationToken) {
 }
 
 /// Whoever knows the gateway's secret is an operator with every right.
-fn principal(request: &CompleteRequest) -> Principal {
+pub(crate) fn api_caller() -> Principal {
     Principal {
-        conn_id: request.idempotency_key.clone(),
         role: "operator".to_owned(),
         scopes: vec!["operator.admin".to_owned()],
         client_id: "http".to_owned(),

@@ -35,7 +35,7 @@ pub(super) fn register(local: &mut Local) {
 
 async fn address(asking: &Asking, session: &str, ends_with_connection: bool) -> Result<(String, i64), ErrorShape> {
     let outlet = &asking.outlet;
-    let grant = Grant { principal: outlet.principal.clone(), session_key: session.to_owned() };
+    let grant = Grant { principal: (*outlet.principal).clone(), session_key: session.to_owned() };
     let base = outlet.base.as_deref().ok_or_else(|| ErrorShape::invalid("the connection did not say its Host"))?;
     let conn_id = ends_with_connection.then_some(outlet.conn_id.as_str());
     let found = surface_url(&asking.gateway, base, Some(grant), conn_id).await;

@@ -161,6 +161,7 @@ mod tests {
             control_write: false,
             scope_v3: None,
             dynamic_scope: None,
+            callers: &["edge"],
             params_schema: "{}",
             result_schema: "{}",
             transcode: None,

@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use prost::Message as _;
 use serde_json::{Value, json};
-use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use verso_agent::Service;
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_kit::config::{Env, File};
+use verso_kit::principal::Vouched;
 use verso_kit::service::Context;
 use verso_proto::agent::v1::agent_client::AgentClient;
 use verso_proto::agent::v1::event::Event as Kind;
@@ -132,7 +131,7 @@ pub(crate) fn as_owner<T>(request: T) -> Request<T> {
 fn spoken_by<T>(scope: &str, request: T) -> Request<T> {
     let principal = Principal { role: "operator".to_owned(), scopes: vec![scope.to_owned()], ..Principal::default() };
     let mut request = Request::new(request);
-    request.metadata_mut().insert_bin("verso-principal-bin", MetadataValue::from_bytes(&principal.encode_to_vec()));
+    Vouched::new(principal, None).stamp(&mut request);
     request
 }
 

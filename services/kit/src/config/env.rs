@@ -38,6 +38,13 @@ impl Env {
         self.with(missing)
     }
 
+    /// Takes a variable away.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     /// Returns a variable's value without surrounding space; a blank value counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())

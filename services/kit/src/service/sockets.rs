@@ -61,6 +61,13 @@ impl Sockets {
         self
     }
 
+    /// Has the service's own socket, as if it had been handed over.
+    #[cfg(test)]
+    pub(crate) fn with_control(self, listener: UnixListener) -> Self {
+        self.lock().control = Some(listener);
+        self
+    }
+
     /// Takes the service's own socket, or binds it when none was handed over.
     pub fn control(&self) -> Result<UnixListener, Error> {
         if let Some(listener) = self.lock().control.take() {

@@ -19,13 +19,13 @@ use crate::browser;
 
 /// Which node asks.
 fn node_id<T>(request: &Request<T>) -> String {
-    principal(request).and_then(|principal| principal.device_id).unwrap_or_default()
+    principal(request).and_then(|principal| principal.device_id.clone()).unwrap_or_default()
 }
 
 #[tonic::async_trait]
 impl Links for Service {
     async fn invoke_progress(&self, request: Request<InvokeProgressRequest>) -> Reply<InvokeProgressResponse> {
-        let caller = principal(&request).and_then(|principal| principal.device_id);
+        let caller = principal(&request).and_then(|principal| principal.device_id.clone());
         let InvokeProgressRequest { invoke_id, node_id, seq, chunk } = request.into_inner();
         let chunk = InvokeChunk { invoke_id, node_id, seq, chunk, ..InvokeChunk::default() };
         let heard = self.invokes.progress(caller.as_deref(), chunk).map_err(status)?;

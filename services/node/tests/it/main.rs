@@ -10,15 +10,14 @@ mod voice;
 
 use std::path::Path;
 
-use prost::Message as _;
 use tokio_stream::StreamExt as _;
-use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt as _;
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_kit::peer::Caller;
+use verso_kit::principal::Vouched;
 use verso_kit::service::Context;
 use verso_proto::node::v1::node_client::NodeClient;
 use verso_proto::node::v1::{AnnounceRequest, DescribeRequest, Event, ListRequest, NodeInfo, Permissions, SubscribeRequest, event};
@@ -57,8 +56,7 @@ async fn next(events: &mut Streaming<Event>) -> (Option<Audience>, event::Event)
 /// A call on behalf of somebody.
 fn by<T>(principal: &Principal, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    let value = MetadataValue::from_bytes(&principal.encode_to_vec());
-    request.metadata_mut().insert_bin("verso-principal-bin", value);
+    Vouched::new(principal.clone(), None).stamp(&mut request);
     request
 }
 

@@ -171,7 +171,7 @@ impl Gateway {
     }
 
     fn supervisor(&self) -> Peer {
-        Peer::unix(self.run_dir.join("supervisor.sock"))
+        Peer::supervisor(&self.run_dir)
     }
 }
 

@@ -147,7 +147,7 @@ impl Page {
         };
         let Some(session) = &self.session else { return failed("this page shows no session") };
         let request = ActRequest { session_key: session.clone(), message_json: text.to_owned() };
-        let caller = Caller { principal: Some(grant.principal.clone()), trace: None };
+        let caller = Caller { principal: Some(gateway.context.vouch(grant.principal.clone())), trace: None };
         let acted = match gateway.services.of(ActRequest::METHOD.service) {
             Ok(peer) => peer.call(request, &caller).await,
             Err(status) => Err(status),
