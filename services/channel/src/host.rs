@@ -51,5 +51,6 @@ fn context(told: &Handover) -> Context {
         clock: Clock::system(),
         sockets: Sockets::bound_at(told.folder.join("unused.sock")),
         reload: Reload::default(),
+        links: verso_kit::links::Links::default(),
     }
 }

@@ -1,8 +1,8 @@
 //! The gRPC side of a service: health, reflection, peer check, trace context, graceful stop.
 
 mod configuration;
-mod incoming;
 mod swapping;
+mod telemetry;
 mod tracing_layer;
 
 use std::time::Duration;
@@ -13,9 +13,10 @@ use tonic::transport::Server;
 use tonic::{Response, Status};
 use tracing::info;
 use verso_proto::supervisor::v1::configuration_server::ConfigurationServer;
+use verso_proto::supervisor::v1::telemetry_server::TelemetryServer;
 
+use crate::links::Incoming;
 use crate::service::{Context, Error};
-use incoming::Incoming;
 use swapping::SwappingLayer;
 use tracing_layer::TracingLayer;
 
@@ -42,13 +43,19 @@ pub fn reply<T>(message: T) -> Reply<T> {
 /// Serves `routes` on the service's own socket until `shutdown`, or what a reload puts in their place. Health says SERVING from the first moment: call it when the
 /// service has recovered.
 pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToken) -> Result<(), Error> {
-    let incoming = Incoming::adopt(context.sockets.control()?)?;
+    let mut incoming = Incoming::adopt(context.sockets.control()?)?;
+    if let Some((address, identity)) = context.links.listen() {
+        incoming = incoming.and_at(address, identity).await.map_err(|source| Error::Listen { address: address.to_owned(), source })?;
+        info!(address, "other services may connect over TLS");
+    }
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(context.name, tonic_health::ServingStatus::Serving).await;
     let current = reflection().build_v1().map_err(Error::Reflection)?;
     // What older tools ask for.
     let alpha = reflection().build_v1alpha().map_err(Error::Reflection)?;
     let configuration = ConfigurationServer::new(configuration::Adapter(context.clone()));
+    let telemetry = TelemetryServer::new(telemetry::Adapter(context.name));
+    let routes = routes.add_service(health_service).add_service(current).add_service(alpha);
     info!(service = context.name, epoch = context.epoch, "serving");
     let drained = async {
         shutdown.cancelled().await;
@@ -58,9 +65,9 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
-        .layer(TracingLayer { service: context.name })
+        .layer(TracingLayer)
         .layer(SwappingLayer { routes: context.reload.routes() })
-        .add_routes(routes.add_service(health_service).add_service(current).add_service(alpha).add_service(configuration))
+        .add_routes(routes.add_service(configuration).add_service(telemetry))
         .serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {
         shutdown.cancelled().await;
@@ -85,7 +92,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 pub fn in_memory(routes: Routes) -> tonic::transport::Channel {
     let (client, server) = tokio::io::duplex(1 << 20);
     tokio::spawn(async move {
-        let layered = Server::builder().layer(TracingLayer { service: "test" }).add_routes(routes);
+        let layered = Server::builder().layer(TracingLayer).add_routes(routes);
         layered.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(server))).await
     });
     let mut client = Some(client);

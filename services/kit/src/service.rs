@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{self, Env, File};
 use crate::files;
+use crate::links::Links;
 use crate::peer::Peer;
 use crate::reload::Reload;
 pub use sockets::Sockets;
@@ -43,6 +44,17 @@ pub enum Error {
     /// The contract's own descriptors cannot be served.
     #[error("could not build the reflection service")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// Where the other services are said to be makes no sense.
+    #[error(transparent)]
+    Links(#[from] crate::links::Error),
+    /// Another service's place, or none at all.
+    #[error("could not listen at {address}")]
+    Listen {
+        /// The TCP address.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The gRPC server broke.
     #[error("could not serve gRPC")]
     Serve(#[source] tonic::transport::Error),
@@ -74,12 +86,15 @@ pub struct Context {
     pub sockets: Sockets,
     /// What is done when the configuration changes.
     pub reload: Reload,
+    /// Where it listens besides its Unix socket, and where the others do.
+    pub links: Links,
 }
 
 impl Context {
-    /// Reads what the process was given in its environment. The caller reads each process's environment once.
-    pub fn from_environment(name: &'static str) -> Result<Self, Error> {
-        let process = Env::process();
+    /// Reads what the process was given in its environment, and by `flags`, which count before it. The caller reads each process's
+    /// environment once.
+    pub fn from_environment(name: &'static str, flags: Vec<(String, String)>) -> Result<Self, Error> {
+        let process = Env::process().with(flags);
         let env = match process.get("VERSO_SECRETS_FD").map(sockets::secrets).transpose().map_err(Error::Secrets)? {
             Some(secrets) => process.with(secrets),
             None => process,
@@ -91,8 +106,9 @@ impl Context {
         let config = Arc::new(load_config(&config_path, &env)?);
         let epoch = env.get("VERSO_EPOCH").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let sockets = Sockets::inherited(&env, run_dir.join(format!("{name}.sock")))?;
-        let incarnation = uuid::Uuid::new_v4().to_string();
-        Ok(Self { name, state_dir, run_dir, config, env, epoch, incarnation, clock: Clock::system(), sockets, reload: Reload::default() })
+        let (incarnation, clock) = (uuid::Uuid::new_v4().to_string(), Clock::system());
+        let (links, reload) = (Links::from_env(name, &env)?, Reload::default());
+        Ok(Self { name, state_dir, run_dir, config, env, epoch, incarnation, clock, sockets, reload, links })
     }
 
     /// Reads the configuration again, as it is now.
@@ -114,6 +130,7 @@ impl Context {
             incarnation: uuid::Uuid::new_v4().to_string(),
             clock: Clock::system(),
             reload: Reload::default(),
+            links: Links::default(),
         }
     }
 
@@ -126,7 +143,7 @@ impl Context {
 
     /// Returns another service of the same gateway.
     pub fn peer(&self, service: &str) -> Peer {
-        Peer::unix(self.run_dir.join(format!("{service}.sock")))
+        self.links.peer(service).unwrap_or_else(|| Peer::unix(self.run_dir.join(format!("{service}.sock"))))
     }
 }
 
