@@ -38,10 +38,10 @@ enum Above {
 }
 
 impl TraceContext {
-    /// Begins a trace.
+    /// Begins a trace. Whether it is kept is decided by its first span; whom nobody records asks nobody else to record.
     pub fn generate() -> Self {
         let (trace_id, span_id) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
-        Self { trace_id, span_id, sampled: true, above: Above::Nothing }
+        Self { trace_id, span_id, sampled: false, above: Above::Nothing }
     }
 
     /// Reads a `traceparent` of version 00. A trace context that others sent never forces sampling.
