@@ -99,6 +99,27 @@ async fn round_trips(url: &str, kind: &Kind, clients: usize) -> Vec<f64> {
     tasks.join_all().await.concat()
 }
 
+/// Processor time of one request of many clients.
+pub(crate) async fn request_cost_us(gateway: &Gateway, method: &'static str) -> f64 {
+    let pids = usage::tree(gateway.pid());
+    let kind = Kind { name: method, method: Some(method) };
+    // The first ones open connections between the services.
+    drop(round_trips(&gateway.url(), &kind, 1).await);
+    let before = usage::cpu(&pids);
+    let count = round_trips(&gateway.url(), &kind, CROWD).await.len();
+    us(usage::cpu(&pids).saturating_sub(before)) / whole(count)
+}
+
+/// Processor time of one turn of several sessions.
+pub(crate) async fn turn_cost_ms(gateway: &Gateway, sessions: usize) -> f64 {
+    let pids = usage::tree(gateway.pid());
+    let mut warm = Socket::connect(&gateway.url()).await.expect("a connection");
+    turn(&mut warm, "warm", 0).await;
+    let before = usage::cpu(&pids);
+    let done = run_sessions(gateway, sessions).await;
+    us(usage::cpu(&pids).saturating_sub(before)) / 1000.0 / whole(done)
+}
+
 /// Turns a second, their cost, and what the gateway adds to the provider's first token.
 pub(crate) async fn turns(gateway: &Gateway, report: &mut Report) {
     let pids = usage::tree(gateway.pid());

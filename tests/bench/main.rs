@@ -14,12 +14,13 @@ mod peers;
 mod report;
 mod sessions;
 mod slow_reader;
+mod telemetry;
 mod usage;
 
 use std::process::{Command, ExitCode};
 
 use report::Report;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use verso_tests::Gateway;
 
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Measures everything, or, with `connections`, `nodes` or `sessions` among the arguments, only what those cost.
+/// Measures everything, or, with `connections`, `nodes`, `sessions` or `telemetry` among the arguments, only what those cost.
 async fn measure(arguments: &[String]) -> ExitCode {
     if cfg!(debug_assertions) {
         eprintln!("a debug build: the numbers say that it works, and nothing of how fast");
@@ -53,7 +54,7 @@ async fn measure(arguments: &[String]) -> ExitCode {
     usage::raise_descriptor_limit();
     let mut report = Report::default();
     let asked_for = |part: &str| arguments.iter().any(|argument| argument == part);
-    let parts = ["connections", "nodes", "sessions"];
+    let parts = ["connections", "nodes", "sessions", "telemetry"];
     let all = !parts.into_iter().any(asked_for);
     if all {
         everything_else(&mut report).await;
@@ -67,6 +68,10 @@ async fn measure(arguments: &[String]) -> ExitCode {
     if all || asked_for("connections") {
         idle::connections(&mut report).await;
     }
+    if all || asked_for("telemetry") {
+        let provider = peers::Peer::start("provider").await;
+        telemetry::costs(&with_model(&provider), &mut report).await;
+    }
     report.print(arguments.iter().any(|argument| argument == "--json"));
     ExitCode::SUCCESS
 }
@@ -74,14 +79,7 @@ async fn measure(arguments: &[String]) -> ExitCode {
 async fn everything_else(report: &mut Report) {
     boot(report).await;
     let provider = peers::Peer::start("provider").await;
-    let config = json!({
-        "agents": {"defaults": {"model": {"primary": "scripted/model-1"}, "maxConcurrent": 64}},
-        "models": {"providers": {"scripted": {
-            "baseUrl": format!("http://{}/v1", provider.address), "apiKey": "made-up-key", "api": "openai-completions",
-            "models": [{"id": "model-1", "name": "Model 1", "contextWindow": 128_000, "maxTokens": 4096}],
-        }}},
-    });
-    let gateway = Gateway::start_with(config).await;
+    let gateway = Gateway::start_with(with_model(&provider)).await;
     idle::memory(&gateway, report).await;
     load::requests(&gateway, report).await;
     load::turns(&gateway, report).await;
@@ -89,6 +87,17 @@ async fn everything_else(report: &mut Report) {
     http::beside_the_provider(&gateway, &provider, report).await;
     load::fan_out(&gateway, report).await;
     slow_reader::beside_many(&gateway, report).await;
+}
+
+/// The configuration of a gateway whose model is `provider`.
+fn with_model(provider: &peers::Peer) -> Value {
+    json!({
+        "agents": {"defaults": {"model": {"primary": "scripted/model-1"}, "maxConcurrent": 64}},
+        "models": {"providers": {"scripted": {
+            "baseUrl": format!("http://{}/v1", provider.address), "apiKey": "made-up-key", "api": "openai-completions",
+            "models": [{"id": "model-1", "name": "Model 1", "contextWindow": 128_000, "maxTokens": 4096}],
+        }}},
+    })
 }
 
 /// From the start of the supervisor to the first `hello-ok`.

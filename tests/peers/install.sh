@@ -15,7 +15,8 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || wanted+=("$package")
   done < <(grep -v '^#' debian.txt)
   if [ ${#wanted[@]} -gt 0 ]; then
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+    # Programs are wanted, not the services that some packages would start.
+    apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
   fi
 fi
 while read -r program package; do

@@ -2,9 +2,11 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
 
+pub mod apart;
 pub mod bot_api;
 pub mod browser;
 pub mod chaos;
+pub mod collector;
 pub mod emulators;
 pub mod file_drop;
 pub mod gateway;

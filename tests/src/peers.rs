@@ -10,9 +10,22 @@ use std::path::PathBuf;
 
 /// A program of the system by name, or `None` when this test is to be skipped.
 pub fn program(name: &str) -> Option<PathBuf> {
+    found(name, in_path(name))
+}
+
+/// A program of the system that no package brings in a version that does: never required.
+pub fn perhaps(name: &str) -> Option<PathBuf> {
+    let path = in_path(name);
+    if path.is_none() {
+        eprintln!("skipped: {name} is not here");
+    }
+    path
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    found(name, folders.map(|folder| folder.join(name)).find(|path| path.is_file()))
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// The Python that has the packages of `peers/python.txt`, or `None` when this test is to be skipped.

@@ -2,7 +2,7 @@
 //!
 //! `[[tokens=5 gap=20 first=100 status=429 retry=1 cut=2 hang]]` asks for five pieces of text 20 ms apart after 100 ms, for an error with
 //! `Retry-After: 1`, for a connection that breaks after two pieces, or for no answer at all. `[[call=read args={"path":"a.md"}]]` asks for a
-//! call of a tool, and then for an answer; the arguments have no spaces. `[[say=two%20words%0Aand%20more]]` asks for these words. `[[tool=weather]]` asks for a call of that tool, if it is offered; a
+//! call of a tool, and then for an answer; the arguments have no spaces. `call2` and `args2` ask for another call after it. `[[say=two%20words%0Aand%20more]]` asks for these words. `[[tool=weather]]` asks for a call of that tool, if it is offered; a
 //! conversation whose newest words are `Tool:…` is answered with text again.
 
 use std::collections::HashMap;
@@ -108,6 +108,7 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     let orders = orders(&body);
     let streams = body["stream"] == true;
     let answered = last_role(&body).as_deref() == Some("tool");
+    let second = answered && answers(&body) == 1;
     provider.calls.lock().expect("no test panics while it holds the lock").push(Call { body: body.clone(), traceparent });
     if orders.contains_key("hang") {
         std::future::pending::<Infallible>().await;
@@ -117,6 +118,9 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, request:
     }
     if let Some(name) = orders.get("call").filter(|_| !answered) {
         return called(name, orders.get("args").map_or("{}", String::as_str));
+    }
+    if let Some(name) = orders.get("call2").filter(|_| second) {
+        return called(name, orders.get("args2").map_or("{}", String::as_str));
     }
     if let Some(words) = orders.get("say") {
         return said(&words.replace("%20", " ").replace("%0A", "\n"));
@@ -186,6 +190,12 @@ fn called(name: &str, arguments: &str) -> Response {
     let (first, last) = (piece(json!({"tool_calls": [call]}), Value::Null), piece(json!({}), json!("tool_calls")));
     let body = format!("data: {first}\n\ndata: {last}\n\ndata: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": usage(1)}));
     ([("content-type", "text/event-stream")], body).into_response()
+}
+
+/// How many answers of tools the conversation ends with, since somebody last said something.
+fn answers(body: &Value) -> usize {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    messages.iter().rev().take_while(|message| message["role"] != "user").filter(|message| message["role"] == "tool").count()
 }
 
 fn last_role(body: &Value) -> Option<String> {

@@ -39,8 +39,8 @@ async fn sec_34_metrics_are_for_those_who_know_the_secret() {
     client.call("no.such", json!({})).await.expect_err("no such method");
     let text = metrics(&gateway).await;
     for series in [
-        "openclaw_gateway_rpc_requests_total{method=\"health\",code=\"ok\"} 1",
-        "openclaw_gateway_rpc_requests_total{method=\"unknown\",code=\"INVALID_REQUEST\"} 1",
+        "openclaw_gateway_rpc_requests_total{code=\"ok\",method=\"health\"} 1",
+        "openclaw_gateway_rpc_requests_total{code=\"INVALID_REQUEST\",method=\"unknown\"} 1",
         "verso_edge_connections 1",
         "verso_edge_connections_opened_total 1",
         "verso_service_up{service=\"agent\"} 1",

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod adapters;
+mod apart;
 mod approvals;
 mod attacks;
 mod auth_modes;
@@ -38,6 +39,7 @@ mod lifecycle;
 mod limits;
 mod mcp;
 mod message_chaos;
+mod metrics_reference;
 mod migration;
 mod nodes;
 mod openai_sdks;

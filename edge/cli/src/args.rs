@@ -2,6 +2,7 @@
 
 mod adapters;
 mod agents;
+mod alone;
 mod backup;
 mod canvas;
 mod chats;
@@ -26,6 +27,7 @@ use clap_complete::Shell;
 
 pub(crate) use adapters::{Adapter, AdapterCheck, AdapterExec};
 pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Protocol, Skills, System};
+pub(crate) use alone::{Certificates, ServiceRun};
 pub(crate) use backup::Backup;
 pub(crate) use canvas::{NodesA2ui, NodesCanvas, OnNode};
 pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
@@ -92,6 +94,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Backup,
     },
+    /// Make the certificates with which services in processes of their own know each other over TCP.
+    Certificates(Certificates),
     /// Read, change and check the configuration file.
     #[command(arg_required_else_help = true)]
     Config {
@@ -165,10 +169,7 @@ pub(crate) enum Command {
     },
     /// Run one service in the foreground. The gateway does this by itself.
     #[command(hide = true)]
-    Service {
-        /// `edge`, `presence`, `node`, `channel`, `agent` or `canvas`.
-        name: String,
-    },
+    Service(ServiceRun),
 }
 
 /// `verso gateway`.

@@ -6,6 +6,7 @@ mod agents;
 mod approvals;
 mod backup;
 mod call;
+mod certificates;
 mod channels;
 mod completion;
 mod config;
@@ -106,7 +107,8 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::ChannelAccount) => return service::run_account(),
         Some(Command::PdfText { pages }) => verso_gateway::read_pdf(pages)?,
         // Its environment is complete: whoever started it has seen to that.
-        Some(Command::Service { name }) => return service::run(name.parse()?),
+        Some(Command::Service(arguments)) => return service::run(&arguments),
+        Some(Command::Certificates(arguments)) => certificates::run(&arguments)?,
         Some(Command::Gateway(gateway)) => return of_gateway(session(), gateway),
         Some(Command::Health(arguments)) => runtime()?.block_on(health::run(&session(), &arguments))?,
         Some(Command::Status(arguments)) => runtime()?.block_on(status::run(&session(), &arguments))?,

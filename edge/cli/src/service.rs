@@ -3,28 +3,58 @@
 mod alone;
 
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use verso_adapter::Handover;
 use verso_channel::Reach;
 use verso_kit::CancellationToken;
 use verso_kit::config::{Env, File};
+use verso_kit::peer::Peer;
 use verso_kit::service::{self, Context};
 use verso_kit::telemetry;
 use verso_supervisor::ServiceName;
 
+use crate::args::ServiceRun;
+
 /// More threads than this gain the edge nothing: the services are the limit then.
 const EDGE_THREADS_MAX: usize = 4;
 
+/// The edge's port and the canvas's, when nobody says another.
+const PORT: u16 = 18_789;
+const CANVAS_PORT: u16 = 18_793;
+
+/// `SERVING` in the health protocol.
+const SERVING: i32 = 1;
+
+/// How long a service may take to say whether it serves.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Runs the service until it is told to stop.
-pub(crate) fn run(name: ServiceName) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &ServiceRun) -> anyhow::Result<ExitCode> {
+    let name: ServiceName = arguments.name.parse()?;
     // Fails only when there is a provider already.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let context = Context::from_environment(name.as_str()).with_context(|| format!("the service {name} could not start"))?;
+    let flags = [
+        ("VERSO_LISTEN", arguments.listen.clone()),
+        ("VERSO_PEERS", arguments.peers.clone()),
+        ("VERSO_TLS_DIR", arguments.tls_dir.as_ref().map(|folder| folder.display().to_string())),
+    ];
+    let flags = flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    if arguments.check {
+        return check(name);
+    }
+    let started = || anyhow::Ok(bound(Context::from_environment(name.as_str(), flags)?, name, arguments)?);
+    let context = started().with_context(|| format!("the service {name} could not start"))?;
     service::follow_supervisor(&context.env)?;
     service::forbid_core_dumps();
     let reach = confine(name, &context);
@@ -39,8 +69,38 @@ fn confine(name: ServiceName, context: &Context) -> io::Result<Reach> {
     }
 }
 
+/// Binds the port that the service has besides its own socket, if somebody asks for another than the usual one.
+fn bound(context: Context, name: ServiceName, arguments: &ServiceRun) -> anyhow::Result<Context> {
+    if arguments.bind.as_deref() != Some("lan") {
+        return Ok(context);
+    }
+    let (socket, variable, usual) = match name {
+        ServiceName::Edge => ("public", "VERSO_GATEWAY_PORT", PORT),
+        ServiceName::Canvas => ("canvas", "VERSO_CANVAS_HOST_PORT", CANVAS_PORT),
+        _ => anyhow::bail!("{name} has no port of its own"),
+    };
+    let port = context.env.get(variable).map(str::parse).transpose().with_context(|| format!("{variable} is no port"))?;
+    let address = (Ipv4Addr::UNSPECIFIED, port.unwrap_or(usual));
+    let listener = TcpListener::bind(address).with_context(|| format!("could not listen on port {}", address.1))?;
+    let sockets = context.sockets.clone().with_tcp(socket, vec![listener]);
+    Ok(Context { sockets, ..context })
+}
+
+/// Asks the service that runs beside this process whether it serves.
+fn check(name: ServiceName) -> anyhow::Result<ExitCode> {
+    let env = Env::process();
+    let run_dir = env.get("VERSO_RUN_DIR").map_or_else(|| service::state_dir(&env).join("run"), PathBuf::from);
+    let asking = async {
+        let mut client = HealthClient::new(Peer::unix(run_dir.join(format!("{name}.sock"))).channel());
+        let answer = client.check(HealthCheckRequest { service: name.to_string() });
+        timeout(CHECK_TIMEOUT, answer).await.is_ok_and(|answer| answer.is_ok_and(|answer| answer.get_ref().status == SERVING))
+    };
+    let serves = Builder::new_current_thread().enable_all().build()?.block_on(asking);
+    Ok(if serves { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 async fn serve(name: ServiceName, context: Context, reach: io::Result<Reach>) -> anyhow::Result<ExitCode> {
-    let _telemetry = telemetry::start(name.as_str(), &context.state_dir, &context.config, &context.env)?;
+    let telemetry = telemetry::start(name.as_str(), &context.state_dir, &context.config, &context.env)?;
     match reach {
         Ok(Reach::Confined) => tracing::info!("confined to its own files"),
         Ok(Reach::Free(why)) => tracing::debug!(why, "not confined to its own files"),
@@ -54,6 +114,7 @@ async fn serve(name: ServiceName, context: Context, reach: io::Result<Reach>) ->
         // Who reads the log must find out why the process ended.
         tracing::error!(error = error.as_ref() as &dyn std::error::Error, "the service cannot go on");
     }
+    telemetry.finish().await;
     served.map(|()| follower.exit_code())
 }
 

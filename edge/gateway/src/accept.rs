@@ -29,7 +29,7 @@ use crate::connection;
 use crate::gateway::Gateway;
 use crate::handover;
 use crate::http::{Asked, canvas};
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::request_facts::Facts;
 use crate::tls::{Stream, Terminator};
 
@@ -186,7 +186,7 @@ impl Door {
             }
             return self.upgrade(request, facts, None);
         }
-        self.gateway.limits.metrics.http_request();
+        metrics::http_request();
         request.extensions_mut().insert(Asked { facts });
         let routed = self.router.oneshot(request.map(Body::new)).await;
         routed.unwrap_or_else(|never| match never {})

@@ -27,7 +27,7 @@ use crate::dispatch::{Admitted, Asking};
 use crate::gateway::Gateway;
 use crate::handover::{self, Carry, Moved, Packed, Packing, Parcel};
 use crate::metered::Metered;
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::outlet::Outlet;
 use crate::request_facts::Facts;
 use crate::tls::Stream;
@@ -62,7 +62,7 @@ pub(crate) async fn go_on(gateway: Arc<Gateway>, stream: Stream, outlet: Arc<Out
     let mut metered = Metered::new(stream, &moved.unread, 0);
     metered.lift();
     let socket = WebSocketStream::from_raw_socket(metered, Role::Server, Some(web_socket(&gateway))).await;
-    gateway.limits.metrics.opened();
+    metrics::opened();
     let asking = Asking { gateway: Arc::clone(&gateway), outlet: Arc::clone(&outlet) };
     for asked in &moved.requests {
         match Admitted::of(asked) {
@@ -123,7 +123,7 @@ async fn establish(
     let refusal = match timeout(limits.handshake, greet(&gateway, &mut socket, &facts, conn_id)).await {
         Ok(Ok(outlet)) => {
             place.establish();
-            limits.metrics.opened();
+            metrics::opened();
             socket.get_mut().lift();
             handshake::introduce(&gateway, &outlet.conn_id).await;
             debug!(conn = outlet.conn_id, client = outlet.principal.client_id, "connected");
@@ -131,7 +131,7 @@ async fn establish(
         }
         Ok(Err(refusal)) => refusal,
         Err(_) => {
-            limits.metrics.reached(Limit::Handshake);
+            metrics::reached(Limit::Handshake);
             Close::NORMAL.into()
         }
     };
@@ -177,14 +177,14 @@ async fn greet(gateway: &Arc<Gateway>, socket: &mut Socket, facts: &Facts, conn_
             Incoming::Text(text) => break text,
             Incoming::Pong | Incoming::Ping(_) => {}
             Incoming::TooBig => {
-                gateway.limits.metrics.reached(Limit::PreauthPayload);
+                metrics::reached(Limit::PreauthPayload);
                 return Err(Close::TOO_BIG.into());
             }
             Incoming::End => return Err(Close::NORMAL.into()),
         }
     };
     if text.len() > gateway.limits.preauth_payload_bytes_max {
-        gateway.limits.metrics.reached(Limit::PreauthPayload);
+        metrics::reached(Limit::PreauthPayload);
         return Err(Close::TOO_BIG.into());
     }
     handshake::connect(gateway, &text, &nonce, facts, conn_id).await
@@ -240,12 +240,12 @@ async fn serve(gateway: &Arc<Gateway>, socket: &mut Socket, outlet: &Arc<Outlet>
                 Incoming::Pong => outlet.pong(),
                 Incoming::Ping(_) => {}
                 Incoming::TooBig => {
-                    gateway.limits.metrics.reached(Limit::Payload);
+                    metrics::reached(Limit::Payload);
                     return Ended::Closes(Close::TOO_BIG);
                 }
                 Incoming::End => return Ended::Gone,
             },
-            () = room(gateway, &in_flight), if in_flight.available_permits() == 0 => {}
+            () = room(&in_flight), if in_flight.available_permits() == 0 => {}
         }
     }
 }
@@ -281,8 +281,8 @@ async fn leave_or_stay(
 }
 
 /// Waits until one of the requests in flight is answered.
-async fn room(gateway: &Gateway, in_flight: &Semaphore) {
-    gateway.limits.metrics.reached(Limit::RequestsPerConnection);
+async fn room(in_flight: &Semaphore) {
+    metrics::reached(Limit::RequestsPerConnection);
     drop(in_flight.acquire().await);
 }
 

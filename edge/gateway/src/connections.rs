@@ -17,7 +17,7 @@ use crate::event::Rendered;
 use crate::handover::{Backlog, Origin};
 use crate::journal::{Journal, Lost, Resume};
 use crate::limits::Limits;
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::outlet::{Outlet, Reception};
 
 /// The live connections of one edge.
@@ -231,7 +231,7 @@ impl Connections {
     pub(crate) fn ping(&self, limits: &Limits) {
         for outlet in self.all() {
             if !outlet.ping(limits) {
-                limits.metrics.reached(Limit::Ping);
+                metrics::reached(Limit::Ping);
                 outlet.close(Close::NORMAL);
             }
         }

@@ -20,7 +20,7 @@ use crate::error::{fault, wire};
 use crate::gateway::Gateway;
 use crate::handover::Asked;
 use crate::local::Answer;
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::outlet::Outlet;
 use crate::services::{is_local, process_name};
 
@@ -114,7 +114,7 @@ impl Asking {
                 })
             }
             Err(error) => {
-                self.gateway.limits.metrics.answered(&frame.method, Some(error.code));
+                metrics::answered(&frame.method, Some(error.code));
                 self.refuse(&frame.id, error);
                 None
             }
@@ -130,7 +130,8 @@ impl Asking {
 
     /// Carries out an admitted request and queues its answers.
     pub(crate) async fn answer(self, admitted: Arc<Admitted>) {
-        let span = debug_span!("request", method = admitted.method.name, conn = self.outlet.conn_id);
+        let name = admitted.method.name;
+        let span = debug_span!("request", otel.name = format!("ws.request {name}"), otel.kind = "server", rpc.method = name);
         let trace = admitted.trace.enter(&span);
         async {
             let begun = Instant::now();
@@ -165,7 +166,7 @@ impl Asking {
         let (limits, principal) = (&self.gateway.limits, &self.outlet.principal);
         let client = principal.device_id.as_deref().or(principal.instance_id.as_deref()).unwrap_or(&principal.client_id);
         let admitted = self.gateway.control_writes.admit(method.name, client, limits.control_writes_per_minute_max);
-        admitted.inspect_err(|_| limits.metrics.reached(Limit::ControlWrites))
+        admitted.inspect_err(|_| metrics::reached(Limit::ControlWrites))
     }
 
     async fn answer_locally(&self, admitted: &Admitted) {
@@ -229,8 +230,8 @@ impl Asking {
 
     fn finish(&self, admitted: &Admitted, answer: Answer) {
         let adapter = self.adapter();
-        self.gateway.limits.metrics.answered(admitted.method.name, answer.as_ref().err().map(|error| error.code));
-        self.gateway.limits.metrics.handled(admitted.method.name, admitted.begun.elapsed());
+        metrics::answered(admitted.method.name, answer.as_ref().err().map(|error| error.code));
+        metrics::handled(admitted.method.name, admitted.begun.elapsed());
         match answer {
             Ok(payload) => {
                 let name = admitted.method.name;

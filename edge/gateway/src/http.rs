@@ -26,7 +26,7 @@ mod turn;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::middleware::{from_fn_with_state, map_response_with_state};
+use axum::middleware::{from_fn, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use http::header::{HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
@@ -75,7 +75,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(broken))
         .layer(map_response_with_state(Arc::clone(gateway), harden))
-        .layer(from_fn_with_state(Arc::clone(gateway), observe::observe))
+        .layer(from_fn(observe::observe))
         .with_state(Arc::clone(gateway))
 }
 

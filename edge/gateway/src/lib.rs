@@ -69,6 +69,7 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
     let gateway = Arc::new(Gateway::new(context.clone(), config, tasks.clone())?);
     let tls = Terminator::open(&gateway.config().tls, &gateway.context.state_dir)?;
     tell_where(&gateway, &listeners, tls.as_ref());
+    metrics::start(&gateway);
     if let Some(listener) = context.sockets.handover() {
         handover::expect(&gateway, listener);
     }

@@ -6,8 +6,6 @@ use serde::Deserialize;
 use verso_kit::config::Error;
 use verso_protocol::limits as wire;
 
-use crate::metrics::Metrics;
-
 /// The limits of one edge, and where it is counted that one was reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -43,8 +41,6 @@ pub(crate) struct Limits {
     pub(crate) unauthorized_calls_max: u32,
     /// From our close frame to the end of the TCP connection.
     pub(crate) close_grace: Duration,
-    /// Where it is counted that a limit was reached.
-    pub(crate) metrics: Metrics,
 }
 
 impl Default for Limits {
@@ -67,7 +63,6 @@ impl Default for Limits {
             control_writes_per_minute_max: 30,
             unauthorized_calls_max: wire::UNAUTHORIZED_CALLS_MAX,
             close_grace: Duration::from_millis(wire::CLOSE_GRACE_MS),
-            metrics: Metrics::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::event::Rendered;
 use crate::following::Following;
 use crate::handover::Moved;
 use crate::limits::Limits;
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::wire::{Batch, TextFrame};
 
 /// The capability of clients that read the tool events of their runs.
@@ -283,7 +283,7 @@ impl Outlet {
         if allowed {
             self.role_refusals.store(0, Ordering::Relaxed);
         } else if self.role_refusals.fetch_add(1, Ordering::Relaxed) >= limits.unauthorized_calls_max {
-            limits.metrics.reached(Limit::UnauthorizedCalls);
+            metrics::reached(Limit::UnauthorizedCalls);
             self.close(Close::REPEATED_UNAUTHORIZED);
         }
     }
@@ -384,9 +384,9 @@ impl Outlet {
         let size_bytes = outgoing.size_bytes();
         // One frame may always wait, however large: a response above the budget is not the reader's fault.
         if !queue.frames.is_empty() && queue.size_bytes + size_bytes > limits.buffered_bytes_max {
-            limits.metrics.reached(Limit::BufferedBytes);
+            metrics::reached(Limit::BufferedBytes);
             if drop_if_slow {
-                limits.metrics.dropped();
+                metrics::dropped();
             } else {
                 self.close_at_once(queue, Close::SLOW_CONSUMER);
             }

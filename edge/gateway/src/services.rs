@@ -10,6 +10,9 @@ use verso_proto::methods::{Call, METHODS, Method};
 /// Methods of the services in this package are answered by the edge itself.
 const LOCAL: &str = "verso.edge.v1.";
 
+/// Packages that no process of their own serves: adapters of chat networks do, and every edge for its successor.
+const OF_NO_PROCESS: [&str; 2] = ["adapter", "upkeep"];
+
 /// Connections to every service that the contract knows.
 #[derive(Debug)]
 pub(crate) struct Services {
@@ -25,6 +28,11 @@ impl Services {
     /// Returns the service that answers a method.
     pub(crate) fn of(&self, service: &str) -> Result<&Peer, Status> {
         self.peers.get(process_name(service)).ok_or_else(|| Status::unimplemented(format!("no process serves {service}")))
+    }
+
+    /// Returns every process but the edge's own.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = (&'static str, &Peer)> {
+        self.peers.iter().filter(|(name, _)| !OF_NO_PROCESS.contains(name)).map(|(name, peer)| (*name, peer))
     }
 
     /// Calls another service on the edge's own behalf.

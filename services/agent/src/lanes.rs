@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use verso_kit::metrics::REACHED;
 
 use crate::error::Error;
 use crate::keys::SessionKey;
@@ -85,6 +86,7 @@ impl Lanes {
             state.forget_the_gone();
         }
         if state.waiting >= WAITING_MAX {
+            REACHED.one_more(["runs_waiting"]);
             return Err(Error::QueueFull { max: WAITING_MAX });
         }
         let lane = state.lanes.entry(key.clone()).or_default();
@@ -93,6 +95,7 @@ impl Lanes {
             lane.queue.retain(|place| !place.is_closed());
             let gone = before - lane.queue.len();
             if gone == 0 {
+                REACHED.one_more(["session_runs_waiting"]);
                 return Err(Error::SessionQueueFull { max: session_max });
             }
             state.waiting -= gone;
@@ -113,6 +116,11 @@ impl Lanes {
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.state();
         (state.running, state.waiting)
+    }
+
+    /// Returns how many may run at once.
+    pub(crate) fn running_max(&self) -> usize {
+        self.state().running_max
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -91,6 +91,7 @@ impl Service {
         let tasks = Tasks::new(shutdown);
         let parts = Arc::new(Parts::open(context, &tasks).await?);
         let runs = Runs::new(Arc::clone(&parts), tasks.clone());
+        metrics::start(&runs.parts);
         runs.recover().await?;
         delivery::recover(&runs).await?;
         runs.start_pruning();

@@ -1,227 +1,182 @@
-//! What the service counts: runs, calls of models and of tools. The edge shows it beside its own numbers.
+//! What the service counts: runs, calls of models and of tools, lanes, sessions. The edge shows it beside its own numbers.
 //!
 //! Names and labels are those that dashboards of the reference know. Nothing that anybody says becomes a label: names of models and tools
 //! are the configuration's, and what looks otherwise is `other`.
 
-use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
-use verso_kit::telemetry::DURATION_BUCKETS_SECONDS;
+use verso_kit::metrics::{self, NONE, OTHER, whole};
 use verso_proto::agent::v1::Usage;
 
 use crate::config::Price;
 use crate::models::Model;
+use crate::parts::Parts;
 use crate::provider::Failure;
-use crate::runs::{Ended, Run};
+use crate::runs::{Ended, Request, Run};
 use crate::store::RunState;
-
-/// Upper bounds of counts of tokens.
-const TOKENS: [f64; 11] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0];
-
-/// The longest value of a label, in bytes.
-const LABEL_BYTES_MAX: usize = 120;
-
-/// Stands for what is no good label.
-const OTHER: &str = "other";
-
-/// Stands for what nothing is known of.
-const NONE: &str = "none";
 
 /// Where runs come from that no chat network brings.
 const WEBCHAT: &str = "webchat";
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RunLabels {
-    channel: String,
-    model: String,
-    outcome: &'static str,
-    provider: String,
-    trigger: &'static str,
+verso_kit::metrics! {
+    /// Runs that have ended.
+    RUNS: Counter = "openclaw_run_completed" ["channel", "model", "outcome", "provider", "trigger"];
+    /// How long runs took.
+    RUN_SECONDS: Histogram(SECONDS) = "openclaw_run_duration_seconds" ["channel", "model", "outcome", "provider", "trigger"] as "openclaw.run.duration_ms";
+    /// Runs that were begun, or taken up again after an interruption.
+    ATTEMPTS: Counter = "openclaw_run_attempt" ["attempt"] as "openclaw.run.attempt";
+    /// Calls of models.
+    CALLS: Counter = "openclaw_model_call" ["api", "error_category", "model", "outcome", "provider"];
+    /// How long calls of models took.
+    CALL_SECONDS: Histogram(SECONDS) = "openclaw_model_call_duration_seconds" ["api", "error_category", "model", "outcome", "provider"] as "openclaw.model_call.duration_ms";
+    /// The same by the conventions for generative models.
+    OPERATIONS: Histogram(SECONDS) = "openclaw_gen_ai_client_operation_duration_seconds" ["error_type", "model", "operation", "provider"] as "gen_ai.client.operation.duration";
+    /// Tokens that models have read and written.
+    TOKENS: Counter = "openclaw_model_tokens" ["agent", "channel", "model", "provider", "token_type"] as "openclaw.tokens";
+    /// Tokens of one call.
+    USAGE: Histogram(TOKENS) = "openclaw_gen_ai_client_token_usage" ["model", "provider", "token_type"] as "gen_ai.client.token.usage";
+    /// How much of a model's context there is, and how much one call has used.
+    CONTEXT: Histogram(TOKENS) = "openclaw_context_tokens" ["channel", "context", "model", "provider"] as "openclaw.context.tokens";
+    /// What models have cost, in US dollars.
+    COST: Counter = "openclaw_model_cost_usd" ["agent", "channel", "model", "provider"] as "openclaw.cost.usd";
+    /// Calls that went on to another model.
+    FAILOVERS: Counter = "openclaw_model_failover" ["from_model", "from_provider", "reason", "to_model", "to_provider"] as "openclaw.model.failover";
+    /// Calls of tools.
+    TOOLS: Counter = "openclaw_tool_execution" ["outcome", "tool"];
+    /// How long calls of tools took.
+    TOOL_SECONDS: Histogram(SECONDS) = "openclaw_tool_execution_duration_seconds" ["outcome", "tool"] as "openclaw.tool.execution.duration_ms";
+    /// Messages that were taken in, by network.
+    QUEUED: Counter = "openclaw_message_queued" ["channel", "source"] as "openclaw.message.queued";
+    /// Messages that were answered, or could not be.
+    PROCESSED: Counter = "openclaw_message_processed" ["channel", "outcome", "reason"] as "openclaw.message.processed";
+    /// Messages from when they were taken in until they were answered.
+    PROCESSED_SECONDS: Histogram(SECONDS) = "openclaw_message_processed_duration_seconds" ["channel", "outcome", "reason"] as "openclaw.message.duration_ms";
+    /// Runs that have joined a lane.
+    ENQUEUED: Counter = "openclaw_queue_lane_enqueue" ["lane"] as "openclaw.queue.lane.enqueue";
+    /// Runs that have left a lane to be carried out.
+    DEQUEUED: Counter = "openclaw_queue_lane_dequeue" ["lane"] as "openclaw.queue.lane.dequeue";
+    /// Runs that wait in a lane.
+    LANE_SIZE: Gauge = "openclaw_queue_lane_size" ["lane"] as "openclaw.queue.depth";
+    /// How long runs have waited in a lane.
+    LANE_SECONDS: Histogram(SECONDS) = "openclaw_queue_lane_wait_seconds" ["lane"] as "openclaw.queue.wait_ms";
+    /// What sessions have come to be in.
+    SESSION_STATE: Counter = "openclaw_session_state" ["reason", "state"] as "openclaw.session.state";
+    /// Runs of sessions by what they do.
+    SESSION_DEPTH: Gauge = "openclaw_session_queue_depth" ["state"];
+    /// Runs that were begun, by who asked for them.
+    TURNS: Counter = "openclaw_session_turn_created" ["agent", "channel", "trigger"] as "openclaw.session.turn.created";
+    /// How many runs may be carried out at once.
+    RUNNING_MAX: Gauge = "verso_agent_runs_max" [];
+    /// Sessions of each agent.
+    SESSIONS: Gauge = "verso_agent_sessions" ["agent"];
+    /// Runs in the journal that have not ended.
+    UNFINISHED: Gauge = "verso_agent_journal_unfinished" [];
+    /// Answers that wait for the channel service to take them.
+    DELIVERIES: Gauge = "verso_agent_deliveries" [];
+    /// Jobs of the schedule by whether they are switched on.
+    JOBS: Gauge = "verso_agent_cron_jobs" ["enabled"];
+    /// Clients of this service's events.
+    SUBSCRIBERS: Gauge = "verso_agent_event_subscribers" [];
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    api: &'static str,
-    error_category: &'static str,
-    model: String,
-    outcome: &'static str,
-    provider: String,
+/// Makes what the service counts a part of what its process answers.
+pub(crate) fn start(parts: &Arc<Parts>) {
+    metrics::register(METRICS);
+    let (store, lanes, hub) = (parts.store.clone(), parts.lanes.clone(), parts.hub.clone());
+    metrics::reading("agent", move || {
+        let (running, waiting) = lanes.load();
+        LANE_SIZE.set(["main"], whole(waiting));
+        SESSION_DEPTH.set(["processing"], whole(running));
+        SESSION_DEPTH.set(["waiting"], whole(waiting));
+        RUNNING_MAX.set([], whole(lanes.running_max()));
+        SUBSCRIBERS.set([], whole(hub.subscribers()));
+    });
+    metrics::reading_later("agent database", move || {
+        let store = store.clone();
+        Box::pin(async move {
+            // A database that cannot be read leaves the gauges as they were; it says so itself.
+            if let Ok(counts) = store.session_counts().await {
+                SESSIONS.replace(counts.into_iter().map(|(agent, count)| ([agent], whole(count))));
+            }
+            if let Ok(ledger) = store.ledger().await {
+                UNFINISHED.set([], whole(ledger.unfinished));
+                DELIVERIES.set([], whole(ledger.deliveries));
+                JOBS.set(["yes"], whole(ledger.jobs_on));
+                JOBS.set(["no"], whole(ledger.jobs_off));
+            }
+        })
+    });
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TokenLabels {
-    agent: String,
-    channel: String,
-    model: String,
-    provider: String,
-    token_type: &'static str,
+/// Counts a run that waits for its turn.
+pub(crate) fn run_entered(agent: &str, key: &str, request: &Request) {
+    let (channel, trigger) = (channel(request), trigger(key, request));
+    TURNS.one_more([agent, channel, trigger]);
+    QUEUED.one_more([channel, trigger]);
+    ENQUEUED.one_more([lane(trigger)]);
+    SESSION_STATE.one_more(["message_queued", "waiting"]);
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct UsageLabels {
-    model: String,
-    provider: String,
-    token_type: &'static str,
+/// Counts a run that has got its turn.
+pub(crate) fn run_began(run: &Run, started_at_ms: i64) {
+    let lane = lane(trigger(run.key.as_str(), &run.request));
+    DEQUEUED.one_more([lane]);
+    LANE_SECONDS.observe_ms([lane], started_at_ms - run.accepted_at_ms);
+    SESSION_STATE.one_more(["run_started", "processing"]);
+    ATTEMPTS.one_more([if run.recovered { "again" } else { "first" }]);
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CostLabels {
-    agent: String,
-    channel: String,
-    model: String,
-    provider: String,
+/// Counts a run that has ended, which `model` answered or should have.
+pub(crate) fn run_ended(run: &Run, model: &Model, ended: &Ended) {
+    let (channel, outcome) = (channel(&run.request), outcome(ended.state));
+    let labels = [channel, &model.id, outcome, &model.provider, trigger(run.key.as_str(), &run.request)];
+    RUNS.one_more(labels);
+    RUN_SECONDS.observe_ms(labels, ended.at_ms - ended.started_at_ms.unwrap_or(run.accepted_at_ms));
+    let reason = ended.failure.as_ref().map_or(NONE, |failure| failure.kind.reason());
+    PROCESSED.one_more([channel, outcome, reason]);
+    PROCESSED_SECONDS.observe_ms([channel, outcome, reason], ended.at_ms - run.accepted_at_ms);
+    SESSION_STATE.one_more(["run_completed", "idle"]);
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FailoverLabels {
-    from_model: String,
-    from_provider: String,
-    reason: &'static str,
-    to_model: String,
-    to_provider: String,
+/// Counts a call of a model, and what it has used.
+pub(crate) fn model_called(model: &Model, failure: Option<&Failure>, took_ms: i64) {
+    let outcome = if failure.is_some() { "error" } else { "completed" };
+    let reason = failure.map_or(NONE, |failure| failure.kind.reason());
+    let labels = [model.api(), reason, &model.id, outcome, &model.provider];
+    CALLS.one_more(labels);
+    CALL_SECONDS.observe_ms(labels, took_ms);
+    OPERATIONS.observe_ms([reason, &model.id, "chat", &model.provider], took_ms);
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ToolLabels {
-    outcome: &'static str,
-    tool: String,
-}
-
-/// A counter of what comes in fractions.
-type Sum = Counter<f64, AtomicU64>;
-
-/// Histograms by labels.
-type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
-
-/// The counters. They outlive a change of the configuration.
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    runs: Family<RunLabels, Counter>,
-    run_seconds: Histograms<RunLabels>,
-    calls: Family<CallLabels, Counter>,
-    call_seconds: Histograms<CallLabels>,
-    tokens: Family<TokenLabels, Counter>,
-    usage: Histograms<UsageLabels>,
-    cost: Family<CostLabels, Sum>,
-    failovers: Family<FailoverLabels, Counter>,
-    tools: Family<ToolLabels, Counter>,
-    tool_seconds: Histograms<ToolLabels>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        let seconds: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS_SECONDS);
-        Self {
-            runs: Family::default(),
-            run_seconds: Family::new_with_constructor(seconds),
-            calls: Family::default(),
-            call_seconds: Family::new_with_constructor(seconds),
-            tokens: Family::default(),
-            usage: Family::new_with_constructor(|| Histogram::new(TOKENS)),
-            cost: Family::default(),
-            failovers: Family::default(),
-            tools: Family::default(),
-            tool_seconds: Family::new_with_constructor(seconds),
-        }
+/// Counts what an answer has used and cost.
+pub(crate) fn used(run: &Run, model: &Model, usage: &Usage, price: Option<Price>) {
+    let counts = [("input", usage.input), ("output", usage.output), ("cache_read", usage.cache_read), ("cache_write", usage.cache_write)];
+    let (agent, channel) = (run.agent.to_string(), channel(&run.request));
+    for (token_type, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        TOKENS.add([&agent, channel, &model.id, &model.provider, token_type], whole(count));
+        USAGE.observe([&model.id, &model.provider, token_type], whole(count));
+    }
+    CONTEXT.observe([channel, "limit", &model.id, &model.provider], whole(model.context_window));
+    CONTEXT.observe([channel, "used", &model.id, &model.provider], whole(usage.input + usage.cache_read + usage.cache_write));
+    if let Some(price) = price {
+        let cost = price.of(usage.input, usage.output, usage.cache_read, usage.cache_write);
+        COST.add([&agent, channel, &model.id, &model.provider], cost);
     }
 }
 
-impl Metrics {
-    /// Counts a run that has ended, which `model` answered or should have.
-    pub(crate) fn run_ended(&self, run: &Run, model: &Model, ended: &Ended) {
-        let labels = RunLabels {
-            channel: channel(run),
-            model: label(&model.id),
-            outcome: outcome(ended.state),
-            provider: label(&model.provider),
-            trigger: trigger(run),
-        };
-        let since_ms = ended.started_at_ms.unwrap_or(run.accepted_at_ms);
-        self.runs.get_or_create(&labels).inc();
-        self.run_seconds.get_or_create(&labels).observe(seconds(ended.at_ms - since_ms));
-    }
-
-    /// Counts a call of a model, and what it has used.
-    pub(crate) fn model_called(&self, model: &Model, failure: Option<&Failure>, took_ms: i64) {
-        let labels = CallLabels {
-            api: model.api(),
-            error_category: failure.map_or(NONE, |failure| failure.kind.reason()),
-            model: label(&model.id),
-            outcome: if failure.is_some() { "error" } else { "completed" },
-            provider: label(&model.provider),
-        };
-        self.calls.get_or_create(&labels).inc();
-        self.call_seconds.get_or_create(&labels).observe(seconds(took_ms));
-    }
-
-    /// Counts what an answer has used and cost.
-    pub(crate) fn used(&self, run: &Run, model: &Model, usage: &Usage, price: Option<Price>) {
-        let counts =
-            [("input", usage.input), ("output", usage.output), ("cache_read", usage.cache_read), ("cache_write", usage.cache_write)];
-        let (agent, channel) = (label(&run.agent.to_string()), channel(run));
-        let (model, provider) = (label(&model.id), label(&model.provider));
-        for (token_type, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            let tokens = u64::try_from(count).unwrap_or_default();
-            let (agent, channel, model, provider) = (agent.clone(), channel.clone(), model.clone(), provider.clone());
-            let usage = UsageLabels { model: model.clone(), provider: provider.clone(), token_type };
-            self.tokens.get_or_create(&TokenLabels { agent, channel, model, provider, token_type }).inc_by(tokens);
-            self.usage.get_or_create(&usage).observe(whole(count));
-        }
-        if let Some(price) = price {
-            self.cost.get_or_create(&CostLabels { agent, channel, model, provider }).inc_by(price.of(
-                usage.input,
-                usage.output,
-                usage.cache_read,
-                usage.cache_write,
-            ));
-        }
-    }
-
-    /// Counts that another model is asked because one did not answer.
-    pub(crate) fn failed_over(&self, from: &Model, failure: &Failure, to: &Model) {
-        let labels = FailoverLabels {
-            from_model: label(&from.id),
-            from_provider: label(&from.provider),
-            reason: failure.kind.reason(),
-            to_model: label(&to.id),
-            to_provider: label(&to.provider),
-        };
-        self.failovers.get_or_create(&labels).inc();
-    }
-
-    /// Counts a call of a tool that was offered; a name that a model has made up is [`OTHER`].
-    pub(crate) fn tool_called(&self, tool: Option<&str>, failed: bool, took_ms: i64) {
-        let outcome = if failed { "error" } else { "completed" };
-        let labels = ToolLabels { outcome, tool: tool.map_or_else(|| OTHER.to_owned(), label) };
-        self.tools.get_or_create(&labels).inc();
-        self.tool_seconds.get_or_create(&labels).observe(seconds(took_ms));
-    }
-
-    /// Writes everything as `OpenMetrics`.
-    pub(crate) fn render(&self) -> Result<String, fmt::Error> {
-        let mut registry = Registry::default();
-        registry.register("openclaw_run_completed", "Runs that have ended", self.runs.clone());
-        registry.register("openclaw_run_duration_seconds", "How long runs took", self.run_seconds.clone());
-        registry.register("openclaw_model_call", "Calls of models", self.calls.clone());
-        registry.register("openclaw_model_call_duration_seconds", "How long calls of models took", self.call_seconds.clone());
-        registry.register("openclaw_model_tokens", "Tokens that models have read and written", self.tokens.clone());
-        registry.register("openclaw_gen_ai_client_token_usage", "Tokens of one call", self.usage.clone());
-        registry.register("openclaw_model_cost_usd", "What models have cost, in US dollars", self.cost.clone());
-        registry.register("openclaw_model_failover", "Calls that went on to another model", self.failovers.clone());
-        registry.register("openclaw_tool_execution", "Calls of tools", self.tools.clone());
-        registry.register("openclaw_tool_execution_duration_seconds", "How long calls of tools took", self.tool_seconds.clone());
-        let mut out = String::new();
-        text::encode(&mut out, &registry)?;
-        Ok(out)
-    }
+/// Counts that another model is asked because one did not answer.
+pub(crate) fn failed_over(from: &Model, failure: &Failure, to: &Model) {
+    FAILOVERS.one_more([&from.id, &from.provider, failure.kind.reason(), &to.id, &to.provider]);
 }
 
-fn outcome(state: RunState) -> &'static str {
+/// Counts a call of a tool that was offered; a name that a model has made up is `other`.
+pub(crate) fn tool_called(tool: Option<&str>, failed: bool, took_ms: i64) {
+    let labels = [if failed { "error" } else { "completed" }, tool.unwrap_or(OTHER)];
+    TOOLS.one_more(labels);
+    TOOL_SECONDS.observe_ms(labels, took_ms);
+}
+
+pub(crate) fn outcome(state: RunState) -> &'static str {
     match state {
         RunState::Ok => "completed",
         RunState::Aborted => "aborted",
@@ -229,16 +184,15 @@ fn outcome(state: RunState) -> &'static str {
     }
 }
 
-fn channel(run: &Run) -> String {
-    run.request.origin.as_ref().map_or_else(|| WEBCHAT.to_owned(), |origin| label(&origin.channel))
+pub(crate) fn channel(request: &Request) -> &str {
+    request.origin.as_ref().map_or(WEBCHAT, |origin| origin.channel.as_str())
 }
 
 /// What a run was begun by, as its session's key and its request say.
-fn trigger(run: &Run) -> &'static str {
-    let key = run.key.to_string();
+pub(crate) fn trigger(key: &str, request: &Request) -> &'static str {
     let of = |kind: &str| key.split(':').any(|word| word == kind);
     match () {
-        () if run.request.heartbeat.is_some() => "heartbeat",
+        () if request.heartbeat.is_some() => "heartbeat",
         () if of("cron") => "cron",
         () if of("hook") => "webhook",
         () if of("subagent") => "subagent",
@@ -246,20 +200,12 @@ fn trigger(run: &Run) -> &'static str {
     }
 }
 
-/// A value that may be a label.
-fn label(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
-    let fits = !value.is_empty() && value.len() <= LABEL_BYTES_MAX && value.bytes().all(plain);
-    if fits && !value.starts_with("agent:") { value.to_owned() } else { OTHER.to_owned() }
-}
-
-fn seconds(ms: i64) -> f64 {
-    whole(ms.max(0)) / 1_000.0
-}
-
-#[allow(clippy::cast_precision_loss, reason = "fractions of a count do not matter")]
-fn whole(count: i64) -> f64 {
-    count as f64
+/// The lane as the reference calls it.
+fn lane(trigger: &'static str) -> &'static str {
+    match trigger {
+        "cron" | "subagent" => trigger,
+        _ => "main",
+    }
 }
 
 #[cfg(test)]
@@ -267,21 +213,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_names_are_labels() {
-        for (value, expected) in [("gpt-4.1:mini", "gpt-4.1:mini"), ("a b", OTHER), ("", OTHER), ("agent:main:x", OTHER), ("\"}\n", OTHER)]
-        {
-            assert_eq!(label(value), expected, "{value}");
-        }
-        assert_eq!(label(&"x".repeat(LABEL_BYTES_MAX + 1)), OTHER);
-    }
-
-    #[test]
     fn a_tool_that_was_made_up_is_no_series_of_its_own() {
-        let metrics = Metrics::default();
-        metrics.tool_called(Some("read"), false, 20);
-        metrics.tool_called(None, true, 1);
-        let text = metrics.render().unwrap();
-        assert!(text.contains("openclaw_tool_execution_total{outcome=\"completed\",tool=\"read\"} 1"), "{text}");
-        assert!(text.contains("openclaw_tool_execution_total{outcome=\"error\",tool=\"other\"} 1"), "{text}");
+        tool_called(Some("read"), false, 20);
+        tool_called(None, true, 1);
+        assert!(TOOLS.count(["completed", "read"]) >= 1.0 && TOOLS.count(["error", OTHER]) >= 1.0);
     }
 }

@@ -21,7 +21,6 @@ use crate::error::Error;
 use crate::heartbeat::Plan;
 use crate::keys::SessionKey;
 use crate::lanes::Lanes;
-use crate::metrics::Metrics;
 use crate::models::{Catalog, Keyring, Model};
 use crate::prompt::workspace::Workspaces;
 use crate::provider::client::Clients;
@@ -61,7 +60,6 @@ pub(crate) struct Parts {
     /// Carries what a webhook's turn has said to people.
     pub(crate) channel: Peer,
     pub(crate) reports: Reports,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) roster: Roster,
     /// How each agent wakes by itself.
     pub(crate) heartbeats: Vec<Plan>,
@@ -100,7 +98,6 @@ struct Lasting {
     hub: Hub<Event>,
     lanes: Lanes,
     keyring: Option<Arc<Keyring>>,
-    metrics: Arc<Metrics>,
     raw_stream: Option<RawStream>,
     up_since_ms: i64,
 }
@@ -115,7 +112,6 @@ impl Parts {
             hub: Hub::new(&context.incarnation),
             lanes: Lanes::new(config.agents.defaults.concurrent_runs()),
             keyring: None,
-            metrics: Arc::default(),
             raw_stream: RawStream::asked_for(&context.env, &context.state_dir, context.clock.clone()),
             up_since_ms: context.clock.now_ms(),
         };
@@ -132,7 +128,6 @@ impl Parts {
             hub: self.hub.clone(),
             lanes: self.lanes.clone(),
             keyring: self.keyring.serves(&main, &config.auth.order).then(|| Arc::clone(&self.keyring)),
-            metrics: Arc::clone(&self.metrics),
             raw_stream: self.clients.raw_stream(),
             up_since_ms: self.up_since_ms,
         };
@@ -155,7 +150,6 @@ impl Parts {
             keyring: lasting.keyring.unwrap_or_else(keyring),
             clients: Clients::recording(lasting.raw_stream),
             reports: Reports::default(),
-            metrics: lasting.metrics,
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
             embeddings: defaults.memory_search.clone(),
             channel: context.peer("channel"),

@@ -10,6 +10,7 @@ mod preview;
 mod queue;
 mod recovery;
 mod run;
+mod spans;
 mod throttle;
 mod turn;
 
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
 use verso_kit::CancellationToken;
 use verso_kit::tasks::Tasks;
 use verso_kit::trace;
@@ -28,6 +30,7 @@ use crate::commands::Who;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::lanes::{SESSION_WAITING_MAX, WAITING_MAX};
+use crate::metrics;
 use crate::parts::Parts;
 use crate::store::SessionHints;
 pub(crate) use emitter::{Emitter, Source, StopReason, emit_reply};
@@ -308,19 +311,23 @@ impl Runs {
         let limit = if submission.request.queue.is_some() { WAITING_MAX } else { SESSION_WAITING_MAX };
         let mut place = self.parts.lanes.join(&submission.key, limit)?;
         let turn = place.try_turn();
+        metrics::run_entered(&submission.agent.to_string(), submission.key.as_str(), &submission.request);
         let source = Self::source(&submission.run_id, &submission.key, &submission.agent, submission.request.party.clone());
         let source = Source { quiet: submission.request.heartbeat.is_some(), ..source };
-        let context = trace::current();
+        let span = spans::run(submission.key.as_str(), &submission.agent, &submission.request);
+        let context = trace::current().enter(&span);
         let emitter = Emitter::new(self.parts.hub.clone(), self.parts.clock.clone(), source, 1);
+        let request = Request { traceparent: Some(context.to_string()), ..submission.request };
         let (id, key, agent) = (submission.run_id.clone(), submission.key.clone(), submission.agent.clone());
         let run = Run::new(id, key, agent, emitter, self.parts.clock.now_ms());
-        let run = Arc::new(run.asks(submission.request, self.next_ordinal()));
+        let run = Arc::new(run.asks(request, self.next_ordinal()));
         if turn.is_some() {
             run.claim(Claim::Itself);
         }
         let arriving = drive::Arriving { hints: submission.hints, place, turn };
         self.insert(&run);
-        self.tasks.spawn("run", trace::scope(context, drive::arrive(self.clone(), Arc::clone(&run), arriving)));
+        let work = drive::arrive(self.clone(), Arc::clone(&run), arriving);
+        self.tasks.spawn("run", trace::scope(context, work).instrument(span));
         Ok(run)
     }
 

@@ -12,6 +12,7 @@ mod events;
 mod export;
 mod import;
 mod journal;
+mod ledger;
 mod listing;
 mod overflow;
 mod reader;

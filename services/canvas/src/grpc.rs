@@ -29,7 +29,7 @@ use crate::listener::Listener;
 use crate::live::Live;
 use crate::root::Root;
 use crate::site::Site;
-use crate::{reload, starter};
+use crate::{metrics, reload, starter};
 
 /// Where surfaces are kept, in the service's own folder. Hidden, because that folder may be the one whose files are served.
 const SURFACES: &str = ".a2ui";
@@ -54,6 +54,7 @@ pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
         sessions: Sessions::new(context.peer("agent")),
         store,
     };
+    metrics::start(host.live.clone());
     let port = if config.enabled { start(context, &config, &host, tasks).await? } else { None };
     let service = Service { port, host, config };
     let canvas = CanvasServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);

@@ -10,6 +10,7 @@ mod grpc;
 mod inject;
 mod listener;
 mod live;
+mod metrics;
 mod mime;
 mod reload;
 mod root;

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use verso_kit::tasks::Tasks;
 
 use crate::grpc::Host;
+use crate::metrics;
 use crate::route::Route;
 use crate::site::Body;
 use crate::socket;
@@ -63,7 +64,13 @@ impl Listener {
             let (host, tasks) = (self.host.clone(), self.tasks.clone());
             let service = service_fn(move |request: Request<Incoming>| {
                 let (host, tasks) = (host.clone(), tasks.clone());
-                async move { answer(&host, &tasks, request, peer).await }
+                async move {
+                    let answer = answer(&host, &tasks, request, peer).await;
+                    if let Ok(answer) = &answer {
+                        metrics::served(answer.status().as_u16());
+                    }
+                    answer
+                }
             });
             let shutdown = shutdown.clone();
             self.tasks.spawn("canvas connection", async move {

@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
+use verso_kit::metrics::REACHED;
 
 use crate::a2ui::{Store, Surfaces as _};
 
@@ -74,6 +75,7 @@ impl Live {
         let taken = self.pages.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(&self.pages));
         if taken >= PAGES_MAX {
+            REACHED.one_more(["canvas_pages"]);
             return None;
         }
         // Whatever changes from here on is heard, so nothing falls between this and what there is now.

@@ -6,15 +6,19 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, debug_span, info, warn};
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
+use verso_kit::trace::{self, TraceContext};
 
 use crate::adapter::{Adapter, Refusal};
 use crate::error::Error;
 use crate::link::Pulse;
 use crate::media::{Shelf, Way};
 use crate::message::Part;
+use crate::metrics;
 use crate::profile::Retry;
 use crate::store::outbox::{Claimed, Fate};
 use crate::store::{AccountKey, Store};
@@ -89,10 +93,12 @@ impl Courier {
 
     async fn deal_with(&self, adapter: &dyn Adapter, claimed: Claimed) -> Result<(), Error> {
         let part = serde_json::from_str::<Part>(&claimed.part);
+        let begun = Instant::now();
         let fate = match &part {
             Ok(part) => self.send(adapter, &claimed, part).await,
             Err(error) => Fate::Failed { error: format!("the message cannot be read: {error}") },
         };
+        metrics::sent(&self.key.channel, part.as_ref().map_or("text", Part::kind), &fate, begun.elapsed());
         self.report(&claimed, &fate);
         let over = !matches!(fate, Fate::Later { .. } | Fate::Paced { .. });
         self.store.settle(claimed.seq, fate, self.clock.now_ms()).await?;
@@ -113,7 +119,7 @@ impl Courier {
             return Fate::Paced { due_at_ms: later(pause.max(Duration::from_millis(1))) };
         }
         let limit = if part.media.is_some() { SEND_FILE_TIMEOUT } else { SEND_TIMEOUT };
-        let sent = tokio::time::timeout(limit, adapter.deliver(&claimed.id, part)).await;
+        let sent = self.within_span(part, tokio::time::timeout(limit, adapter.deliver(&claimed.id, part))).await;
         match sent {
             Ok(Ok(receipt)) => {
                 self.pulse.sent(self.clock.now_ms());
@@ -129,6 +135,31 @@ impl Courier {
                 Fate::Later { due_at_ms: later(pause), error: reason }
             }
         }
+    }
+
+    /// Does the sending as a part of the trace that the message was written in.
+    async fn within_span<T, E>(
+        &self,
+        part: &Part,
+        sending: impl Future<Output = Result<Result<T, Refusal>, E>>,
+    ) -> Result<Result<T, Refusal>, E> {
+        let channel = self.key.channel.as_str();
+        let span = debug_span!(
+            "openclaw.message.delivery",
+            otel.kind = "producer",
+            otel.status_code = Empty,
+            messaging.system = channel,
+            messaging.operation.name = "send",
+            messaging.operation.r#type = "send",
+            openclaw.channel = channel,
+            openclaw.delivery.kind = part.kind()
+        );
+        let above = part.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate);
+        let sent = trace::scope(above.enter(&span), sending).instrument(span.clone()).await;
+        if !matches!(sent, Ok(Ok(_))) {
+            span.record("otel.status_code", "ERROR");
+        }
+        sent
     }
 
     /// Twice as long after each attempt, and never quite the same.

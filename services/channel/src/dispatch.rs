@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, mpsc};
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, debug_span, warn};
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_kit::tasks::Tasks;
+use verso_kit::trace::{self, TraceContext};
 
 use crate::access::{self, Verdict};
 use crate::adapter::Adapter;
@@ -19,6 +20,7 @@ use crate::gather::Batch;
 use crate::history::History;
 use crate::media::Shelf;
 use crate::message::{ChatKind, EventKind, Incoming};
+use crate::metrics;
 use crate::pairing;
 use crate::profile::{Profile, ReactionsHeard};
 use crate::store::inbox::{Ended, Open};
@@ -151,7 +153,7 @@ impl Dispatch {
     async fn hand_over(&self, batch: Option<Batch>, left: &AtomicUsize, tasks: &Tasks) -> Result<(), Error> {
         let Some(batch) = batch else { return Ok(()) };
         let count = batch.opens.len();
-        let submitted = self.submit(batch, tasks).await;
+        let submitted = Box::pin(self.submit(batch, tasks)).await;
         left.fetch_sub(count, Ordering::Relaxed);
         submitted
     }
@@ -247,9 +249,21 @@ impl Dispatch {
         let growth = self.growth();
         let owner = batch.authorized && access::owns(&self.profile, incoming);
         let words = Words { body, context, authorized: batch.authorized, owner, attachments: luggage.attachments, growth };
-        let pending = self.agent.submit(&self.key, incoming, words, batch.received_at_ms()).await;
+        let span = debug_span!(
+            "openclaw.message.processed",
+            otel.kind = "consumer",
+            messaging.system = self.key.channel.as_str(),
+            messaging.operation.name = "process",
+            messaging.operation.r#type = "process",
+            messaging.batch.message_count = batch.opens.len(),
+            openclaw.channel = self.key.channel.as_str()
+        );
+        let trace = TraceContext::generate().enter(&span);
+        metrics::dispatched(&self.key.channel);
+        let submitting = self.agent.submit(&self.key, incoming, words, batch.received_at_ms());
+        let pending = trace::scope(trace, submitting).instrument(span.clone()).await;
         let (this, stop) = (self.clone(), tasks.shutdown().clone());
-        tasks.spawn("answer", async move {
+        let answering = async move {
             this.adapter.mark_read(&batch.incoming).await;
             let answered = tokio::select! {
                 () = stop.cancelled() => return,
@@ -258,13 +272,15 @@ impl Dispatch {
             if let Err(error) = answered {
                 warn!(event = %batch.name(), error = &error as &dyn std::error::Error, "answer could not be kept");
             }
-        });
+        };
+        tasks.spawn("answer", trace::scope(trace, answering).instrument(span));
         Ok(())
     }
 
     /// Ends messages and puts their answer into the outbox.
     pub(crate) async fn end(&self, seqs: &[i64], state: &'static str, error: Option<String>, postings: Vec<Posting>) -> Result<(), Error> {
         let any = !postings.is_empty();
+        metrics::completed(&self.key.channel, state, seqs.len());
         let ended = Ended { seqs: seqs.to_vec(), state, at_ms: self.clock.now_ms(), error };
         self.store.answer(&self.key, ended, postings).await?;
         if any {

@@ -30,6 +30,7 @@ use crate::agent::Agent;
 use crate::error::Error;
 use crate::logins::Logins;
 use crate::media::Shelf;
+use crate::metrics;
 use crate::profile::Profile;
 use crate::remote::login::Desk;
 use crate::settings;
@@ -66,6 +67,7 @@ pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     let shared = Shared { store: store.clone(), shelf, agent, webhooks: Webhooks::new(tasks.clone()), context: context.clone() };
     tasks.spawn("media", tidy(shared.shelf.clone(), Profile::media_kept_longest(context), context.clock.clone(), tasks.shutdown().clone()));
     let accounts = Arc::new(Accounts::start(configured, &shared, tasks));
+    metrics::start(&accounts, &store, &context.clock);
     follow_configuration(context, &accounts);
     let logins = Logins::new(context.state_dir.join("credentials"));
     let desk = Desk::new(tasks.clone());

@@ -52,5 +52,6 @@ fn context(told: &Handover) -> Context {
         credential: None,
         sockets: Sockets::bound_at(told.folder.join("unused.sock")),
         reload: Reload::default(),
+        links: verso_kit::links::Links::default(),
     }
 }

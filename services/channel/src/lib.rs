@@ -21,6 +21,7 @@ mod make;
 mod media;
 mod mentions;
 mod message;
+mod metrics;
 mod network;
 mod pairing;
 mod preview;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
+use verso_kit::metrics::REACHED;
 
 use crate::adapter::Fault;
 use crate::host::Polls;
 use crate::message::{Address, Incoming, Receipt};
+use crate::metrics;
 use crate::store::inbox::Arrived;
 use crate::store::{AccountKey, Store};
 
@@ -144,6 +146,7 @@ impl Link {
         let taken = store.take(&self.key, arrived, position, now_ms).await.map_err(|error| stored(&error))?;
         if taken.is_some() {
             self.pulse.inbound.store(now_ms, Ordering::Relaxed);
+            metrics::received(&self.key.channel);
             arriving.notify_one();
         }
         Ok(())
@@ -161,6 +164,7 @@ impl Link {
     pub(crate) async fn ready(&self, stop: &CancellationToken) -> Result<(), Fault> {
         let Sink::Inbox { store, .. } = &self.sink else { return Ok(()) };
         while store.open_count(&self.key).await.map_err(|error| stored(&error))? >= OPEN_MAX {
+            REACHED.one_more(["inbox_open"]);
             // The network is there; it is we who are late.
             self.pulse.beat(self.clock.now_ms());
             tokio::select! {

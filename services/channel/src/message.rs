@@ -3,6 +3,7 @@
 //! Both are kept on the disk as JSON: a field that is added later has a default, so that what an earlier version kept can still be read.
 
 use serde::{Deserialize, Serialize};
+use verso_kit::trace;
 
 /// What kind of chat a message belongs to. A message without one is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,12 +198,27 @@ pub(crate) struct Part {
     /// The message that showed the beginning of this one while it was being written: it becomes this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replaces: Option<String>,
+    /// The trace that it was written in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Part {
     /// Makes a message of text.
     pub(crate) fn text(to: Address, text: String, plain: String) -> Self {
-        Self { to, text, plain, reply_to: None, silent: false, media: None, buttons: Vec::new(), poll: None, replaces: None }
+        let traceparent = trace::under_way().map(|trace| trace.to_string());
+        Self { to, text, plain, reply_to: None, silent: false, media: None, buttons: Vec::new(), poll: None, replaces: None, traceparent }
+    }
+}
+
+impl Part {
+    /// What it is, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match (&self.poll, &self.media) {
+            (Some(_), _) => "poll",
+            (None, Some(_)) => "media",
+            (None, None) => "text",
+        }
     }
 }
 

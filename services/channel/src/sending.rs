@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use verso_kit::metrics::REACHED;
 
 use crate::adapter::Ability;
 use crate::composing::{Composer, FETCH_BYTES_MAX, Luggage, Wrapping};
@@ -51,6 +52,7 @@ pub(crate) async fn send(store: &Store, shelf: &Shelf, sender: &Sender<'_>, mess
     let mut ids = store.posted(key, &prefix).await?;
     if ids.is_empty() {
         if store.waiting_count(key).await? >= WAITING_MAX {
+            REACHED.one_more(["outbox_waiting"]);
             return Err(refused(sender, format!("{WAITING_MAX} messages wait to be sent already; try again later")));
         }
         let postings: Vec<Posting> = parts(shelf, sender, message)

@@ -1,6 +1,7 @@
 //! The database: what came in and goes out, who was let in, and who may write.
 
 pub(crate) mod inbox;
+mod ledgers;
 mod migrations;
 pub(crate) mod outbox;
 pub(crate) mod pairing;

@@ -9,6 +9,8 @@ use tonic::Status;
 use verso_proto::methods::ServiceEvent;
 use verso_proto::wire::v1::{EventMeta, From as Position};
 
+use crate::metrics::REACHED;
+
 /// How many past events an edge that was away can catch up with.
 const RING_EVENTS_MAX: usize = 16_384;
 
@@ -150,6 +152,7 @@ impl<E: ServiceEvent> Subscription<E> {
             }
             if !self.fill() {
                 self.lost = true;
+                REACHED.one_more(["kept_events"]);
                 return Some((Err(Status::data_loss("the subscriber fell behind the kept events")), self));
             }
             if self.batch.is_empty() && self.changes.changed().await.is_err() {

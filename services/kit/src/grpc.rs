@@ -2,9 +2,9 @@
 
 mod configuration;
 pub(crate) mod gate;
-mod incoming;
 mod reflection;
 mod swapping;
+mod telemetry;
 mod tracing_layer;
 
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use tonic::transport::Server;
 use tonic::{Response, Status};
 use tracing::info;
 use verso_proto::supervisor::v1::configuration_server::ConfigurationServer;
+use verso_proto::supervisor::v1::telemetry_server::TelemetryServer;
 
+use crate::links::Incoming;
 use crate::service::{Context, Error};
 use gate::{Gate, GateLayer};
-use incoming::Incoming;
 use reflection::ReflectionLayer;
 use swapping::SwappingLayer;
 use tracing_layer::TracingLayer;
@@ -47,11 +48,17 @@ pub fn reply<T>(message: T) -> Reply<T> {
 /// Serves `routes` on the service's own socket until `shutdown`, or what a reload puts in their place. Health says SERVING from the first moment: call it when the
 /// service has recovered.
 pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToken) -> Result<(), Error> {
-    let incoming = Incoming::adopt(context.sockets.control()?)?;
+    let mut incoming = Incoming::adopt(context.sockets.control()?)?;
+    if let Some((address, identity)) = context.links.listen() {
+        incoming = incoming.and_at(address, identity).await.map_err(|source| Error::Listen { address: address.to_owned(), source })?;
+        info!(address, "other services may connect over TLS");
+    }
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(context.name, tonic_health::ServingStatus::Serving).await;
     let configuration = ConfigurationServer::new(configuration::Adapter(context.clone()));
     let gate = Gate::new(context.name, context.credential.as_ref(), context.clock.clone());
+    let telemetry = TelemetryServer::new(telemetry::Adapter(context.name));
+    let routes = routes.add_service(health_service);
     info!(service = context.name, epoch = context.epoch, "serving");
     let drained = async {
         shutdown.cancelled().await;
@@ -61,11 +68,11 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
-        .layer(TracingLayer { service: context.name })
+        .layer(TracingLayer)
         .layer(GateLayer(Arc::new(gate)))
         .layer(SwappingLayer { routes: context.reload.routes() })
         .layer(ReflectionLayer)
-        .add_routes(routes.add_service(health_service).add_service(configuration))
+        .add_routes(routes.add_service(configuration).add_service(telemetry))
         .serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {
         shutdown.cancelled().await;
@@ -85,7 +92,7 @@ pub fn in_memory(routes: Routes) -> tonic::transport::Channel {
     let (client, server) = tokio::io::duplex(1 << 20);
     tokio::spawn(async move {
         let gate = GateLayer(Arc::new(Gate::new("test", None, crate::clock::Clock::system())));
-        let layered = Server::builder().layer(TracingLayer { service: "test" }).layer(gate).add_routes(routes);
+        let layered = Server::builder().layer(TracingLayer).layer(gate).add_routes(routes);
         layered.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(server))).await
     });
     let mut client = Some(client);

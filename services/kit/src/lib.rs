@@ -8,6 +8,8 @@ pub mod error;
 pub mod events;
 pub mod files;
 pub mod grpc;
+pub mod links;
+pub mod metrics;
 pub mod page;
 pub mod peer;
 pub mod principal;

@@ -3,6 +3,7 @@
 mod codec;
 mod retry;
 
+use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,20 +14,25 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use prost::Message;
-use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, debug_span};
 use verso_proto::methods::{Call, EventSource, Method};
 use verso_proto::wire::v1::From as Position;
 
 use crate::clock::Clock;
 use crate::credential::{self, Credential};
 use crate::grpc::gate::CALLER_KEY;
+use crate::links::{Identity, name_in_certificate};
 use crate::principal::Vouched;
 use crate::trace::TraceContext;
-use crate::{resume, trace};
-use codec::BytesCodec;
+use crate::{metrics, resume, trace};
+pub(crate) use codec::BytesCodec;
 pub use retry::{Backoff, broken_by_transport};
 
 /// The largest message between services, in bytes: above the largest frame of a client.
@@ -44,6 +50,9 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a probe may take.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a connection over TCP may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What a call that says how long it waits gets on top of that, in milliseconds.
 const WAIT_GRACE_MS: u64 = 5_000;
 
@@ -60,12 +69,12 @@ pub struct Caller {
 #[derive(Debug, Clone)]
 pub struct Peer {
     channel: Channel,
-    own: Option<Identity>,
+    own: Option<Badge>,
 }
 
 /// What this process is to the other one.
 #[derive(Debug, Clone)]
-struct Identity {
+struct Badge {
     credential: Credential,
     audience: Arc<str>,
     clock: Clock,
@@ -93,6 +102,24 @@ impl Peer {
         }
     }
 
+    /// A service at a TCP address, which proves with a certificate of ours that it is that service. Connects when it is first called.
+    pub(crate) fn tls(address: &str, service: &str, identity: Arc<Identity>) -> Self {
+        let (address, name) = (address.to_owned(), name_in_certificate(service));
+        let connector = tower::service_fn(move |_: Uri| {
+            let (address, name, identity) = (address.clone(), name.clone(), Arc::clone(&identity));
+            async move {
+                let name = ServerName::try_from(name).map_err(io::Error::other)?;
+                let connecting = async {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    TlsConnector::from(identity.client()).connect(name, stream).await
+                };
+                timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| io::ErrorKind::TimedOut)?.map(TokioIo::new)
+            }
+        });
+        Self::over(endpoint().connect_with_connector_lazy(connector))
+    }
+
     /// A service behind a channel that exists already.
     pub fn over(channel: Channel) -> Self {
         Self { channel, own: None }
@@ -101,7 +128,7 @@ impl Peer {
     /// Calls as the process that `credential` names; the other one is `audience`.
     #[must_use]
     pub fn identified(self, credential: Credential, audience: &str, clock: Clock) -> Self {
-        Self { own: Some(Identity { credential, audience: audience.into(), clock }), ..self }
+        Self { own: Some(Badge { credential, audience: audience.into(), clock }), ..self }
     }
 
     /// Returns the connection, for a generated client.
@@ -118,6 +145,22 @@ impl Peer {
 
     /// Makes one call whose messages are already encoded.
     pub async fn call_raw(&self, method: &'static Method, message: Bytes, wait_ms: Option<u64>, caller: &Caller) -> Result<Bytes, Status> {
+        let begun = Instant::now();
+        let (span, caller) = asking(method, caller);
+        let answer = self.until_answered(method, message, wait_ms, &caller).instrument(span.clone()).await;
+        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
+        metrics::asked(method.path, code, begun.elapsed());
+        trace::answered(&span, code);
+        answer
+    }
+
+    async fn until_answered(
+        &self,
+        method: &'static Method,
+        message: Bytes,
+        wait_ms: Option<u64>,
+        caller: &Caller,
+    ) -> Result<Bytes, Status> {
         let timeout_ms = wait_ms.map_or(u64::from(method.timeout_ms), |wait_ms| wait_ms.saturating_add(WAIT_GRACE_MS));
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         let mut backoff = Backoff::default();
@@ -131,6 +174,7 @@ impl Peer {
             if !retry::allowed(method, &status) || !backoff.pause_until(deadline).await {
                 return Err(status);
             }
+            metrics::REPEATED.one_more([method.path.trim_start_matches("/verso.")]);
         }
     }
 
@@ -149,11 +193,16 @@ impl Peer {
         delivered: Option<usize>,
         caller: &Caller,
     ) -> Result<Streaming<Bytes>, Status> {
-        let mut request = self.request(message, caller);
+        let (begun, (span, caller)) = (Instant::now(), asking(method, caller));
+        let mut request = self.request(message, &caller);
         if let Some(delivered) = delivered {
             resume::insert(request.metadata_mut(), delivered);
         }
-        self.stream(method.path, request).await
+        let answer = self.stream(method.path, request).instrument(span.clone()).await;
+        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
+        metrics::asked(method.path, code, begun.elapsed());
+        trace::answered(&span, code);
+        answer
     }
 
     /// Opens a service's event stream after `from`.
@@ -196,7 +245,7 @@ impl Peer {
 
     /// Says who calls.
     fn sign(&self, request: &mut Request<Bytes>) {
-        if let Some(Identity { credential, audience, clock }) = &self.own {
+        if let Some(Badge { credential, audience, clock }) = &self.own {
             request.metadata_mut().insert_bin(CALLER_KEY, credential.token(audience, clock));
         }
     }
@@ -218,6 +267,23 @@ impl<T: Message + Default> Answers<T> {
         let undecodable = |error| Status::data_loss(format!("could not decode the answer of {}: {error}", self.path));
         T::decode(item).map(Some).map_err(undecodable)
     }
+}
+
+/// Begins the span of a call, and returns for whom the call is made below it.
+fn asking(method: &'static Method, caller: &Caller) -> (Span, Caller) {
+    let name = method.path.trim_start_matches('/');
+    let span = debug_span!(
+        "call",
+        otel.name = name,
+        otel.kind = "client",
+        rpc.system = "grpc",
+        rpc.service = method.service,
+        rpc.method = name.rsplit('/').next(),
+        rpc.grpc.status_code = Empty,
+        otel.status_code = Empty
+    );
+    let trace = caller.trace.unwrap_or_else(trace::current);
+    (span.clone(), Caller { principal: caller.principal.clone(), trace: Some(trace.enter(&span)) })
 }
 
 fn endpoint() -> Endpoint {

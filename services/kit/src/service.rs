@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{self, Env, File};
 use crate::credential::{self, Credential};
 use crate::files;
+use crate::links::Links;
 use crate::peer::Peer;
 use crate::principal::Vouched;
 use crate::reload::Reload;
@@ -46,6 +47,17 @@ pub enum Error {
     /// The secrets that the supervisor handed over cannot be read.
     #[error("could not read the secrets that the supervisor handed over")]
     Secrets(#[source] io::Error),
+    /// Where the other services are said to be makes no sense.
+    #[error(transparent)]
+    Links(#[from] crate::links::Error),
+    /// Another service's place, or none at all.
+    #[error("could not listen at {address}")]
+    Listen {
+        /// The TCP address.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The gRPC server broke.
     #[error("could not serve gRPC")]
     Serve(#[source] tonic::transport::Error),
@@ -79,12 +91,15 @@ pub struct Context {
     pub sockets: Sockets,
     /// What is done when the configuration changes.
     pub reload: Reload,
+    /// Where it listens besides its Unix socket, and where the others do.
+    pub links: Links,
 }
 
 impl Context {
-    /// Reads what the process was given in its environment. The caller reads each process's environment once.
-    pub fn from_environment(name: &'static str) -> Result<Self, Error> {
-        let process = Env::process();
+    /// Reads what the process was given in its environment, and by `flags`, which count before it. The caller reads each process's
+    /// environment once.
+    pub fn from_environment(name: &'static str, flags: Vec<(String, String)>) -> Result<Self, Error> {
+        let process = Env::process().with(flags);
         let env = match process.get("VERSO_SECRETS_FD").map(sockets::secrets).transpose().map_err(Error::Secrets)? {
             Some(secrets) => process.with(secrets),
             None => process,
@@ -97,6 +112,7 @@ impl Context {
         let epoch = env.get("VERSO_EPOCH").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let sockets = Sockets::inherited(&env, run_dir.join(format!("{name}.sock")))?;
         let credential = env.get(credential::SECRET).map(Credential::parse).transpose()?;
+        let links = Links::from_env(name, &env)?;
         Ok(Self {
             name,
             state_dir,
@@ -109,6 +125,7 @@ impl Context {
             credential,
             sockets,
             reload: Reload::default(),
+            links,
         })
     }
 
@@ -132,6 +149,7 @@ impl Context {
             clock: Clock::system(),
             credential: None,
             reload: Reload::default(),
+            links: Links::default(),
         }
     }
 
@@ -144,7 +162,8 @@ impl Context {
 
     /// Returns another service of the same gateway.
     pub fn peer(&self, service: &str) -> Peer {
-        let peer = Peer::unix(self.run_dir.join(format!("{service}.sock")));
+        let local = || Peer::unix(self.run_dir.join(format!("{service}.sock")));
+        let peer = self.links.peer(service).unwrap_or_else(local);
         match &self.credential {
             Some(credential) => peer.identified(credential.clone(), service, self.clock.clone()),
             None => peer,

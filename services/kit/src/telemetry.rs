@@ -1,4 +1,4 @@
-//! Logs to the console and to the log file, and spans to an OTLP collector when one is configured.
+//! Logs to the console and to the log file; with spans and metrics to an OTLP collector when one is configured.
 
 mod console;
 mod otlp;
@@ -14,8 +14,9 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use serde::Deserialize;
+use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -91,10 +92,19 @@ impl Level {
     }
 }
 
-/// Keeps telemetry alive; what is still queued is sent when it is dropped.
+/// What was started for the process.
 #[derive(Debug, Default)]
 pub struct Guard {
-    _traces: Option<otlp::Traces>,
+    otlp: Option<otlp::Otlp>,
+}
+
+impl Guard {
+    /// Sends what is still queued, within a moment: the process ends.
+    pub async fn finish(self) {
+        if let Some(otlp) = self.otlp {
+            otlp.flush().await;
+        }
+    }
 }
 
 /// What a change of the configuration changes in a process that is running. There is one subscriber a process, so this is the process's too.
@@ -131,10 +141,6 @@ impl Looks {
     }
 }
 
-/// Upper bounds of durations in histograms, in seconds: the same everywhere, so that they can be compared.
-pub const DURATION_BUCKETS_SECONDS: [f64; 16] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
-
 /// The target of records about single WebSocket frames: their names and sizes, never what is in them.
 pub const FRAMES: &str = "verso::frames";
 
@@ -158,17 +164,28 @@ pub fn start(service: &'static str, state_dir: &Path, config: &File, env: &Env) 
         .event_format(record::Format::new(service, Arc::clone(&looks)))
         .with_filter(file_filter);
     let records: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Box::new(to_console), Box::new(to_file)];
-    let traces = otlp::Traces::start(service, config, env)?;
-    let spans = traces.as_ref().map(|traces| traces.layer().with_filter(own(LevelFilter::DEBUG)));
+    crate::metrics::begin();
+    let (otlp, unusable) = match otlp::Otlp::start(service, config, env) {
+        Ok(otlp) => (otlp, None),
+        Err(reason) => (None, Some(reason)),
+    };
+    // Events inside of spans would take with them what they say of sessions.
+    let only_spans = filter_fn(|metadata: &Metadata<'_>| metadata.is_span()).and(own(LevelFilter::DEBUG));
+    let spans = otlp.as_ref().and_then(|otlp| otlp.spans(service)).map(|layer| layer.with_filter(only_spans));
+    let exported = own(logging.level.unwrap_or(Level::Info).filter()).with_target(otlp::TARGET, LevelFilter::OFF);
+    let logs = otlp.as_ref().and_then(|otlp| otlp.logs(&looks)).map(|layer| layer.with_filter(exported));
     // A test process may have a subscriber already.
-    if tracing_subscriber::registry().with(records).with(spans).try_init().is_ok() {
+    if tracing_subscriber::registry().with(records).with(spans).with(logs).try_init().is_ok() {
         // Set once: there is one subscriber.
         drop(LIVE.set(Live { console, file, log, looks, wanted }));
         if let Err(error) = opened {
             tracing::warn!(error = &error as &dyn std::error::Error, "could not open the log file; logging to the console only");
         }
     }
-    Ok(Guard { _traces: traces })
+    if let Some(reason) = unusable {
+        tracing::warn!(reason, "diagnostics.otel cannot be used; nothing is exported");
+    }
+    Ok(Guard { otlp })
 }
 
 /// Puts another `logging` section in force.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use tonic::metadata::{MetadataMap, MetadataValue};
+use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// The metadata and HTTP header that carries a trace context.
@@ -17,17 +18,30 @@ tokio::task_local! {
 }
 
 /// The trace that a piece of work belongs to, and the span above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct TraceContext {
     trace_id: u128,
     span_id: u64,
     sampled: bool,
+    above: Above,
+}
+
+/// What is known of the span above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Above {
+    /// There is none: the trace begins here.
+    Nothing,
+    /// Another process has told of it.
+    Remote,
+    /// It is this process's.
+    Here,
 }
 
 impl TraceContext {
-    /// Begins a trace.
+    /// Begins a trace. Whether it is kept is decided by its first span; whom nobody records asks nobody else to record.
     pub fn generate() -> Self {
-        Self { trace_id: rand::random::<u128>().max(1), span_id: rand::random::<u64>().max(1), sampled: true }
+        let (trace_id, span_id) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
+        Self { trace_id, span_id, sampled: false, above: Above::Nothing }
     }
 
     /// Reads a `traceparent` of version 00. A trace context that others sent never forces sampling.
@@ -42,7 +56,7 @@ impl TraceContext {
         }
         let (trace_id, span_id) = (u128::from_str_radix(trace_id, 16).ok()?, u64::from_str_radix(span_id, 16).ok()?);
         let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, sampled })
+        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, sampled, above: Above::Remote })
     }
 
     /// Returns a context of the same trace for work below this one.
@@ -54,19 +68,42 @@ impl TraceContext {
     /// Makes `span` a part of this trace, and returns the context for the work below it.
     #[must_use]
     pub fn enter(&self, span: &tracing::Span) -> Self {
-        let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-        let (trace_id, span_id) = (TraceId::from(self.trace_id), SpanId::from(self.span_id));
-        let remote = SpanContext::new(trace_id, span_id, flags, true, TraceState::default());
-        if span.is_disabled() || span.set_parent(opentelemetry::Context::new().with_remote_span_context(remote)).is_err() {
+        if span.is_disabled() {
             return self.child();
         }
+        let parent = match self.above {
+            Above::Nothing => Ok(()),
+            Above::Remote | Above::Here => span.set_parent(opentelemetry::Context::new().with_remote_span_context(self.span())),
+        };
         let context = span.context();
         let own = context.span().span_context().clone();
-        if !own.is_valid() {
+        if parent.is_err() || !own.is_valid() {
             return self.child();
         }
-        let span_id = u64::from_be_bytes(own.span_id().to_bytes());
-        Self { span_id, sampled: own.is_sampled(), ..*self }
+        Self::of(&own)
+    }
+
+    /// Says at `span` that it goes on with what this context's span has begun.
+    pub fn link(&self, span: &tracing::Span) {
+        if !span.is_disabled() {
+            span.add_link(self.span());
+        }
+    }
+
+    /// The span above, as the exporter knows it.
+    fn span(&self) -> SpanContext {
+        let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        let (trace_id, span_id) = (TraceId::from(self.trace_id), SpanId::from(self.span_id));
+        SpanContext::new(trace_id, span_id, flags, self.above == Above::Remote, TraceState::default())
+    }
+
+    fn of(span: &SpanContext) -> Self {
+        Self {
+            trace_id: u128::from_be_bytes(span.trace_id().to_bytes()),
+            span_id: u64::from_be_bytes(span.span_id().to_bytes()),
+            sampled: span.is_sampled(),
+            above: Above::Here,
+        }
     }
 }
 
@@ -78,12 +115,39 @@ impl fmt::Display for TraceContext {
 
 /// Returns the trace context of the rpc that is being served; outside of one, a new trace.
 pub fn current() -> TraceContext {
-    CURRENT.try_with(|context| *context).unwrap_or_else(|_| TraceContext::generate())
+    under_way().unwrap_or_else(TraceContext::generate)
+}
+
+/// Returns the trace context of what is being done; none when it belongs to no trace.
+pub fn under_way() -> Option<TraceContext> {
+    CURRENT.try_with(|context| *context).ok()
 }
 
 /// Runs `work` as a part of `context`.
 pub async fn scope<F: Future>(context: TraceContext, work: F) -> F::Output {
     CURRENT.scope(context, work).await
+}
+
+/// Runs `work` within `span`, below whatever is under way.
+pub async fn within<F: Future>(span: tracing::Span, work: F) -> F::Output {
+    let context = current().enter(&span);
+    scope(context, work).instrument(span).await
+}
+
+/// Writes down at the span of an rpc how it was answered.
+pub(crate) fn answered(span: &tracing::Span, code: tonic::Code) {
+    if !span.is_disabled() {
+        span.record("rpc.grpc.status_code", code as i64);
+        if code != tonic::Code::Ok {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+/// Returns the ids of the trace and of the span that are under way.
+pub(crate) fn ids() -> Option<(Vec<u8>, Vec<u8>)> {
+    let current = under_way()?;
+    Some((current.trace_id.to_be_bytes().to_vec(), current.span_id.to_be_bytes().to_vec()))
 }
 
 pub(crate) fn insert(metadata: &mut MetadataMap, context: TraceContext) {
@@ -99,7 +163,7 @@ mod tests {
     #[test]
     fn reads_what_it_writes() {
         let context = TraceContext::generate();
-        assert_eq!(TraceContext::parse(&context.to_string()), Some(context));
+        assert_eq!(TraceContext::parse(&context.to_string()).map(|read| read.to_string()), Some(context.to_string()));
         assert_ne!(context.child().span_id, context.span_id);
     }
 
@@ -115,7 +179,7 @@ mod tests {
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
             "00-zaf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ] {
-            assert_eq!(TraceContext::parse(text), None, "{text}");
+            assert!(TraceContext::parse(text).is_none(), "{text}");
         }
     }
 }

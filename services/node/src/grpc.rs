@@ -41,6 +41,7 @@ use crate::error::Error;
 use crate::exec_file::ExecFile;
 use crate::forwarding::{self, Forwarder};
 use crate::invokes::{Invokes, told};
+use crate::metrics::{self, Depths};
 use crate::node_events::{Effect, Listener};
 use crate::pairings::Pairings;
 use crate::registry::Registry;
@@ -78,6 +79,8 @@ pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Re
         shutdown: shutdown.clone(),
     });
     context.reload.on_change_of(&service, Service::take_over);
+    let counted = Arc::downgrade(&service);
+    metrics::start(move || Some(counted.upgrade()?.depths()));
     let routes = Routes::new(NodeServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
     let routes = routes.add_service(LinksServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_BYTES_MAX));
     Ok((routes.add_service(ExecServer::from_arc(service).max_decoding_message_size(MESSAGE_BYTES_MAX)), forwarder))
@@ -109,6 +112,19 @@ impl Service {
         *self.browser.write().unwrap_or_else(PoisonError::into_inner) = browser;
         self.forwarding.send_replace(forwarding);
         Ok(())
+    }
+
+    /// Counts what waits and who is there.
+    fn depths(&self) -> Depths {
+        let nodes = self.registry.list();
+        Depths {
+            connected: nodes.iter().filter(|node| node.connected).count(),
+            known: nodes.len(),
+            pairings: self.pairings.list().0.len(),
+            approvals: self.approvals.list().len(),
+            invokes: self.invokes.pending(),
+            subscribers: self.hub.subscribers(),
+        }
     }
 
     /// Turns an error into a status. A process that was replaced has nothing left to do.

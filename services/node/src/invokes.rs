@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use verso_kit::events::Hub;
+use verso_kit::metrics::REACHED;
 use verso_proto::node::v1::{
     Event, Invocation, InvokeCancel, InvokeChunk, InvokeInput, InvokeRequest, InvokeResponse, InvokeResultRequest,
 };
@@ -16,6 +18,7 @@ use crate::answers::{Answers, CallKey, Found, Outcome, Turn};
 use crate::approvals::Approvals;
 use crate::commands::CommandPolicy;
 use crate::error::Error;
+use crate::metrics;
 use crate::registry::Registry;
 use crate::run_permit::{Named, vetted};
 use crate::waiting::{Ended, Refused, Waiting};
@@ -92,8 +95,20 @@ impl Invokes {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
+    /// Counts the commands that are not answered.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Asks a node and waits for its answer. The same call again joins the first one, or gets its answer.
     pub(crate) async fn invoke(&self, by: Option<&Principal>, request: InvokeRequest) -> Result<InvokeResponse, Error> {
+        let begun = Instant::now();
+        let answer = self.once(by, request).await;
+        metrics::invoked(&answer, begun.elapsed());
+        answer
+    }
+
+    async fn once(&self, by: Option<&Principal>, request: InvokeRequest) -> Result<InvokeResponse, Error> {
         let key = key(by, &request);
         loop {
             let outcome = match self.answers.begin(key) {
@@ -122,7 +137,10 @@ impl Invokes {
             follower: by.filter(|by| by.protocol >= PROGRESS_SINCE).map(|by| by.conn_id.clone()),
         };
         let place = self.pending.enter(id.clone(), asked.clone()).map_err(|refused| match refused {
-            Refused::Taken | Refused::Full => Error::Busy { what: "invokes", max: PENDING_MAX },
+            Refused::Taken | Refused::Full => {
+                REACHED.one_more(["invokes_pending"]);
+                Error::Busy { what: "invokes", max: PENDING_MAX }
+            }
         })?;
         // Whoever leaves from here on is noticed by `left`; one who left before is noticed here.
         if self.registry.link(&node_id).is_none_or(|(live, _)| live != conn_id) {

@@ -10,6 +10,7 @@ mod exec_file;
 mod forwarding;
 mod grpc;
 mod invokes;
+mod metrics;
 mod node_events;
 mod pairings;
 mod registry;

@@ -73,6 +73,11 @@ impl<M, A> Waiting<M, A> {
         Ok(Place { table: Arc::clone(&self.table), id, number, answer })
     }
 
+    /// Counts those who wait.
+    pub(crate) fn len(&self) -> usize {
+        locked(&self.table).calls.len()
+    }
+
     /// Answers the call under `id` if it is the right one; false when nobody got the answer.
     pub(crate) fn answer(&self, id: &str, right: impl FnOnce(&M) -> bool, answer: A) -> bool {
         let mut table = locked(&self.table);

@@ -46,6 +46,12 @@ impl Board {
         &self.hub
     }
 
+    /// Returns how many entries there are, and the number of the last change.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let state = self.state();
+        (state.roster.len(), state.roster.version())
+    }
+
     /// Lists every entry, newest first.
     pub(crate) fn list(&self) -> Json {
         self.state().roster.list()

@@ -23,7 +23,7 @@ use crate::board::Board;
 use crate::error::Error;
 use crate::mdns::Announcer;
 use crate::roster::Roster;
-use crate::{notice, own};
+use crate::{metrics, notice, own};
 
 /// Builds the service. Its background work belongs to `tasks`.
 pub fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, verso_kit::config::Error> {
@@ -32,6 +32,7 @@ pub fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, verso_kit::con
     context.reload.on_change_of(&announcer, Announcer::take_over);
     let roster = Roster::new(context.clock.clone(), own, context.epoch);
     let board = Arc::new(Board::new(roster, Hub::new(&context.incarnation)));
+    metrics::start(Arc::downgrade(&board));
     let (telling, shutdown) = (Arc::clone(&board), tasks.shutdown().clone());
     tasks.spawn("presence broadcasts", async move { telling.run(&shutdown).await });
     let service = Service { board, announcer, agent: context.peer("agent"), shutdown: tasks.shutdown().clone() };

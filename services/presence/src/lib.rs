@@ -6,6 +6,7 @@ mod error;
 mod grpc;
 mod line;
 mod mdns;
+mod metrics;
 mod notice;
 mod own;
 mod roster;

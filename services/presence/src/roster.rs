@@ -80,6 +80,11 @@ impl Roster {
         self.version
     }
 
+    /// Counts the entries, the gateway's own one included.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len() + 1
+    }
+
     /// Lists every entry that is not too old, newest first, as a JSON array. The gateway's own one is always of now.
     pub(crate) fn list(&mut self) -> Json {
         let now_ms = self.clock.now_ms();

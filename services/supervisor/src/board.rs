@@ -43,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) serving_since: Option<Instant>,
     pub(crate) last_exit: Option<String>,
     pub(crate) retry_at: Option<Instant>,
+    /// Recent failures that count against the service's budget.
+    pub(crate) failures: usize,
     /// The generation of the configuration that it works with; 0 when nobody counts.
     pub(crate) config_generation: u64,
     pub(crate) config_problem: Option<String>,

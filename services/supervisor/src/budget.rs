@@ -45,6 +45,11 @@ impl Budget {
         Verdict::Retry(pause(self.failures.len(), limits))
     }
 
+    /// Counts the failures that are not forgotten.
+    pub(crate) fn failures(&self) -> usize {
+        self.failures.len()
+    }
+
     /// Forgets the failures: an operator asked for a start.
     pub(crate) fn forget(&mut self) {
         self.failures.clear();

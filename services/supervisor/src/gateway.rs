@@ -22,6 +22,7 @@ use crate::grpc;
 use crate::keeper::Shared;
 use crate::launch::Launcher;
 use crate::lock::{self, Lock};
+use crate::metrics;
 use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 use crate::signals::{Signal, Signals};
@@ -89,6 +90,7 @@ impl Gateway {
             shared.launcher.hand_over(*name, &first.value).map_err(|source| Error::RunDir { path: listening.run_dir.clone(), source })?;
             shared.board.update(*name, |entry| entry.config_generation = 1);
         }
+        metrics::start(Arc::downgrade(&shared));
         let fleet = Fleet::start(&config.services, ports, shared).await?;
         let reloader = source.zip(first).map(|(source, first)| Arc::new(Reloader::new(source, &first, fleet.clone())));
         let rpc = serve_rpcs(config, &fleet, reloader.clone(), (env, shutdown));
@@ -197,6 +199,7 @@ fn serve_rpcs(
         clock: Clock::system(),
         credential: Some(fleet.shared.launcher.credential().clone()),
         reload: verso_kit::reload::Reload::default(),
+        links: verso_kit::links::Links::default(),
     };
     let (tasks, stop) = (Tasks::new(shutdown.clone()), CancellationToken::new());
     let (routes, stopped) = (grpc::routes(fleet.clone(), reloader, &config.state_dir), stop.clone());

@@ -203,6 +203,7 @@ impl Keeper {
                     Command::Restart(waiter) => {
                         self.waiters.push(waiter);
                         self.budget.forget();
+                        self.shared.board.update(self.name, |entry| entry.failures = 0);
                         return Watched::Restart;
                     }
                     Command::Drain { deadline, waiter } => {
@@ -240,11 +241,12 @@ impl Keeper {
             Verdict::Spent(_) => error!(service = %self.name, why, retry_in_ms, "service keeps ending; its budget is used up"),
         }
         self.answer(&Err(why.clone()));
-        let until = Instant::now() + pause;
+        let (until, failures) = (Instant::now() + pause, self.budget.failures());
         self.shared.board.update(self.name, |entry| {
             (entry.state, entry.retry_at) = (state, Some(until));
             (entry.pid, entry.serving_since) = (None, None);
             entry.last_exit = Some(why);
+            entry.failures = failures;
         });
         loop {
             tokio::select! {
@@ -255,7 +257,7 @@ impl Keeper {
                     Command::Reload => {} // the next process reads the configuration anyway
                     Command::Restart(waiter) => {
                         self.waiters.push(waiter);
-                        self.budget.forget();
+                        self.forgive();
                         return;
                     }
                     Command::Drain { waiter, .. } => {
@@ -265,6 +267,12 @@ impl Keeper {
                 },
             }
         }
+    }
+
+    /// Forgets the failures: an operator asked for a start.
+    fn forgive(&mut self) {
+        self.budget.forget();
+        self.shared.board.update(self.name, |entry| entry.failures = 0);
     }
 
     /// Waits until a restart is asked for.
@@ -279,7 +287,7 @@ impl Keeper {
                     Command::Reload => {}
                     Command::Restart(waiter) => {
                         self.waiters.push(waiter);
-                        self.budget.forget();
+                        self.forgive();
                         return;
                     }
                     // It is down already. Nobody waiting needs no answer.

@@ -47,7 +47,7 @@ pub(super) async fn run(session: &Session, arguments: &NodeRun) -> anyhow::Resul
     drop(rustls::crypto::ring::default_provider().install_default());
     let state_dir = &session.instance.state_dir;
     files::create_private_dir(state_dir)?;
-    let _telemetry = telemetry::start("node-host", state_dir, &session.snapshot.file, &session.snapshot.env)?;
+    let telemetry = telemetry::start("node-host", state_dir, &session.snapshot.file, &session.snapshot.env)?;
     let shutdown = CancellationToken::new();
     service::stop_on_signals(shutdown.clone())?;
     let told = remember(state_dir, arguments)?;
@@ -56,7 +56,9 @@ pub(super) async fn run(session: &Session, arguments: &NodeRun) -> anyhow::Resul
         folder: state_dir.join("node-host"),
         env: session.snapshot.env.clone(),
     };
-    Ok(verso_nodehost::run(config, shutdown).await?)
+    let ended = verso_nodehost::run(config, shutdown).await;
+    telemetry.finish().await;
+    Ok(ended?)
 }
 
 /// Installs the service that runs the node as it is told.

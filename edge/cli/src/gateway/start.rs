@@ -117,7 +117,7 @@ pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
         configuration: Some(source(instance, credentials)),
     };
     let result = runtime()?.block_on(async {
-        let _telemetry = telemetry::start("supervisor", &instance.state_dir, &snapshot.file, &env)?;
+        let telemetry = telemetry::start("supervisor", &instance.state_dir, &snapshot.file, &env)?;
         let published = async {
             let listening = announcement.print(heard_listening, heard_ready).await;
             if let (Some(publication), Some(port)) = (&publication, listening.and_then(|listening| Some(listening.public.first()?.port())))
@@ -129,6 +129,7 @@ pub(super) fn start(order: Order<'_>) -> anyhow::Result<ExitCode> {
         if let Some(publication) = &publication {
             publication.take_back().await;
         }
+        telemetry.finish().await;
         anyhow::Ok(result)
     })?;
     match result {

@@ -21,6 +21,7 @@ use super::{Refusal, hello};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::journal::Resume;
+use crate::metrics;
 use crate::outlet::Outlet;
 use crate::request_facts::Facts;
 
@@ -66,7 +67,7 @@ pub(super) async fn connect(
     })?;
     let wording = Version::announced(frame.params);
     let refuse = |version: Version, (error, close): Failure| {
-        gateway.limits.metrics.refused(&error);
+        metrics::refused(&error);
         Refusal { response: Some(response_error(&frame.id, &Adapter::new(version).error(error))), close }
     };
     let (request, version) = parse(&frame, wording).map_err(|failure| refuse(wording, failure))?;

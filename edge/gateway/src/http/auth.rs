@@ -11,7 +11,7 @@ use verso_protocol::auth::{Mode, RequestFacts, check_origin, check_shared, is_tr
 use super::Asked;
 use super::errors::Refusal;
 use crate::gateway::Gateway;
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::rate_limit::Guesser;
 
 /// Which part of the configuration says whether something is served.
@@ -75,7 +75,7 @@ pub(super) async fn authorize(gateway: &Gateway, asked: &Asked, headers: &Header
     }
     let guesser = Guesser::new(asked.facts.client_ip, rules.origin);
     if let Some(left) = gateway.failed_auth.locked_for(&guesser) {
-        gateway.limits.metrics.reached(Limit::FailedAuth);
+        metrics::reached(Limit::FailedAuth);
         return Err(Refusal::Locked(left));
     }
     let presented = Credentials { token: bearer(headers).map(str::to_owned), ..Credentials::default() };

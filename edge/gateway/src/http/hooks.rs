@@ -16,13 +16,16 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tracing::warn;
 use verso_kit::config::File;
+use verso_kit::metrics::OTHER;
 
 use super::Asked;
 use super::body::read_bytes;
 use super::errors::Refusal;
 use crate::gateway::Gateway;
+use crate::metrics;
 use action::{Action, AgentAction, Origin};
 use answer::{Outcome, say};
 use config::Config;
@@ -53,6 +56,15 @@ pub(super) async fn take(gateway: &Arc<Gateway>, asked: &Asked, head: Parts, bod
     if let Err(refused) = gateway.hooks.admit(gateway, config, asked, &head) {
         return refused;
     }
+    let begun = Instant::now();
+    let response = obey(gateway, head, body, (config, name)).await;
+    // A name that means nothing is no series of its own.
+    let known = if response.status() == StatusCode::NOT_FOUND { OTHER } else { name.trim_matches('/') };
+    metrics::webhook(known, response.status(), begun.elapsed());
+    response
+}
+
+async fn obey(gateway: &Arc<Gateway>, head: Parts, body: Body, (config, name): (&Config, &str)) -> Response {
     if name.trim_matches('/').is_empty() {
         return Refusal::NotFound.into_response();
     }

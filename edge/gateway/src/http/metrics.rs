@@ -1,7 +1,6 @@
-//! `/metrics`: what the edge counts, for whoever knows the gateway's secret.
+//! `/metrics`: what all processes count, for whoever knows the gateway's secret.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -10,18 +9,13 @@ use axum::{Extension, Router};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
-use tokio::time::timeout;
-use verso_proto::agent::v1::MetricsRequest;
-use verso_proto::supervisor::v1::ServicesListRequest;
+use verso_kit::metrics::Exposition;
 
 use super::Asked;
 use super::auth::authorize;
 use super::errors::{ErrorBody, Refusal};
 use crate::gateway::Gateway;
-use crate::metrics::{Exposition, render};
-
-/// How long the supervisor and the agent service may take to say what they count.
-const PATIENCE: Duration = Duration::from_millis(500);
+use crate::metrics;
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     // The second is where the reference has them.
@@ -67,14 +61,6 @@ pub(super) async fn prometheus(
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let exposition = if accept.contains("application/openmetrics-text") { Exposition::OpenMetrics } else { Exposition::Text };
-    let (services, runs) = tokio::join!(
-        timeout(PATIENCE, gateway.services.call(ServicesListRequest {})),
-        timeout(PATIENCE, gateway.services.call(MetricsRequest {})),
-    );
-    let services = services.ok().and_then(Result::ok).map(|list| list.services).unwrap_or_default();
-    let runs = runs.ok().and_then(Result::ok).map(|runs| runs.text).unwrap_or_default();
-    match render(&gateway, exposition, &services, &runs) {
-        Ok(text) => ([(CONTENT_TYPE, exposition.media_type()), (CACHE_CONTROL, "no-store")], text).into_response(),
-        Err(_) => Refusal::internal().into_response(),
-    }
+    let text = metrics::exposition(&gateway, exposition).await;
+    ([(CONTENT_TYPE, exposition.media_type()), (CACHE_CONTROL, "no-store")], text).into_response()
 }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{HeaderMap, Method};
+use tracing::field::Empty;
 use tracing::{Instrument as _, debug_span};
 use verso_kit::trace::{self, TraceContext};
 
@@ -48,11 +49,20 @@ impl Turn {
             return refusal.into_response();
         }
         let id = format!("{}_{}", names.prefix, uuid::Uuid::new_v4());
-        let span = debug_span!("request", method = names.method, conn = id);
+        let span = debug_span!(
+            "request",
+            otel.name = format!("{} {}", head.method, head.uri.path()),
+            otel.kind = "server",
+            http.request.method = head.method.as_str(),
+            http.route = head.uri.path(),
+            verso.api = names.method,
+            http.response.status_code = Empty
+        );
         let trace = incoming_trace(&head.headers).enter(&span);
         let turn = Self { gateway, id: id.clone(), trace };
-        let answered = trace::scope(trace, answer(turn, head, body)).instrument(span).await;
+        let answered = trace::scope(trace, answer(turn, head, body)).instrument(span.clone()).await;
         let mut response = answered.unwrap_or_else(Refusal::into_response);
+        span.record("http.response.status_code", response.status().as_u16());
         if let Ok(id) = HeaderValue::try_from(id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

@@ -8,7 +8,7 @@ use verso_kit::peer::MESSAGE_BYTES_MAX;
 use verso_proto::agent::v1::http_support_server::{HttpSupport, HttpSupportServer};
 use verso_proto::agent::v1::{
     AvatarRequest, AvatarResponse, EmbedRequest, EmbedResponse, FetchMediaRequest, FetchMediaResponse, InvokeToolRequest,
-    InvokeToolResponse, MetricsRequest, MetricsResponse,
+    InvokeToolResponse,
 };
 use verso_tools::web::{MediaLimits, fetch_media};
 
@@ -48,11 +48,6 @@ impl HttpSupport for Adapter {
 
     async fn invoke_tool(&self, request: Request<InvokeToolRequest>) -> Reply<InvokeToolResponse> {
         reply(tools::invoke(&self.runs, request.into_inner()).await.map_err(refusal)?)
-    }
-
-    async fn metrics(&self, _: Request<MetricsRequest>) -> Reply<MetricsResponse> {
-        let text = self.runs.parts.metrics.render().map_err(|_| tonic::Status::internal("the metrics cannot be written"))?;
-        reply(MetricsResponse { text })
     }
 
     async fn avatar(&self, request: Request<AvatarRequest>) -> Reply<AvatarResponse> {

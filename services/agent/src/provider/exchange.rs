@@ -52,7 +52,7 @@ impl Outgoing {
         let mut request = Self { url, headers: HeaderMap::new(), body: body.into() };
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json, application/vnd.amazon.eventstream"));
-        request.set(trace::HEADER, &call.trace.child().to_string())?;
+        request.set(trace::HEADER, &call.trace.to_string())?;
         for (name, value) in &server.headers {
             request.set(name, value.expose())?;
         }

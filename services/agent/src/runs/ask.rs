@@ -10,8 +10,10 @@ use verso_proto::agent::v1::{ChatMessage, Usage};
 
 use super::Runs;
 use super::run::{Request, Run};
+use super::spans;
 use super::turn::{self, Error};
 use crate::messages;
+use crate::metrics;
 use crate::models::{Endpoint, Key, Model};
 use crate::provider::{self, Answer, Call, Delta, Failure, Finish, Kind, Prompt, ThoughtFragment, ToolFragment, ToolSpec};
 use crate::sessions::levels;
@@ -119,7 +121,7 @@ impl Asking<'_> {
             tracing::warn!(model = model.full_name(), error = %failure, "model did not answer; the next one is asked");
             self.place += 1;
             self.prompt = None;
-            self.runs.parts.metrics.failed_over(&model, &failure, self.model());
+            metrics::failed_over(&model, &failure, self.model());
         }
     }
 
@@ -210,10 +212,17 @@ impl Asking<'_> {
                 status: &self.status,
             };
             let begun_ms = self.runs.parts.clock.now_ms();
-            let answered = match provider::call(&self.runs.parts.clients, &call).await {
-                Ok(answer) => listen(self.run, answer).await,
-                Err(failure) => Err(failure),
+            let span = spans::model_call(model);
+            let calling = async {
+                // The provider is told the span of this very call.
+                let call = Call { trace: trace::current(), ..call };
+                match provider::call(&self.runs.parts.clients, &call).await {
+                    Ok(answer) => listen(self.run, answer).await,
+                    Err(failure) => Err(failure),
+                }
             };
+            let answered = trace::within(span.clone(), calling).await;
+            spans::model_called(&span, answered.as_ref().map(|round| round.usage.as_ref()));
             self.count(model, &answered, begun_ms);
             match answered {
                 Err(failure) if failure.about_thinking() && model.reasoning && self.thinking != levels::OFF => {
@@ -227,9 +236,10 @@ impl Asking<'_> {
     /// Counts a call that is over.
     fn count(&self, model: &Model, answered: &Result<Round, Failure>, begun_ms: i64) {
         let parts = &self.runs.parts;
-        parts.metrics.model_called(model, answered.as_ref().err(), parts.clock.now_ms() - begun_ms);
+        metrics::model_called(model, answered.as_ref().err(), parts.clock.now_ms() - begun_ms);
         if let Some(usage) = answered.as_ref().ok().and_then(|round| round.usage.as_ref()) {
-            parts.metrics.used(self.run, model, usage, parts.catalog.price(&model.provider, &model.id));
+            metrics::used(self.run, model, usage, parts.catalog.price(&model.provider, &model.id));
+            spans::used(&self.run.request, model, usage);
         }
     }
 }

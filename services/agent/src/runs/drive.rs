@@ -9,11 +9,12 @@ use super::emitter::StopReason;
 use super::queue::{self, Gathered};
 use super::run::{Claim, Ended, Facts, Phase, Request, Run, failure_response, success_response};
 use super::turn::{self, Reply};
-use super::{QueueMode, Runs, footer, keepsake};
+use super::{QueueMode, Runs, footer, keepsake, spans};
 use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::lanes::{Place, Turn};
 use crate::messages::{self, Author, Named as _};
+use crate::metrics;
 use crate::models::Model;
 use crate::sessions::{self, events::What};
 use crate::store::{self, Accepted, Arrival, Finish, Head, Opening, RunState, SessionHints, TokenCounts};
@@ -216,6 +217,7 @@ async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Access
     let verbose = request.inline.verbose.as_deref().or(head.session.verbose_level.as_deref());
     let verbose = verbose.unwrap_or(&runs.parts.verbose_default) == VERBOSE;
     run.emitter.started(&head.session.session_id, verbose, started_at_ms);
+    metrics::run_began(run, started_at_ms);
     let user = head.user.clone().filter(|_| !run.recovered);
     sessions::events::run_began(runs, run, &head, user);
     Ok((turn, head))
@@ -295,7 +297,8 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
         _ => None,
     };
     let ended = Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure };
-    runs.parts.metrics.run_ended(run, &model, &ended);
+    metrics::run_ended(run, &model, &ended);
+    spans::run_ended(&model, &ended);
     run.set_phase(Phase::Ended(Arc::new(ended)));
     for (other, (_, answer)) in run.within().iter().zip(within) {
         end_within(runs, other, &session_id, over(state, answer, now_ms));

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
 use verso_kit::trace::{self, TraceContext};
 use verso_proto::wire::v1::Party;
 
 use super::drive::{self, Accession};
 use super::run::{Request, Run, failure_response};
-use super::{Emitter, Runs};
+use super::{Emitter, Runs, spans};
 use crate::error::Error;
 use crate::keys::AgentId;
 use crate::lanes::WAITING_MAX;
@@ -54,7 +55,11 @@ impl Runs {
     fn resume(&self, record: &RunRecord, request: Request, accession: Accession) {
         tracing::info!(run = record.run_id, session = %record.key, attempt = record.attempt + 1, "run is taken up again");
         let agent = AgentId::normalize(&record.agent_id);
-        let context = TraceContext::generate();
+        let span = spans::run(record.key.as_str(), &agent, &request);
+        let context = TraceContext::generate().enter(&span);
+        if let Some(interrupted) = request.traceparent.as_deref().and_then(TraceContext::parse) {
+            interrupted.link(&span);
+        }
         let emitter = self.emitter(record, request.party.clone(), context);
         let run = Run::recovered(record, agent, emitter);
         let run = Arc::new(run.asks(request, self.next_ordinal()));
@@ -64,7 +69,7 @@ impl Runs {
             runs.listener().await;
             drive::carry_out(&runs, &run, accession).await;
         };
-        self.tasks.spawn("resumed run", trace::scope(context, work));
+        self.tasks.spawn("resumed run", trace::scope(context, work).instrument(span));
     }
 
     async fn close(&self, record: RunRecord, party: Option<Party>, now_ms: i64) -> Result<(), Error> {

@@ -64,6 +64,9 @@ pub(crate) struct Request {
     /// The connection that asks, and how it calls the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) party: Option<Party>,
+    /// The span that it was first carried out in: one that is taken up again says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
 }
 
 /// A chat on a network, and who wrote there.

@@ -12,7 +12,7 @@ use tonic::service::Routes;
 use tower::{Layer, Service};
 
 /// What every server offers, whatever the service does, stays where it was built.
-const OF_THE_SERVER: [&str; 2] = ["/grpc.", "/verso.supervisor.v1.Configuration/"];
+const OF_THE_SERVER: [&str; 3] = ["/grpc.", "/verso.supervisor.v1.Configuration/", "/verso.supervisor.v1.Telemetry/"];
 
 #[derive(Debug, Clone)]
 pub(super) struct SwappingLayer {

@@ -19,7 +19,7 @@ use verso_supervisor::ServiceName;
 pub(crate) async fn run(name: &str) {
     let name = name.parse::<ServiceName>().unwrap().as_str();
     let raw = Env::process();
-    let context = Context::from_environment(name).unwrap();
+    let context = Context::from_environment(name, Vec::new()).unwrap();
     follow_supervisor(&context.env).unwrap();
     let behaviour = fs::read_to_string(context.state_dir.join("behaviour").join(name)).unwrap_or_default();
     match behaviour.as_str() {

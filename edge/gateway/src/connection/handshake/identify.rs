@@ -12,7 +12,7 @@ use verso_protocol::auth::{
 use super::{Attempt, Failure, Identity, closing};
 use crate::devices::{Claim, TokenCheck};
 use crate::error::fault;
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::rate_limit::Guesser;
 
 /// What the client's credentials, or somebody who vouches for it, came to.
@@ -184,7 +184,7 @@ impl Attempt<'_> {
     }
 
     fn locked(&self, left: Duration) -> ErrorShape {
-        self.gateway.limits.metrics.reached(Limit::FailedAuth);
+        metrics::reached(Limit::FailedAuth);
         let retry_after_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         Refused::RateLimited { retry_after_ms }.error(self.refusal_facts(&self.client(), false))
     }

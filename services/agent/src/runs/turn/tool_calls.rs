@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use verso_kit::CancellationToken;
+use verso_kit::trace;
 use verso_proto::Json;
 use verso_proto::agent::v1::{ChatMessage, ContentBlock};
 use verso_tools::tool::{Answer, Block, Progress, Scene};
@@ -12,9 +13,10 @@ use verso_tools::toolset::cut;
 
 use super::{arguments, call_id};
 use crate::messages::{self, Named as _};
+use crate::metrics;
 use crate::provider::ToolFragment;
 use crate::runs::ask::Round;
-use crate::runs::{Run, Runs, queue};
+use crate::runs::{Run, Runs, queue, spans};
 use crate::store;
 use crate::tools::Equipment;
 
@@ -69,9 +71,11 @@ pub(super) async fn answer(runs: &Runs, run: &Arc<Run>, equipment: &Equipment, r
             async move {
                 run.emitter.tool_started(&scene.call, &call.name, &arguments(call));
                 let begun_ms = runs.parts.clock.now_ms();
-                let answer = equipment.set.call(&call.name, &call.arguments, &scene).await;
                 let known = equipment.specs.iter().find(|spec| spec.name == call.name).map(|spec| spec.name.as_str());
-                runs.parts.metrics.tool_called(known, answer.is_error, runs.parts.clock.now_ms() - begun_ms);
+                let span = spans::tool(known);
+                let answer = trace::within(span.clone(), equipment.set.call(&call.name, &call.arguments, &scene)).await;
+                spans::tool_called(&span, answer.is_error);
+                metrics::tool_called(known, answer.is_error, runs.parts.clock.now_ms() - begun_ms);
                 run.emitter.tool_ended(&scene.call, &call.name, Json { text: for_event(&answer).to_string() }, answer.is_error);
                 answer
             }
