@@ -13,6 +13,10 @@ pub enum Fault {
     Pause(u64),
     /// A graceful restart, as an operator asks for it.
     Restart,
+    /// SIGKILL, and for that many milliseconds its socket has another name: nobody finds the next incarnation.
+    Unreachable(u64),
+    /// The agent service's disk is full for that many milliseconds.
+    FullDisk(u64),
 }
 
 /// One fault of a plan.
@@ -39,6 +43,8 @@ pub struct Scale {
     pub runs: usize,
     /// `VERSO_CHAOS_EVERY_MS`: between two faults.
     pub every: Duration,
+    /// `VERSO_CHAOS_DISK_KIB`: room for the agent service, which is full now and then; only root can give it.
+    pub disk_kib: usize,
     /// `VERSO_CHAOS_EDGES`: how often the edge is replaced.
     pub edges: usize,
     /// `VERSO_CHAOS_CONNECTS`: new connections in a second.
@@ -60,6 +66,7 @@ impl Scale {
             clients: count("VERSO_CHAOS_CLIENTS", 8),
             runs: count("VERSO_CHAOS_RUNS", 3),
             every: Duration::from_millis(number("VERSO_CHAOS_EVERY_MS", 1_000)),
+            disk_kib: count("VERSO_CHAOS_DISK_KIB", 1 << 18),
             edges: count("VERSO_CHAOS_EDGES", 2),
             connects_per_second: count("VERSO_CHAOS_CONNECTS", 40),
         }
@@ -70,9 +77,11 @@ impl Scale {
         let (mut random, mut plan, mut at) = (Random::new(self.seed), Vec::new(), self.every);
         while at < self.length {
             let service = SERVICES[random.below(SERVICES.len())];
-            let fault = match random.below(6) {
+            let fault = match random.below(8) {
                 0 => Fault::Pause(50 + random.below(500) as u64),
                 1 => Fault::Restart,
+                2 => Fault::Unreachable(50 + random.below(300) as u64),
+                3 => Fault::FullDisk(50 + random.below(1_000) as u64),
                 _ => Fault::Kill,
             };
             plan.push(Planned { at, service, fault });

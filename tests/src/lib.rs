@@ -11,6 +11,8 @@ pub mod emulators;
 pub mod file_drop;
 pub mod gateway;
 pub mod irc_server;
+pub mod leak;
+pub mod mount;
 pub mod peers;
 pub mod process;
 pub mod provider;

@@ -3,8 +3,11 @@
 //! Short by itself; `VERSO_CHAOS_SECONDS=600 VERSO_CHAOS_CLIENTS=200 VERSO_CHAOS_RUNS=20 VERSO_CHAOS_EVERY_MS=2000` is the long one.
 //! `VERSO_CHAOS_SEED` repeats what a failed one has printed.
 
+mod others;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all, join4};
@@ -14,7 +17,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use verso_client::{CallError, CallErrorKind, Client};
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::supervisor::v1::ServicesRestartRequest;
+use verso_tests::bot_api::BotApi;
 use verso_tests::chaos::{Fault, Scale, percentile};
+use verso_tests::mount::Mount;
 use verso_tests::{Gateway, Provider, eventually, process};
 
 /// A call that is not answered in this time has no answer.
@@ -31,6 +36,10 @@ struct Seen {
     asked_to_come_back: usize,
     events: usize,
     runs: usize,
+    /// Commands to a device.
+    invokes: usize,
+    /// Messages of people to a bot.
+    messages: usize,
     streams: usize,
     /// Streams over HTTP that ended without their end: their agent died, and their client can tell.
     cut: usize,
@@ -55,9 +64,14 @@ fn count(seen: &Shared, method: &str, begun: Instant, answer: &Result<Value, Cal
     match answer {
         Ok(_) => seen.answers += 1,
         Err(error) if error.kind == CallErrorKind::Closed => seen.fail(format!("{method}: the socket was closed")),
-        Err(error) if error.retryable => seen.asked_to_come_back += 1,
+        Err(error) if error.retryable || is_of_the_disk(error) => seen.asked_to_come_back += 1,
         Err(error) => seen.fail(format!("{method}: {error:?}")),
     }
+}
+
+/// A disk that is full is said to be.
+fn is_of_the_disk(error: &CallError) -> bool {
+    error.message.contains("disk") || error.message.contains("No space")
 }
 
 /// Calls this and that until the end.
@@ -126,7 +140,9 @@ async fn talk(client: &Client, session: &str, seen: &Shared, until: Instant) -> 
             // One that ended while it was handed over is answered by its end alone.
             [Ok(last)] if last["status"] == "ok" => said.push(key),
             [Ok(first), Ok(last)] if first["status"] == "accepted" && last["status"] == "ok" => said.push(key),
-            [.., Err(error)] if error.retryable || error.message.contains("restart") => seen.asked_to_come_back += 1,
+            [.., Err(error)] if error.retryable || error.message.contains("restart") || is_of_the_disk(error) => {
+                seen.asked_to_come_back += 1;
+            }
             other => seen.fail(format!("{key}: {other:?}")),
         }
     }
@@ -158,7 +174,7 @@ async fn stream(gateway: &Gateway, seen: &Shared, until: Instant) {
 }
 
 /// Carries out the plan, and takes the time until each service serves again.
-async fn disturb(gateway: &Gateway, scale: &Scale, seen: &Shared, begin: Instant) {
+async fn disturb((gateway, disk): (&Gateway, Option<&Mount>), scale: &Scale, seen: &Shared, begin: Instant) {
     for planned in scale.plan() {
         sleep_until(begin + planned.at).await;
         let Some(pid) = gateway.service(planned.service).await.pid else { continue };
@@ -175,6 +191,22 @@ async fn disturb(gateway: &Gateway, scale: &Scale, seen: &Shared, begin: Instant
                 process::signal(pid, Signal::CONT);
             }
             Fault::Restart => restart(gateway, planned.service).await,
+            Fault::Unreachable(ms) => {
+                let socket = gateway.state_dir().join(format!("run/{}.sock", planned.service));
+                let aside = socket.with_extension("aside");
+                fs::rename(&socket, &aside).expect("the socket's name");
+                // Who is connected stays so: the next incarnation is what cannot be reached.
+                process::signal(pid, Signal::KILL);
+                sleep(Duration::from_millis(ms)).await;
+                fs::rename(&aside, &socket).expect("the socket's name again");
+                gateway.recovered(planned.service, pid).await;
+            }
+            Fault::FullDisk(ms) => {
+                let Some(disk) = disk else { continue };
+                disk.fill();
+                sleep(Duration::from_millis(ms)).await;
+                disk.empty();
+            }
         }
     }
 }
@@ -224,7 +256,7 @@ fn judge(name: &str, scale: &Scale, seen: &Seen, more: &Value) {
     let report = json!({
         "test": name, "seed": scale.seed, "seconds": scale.length.as_secs(), "clients": scale.clients, "calls": seen.calls,
         "answers": seen.answers, "askedToComeBack": seen.asked_to_come_back, "runs": seen.runs, "streams": seen.streams, "cut": seen.cut,
-        "events": seen.events, "faults": seen.recoveries.len(), "wrong": seen.wrong.len(),
+        "invokes": seen.invokes, "messages": seen.messages, "events": seen.events, "faults": seen.recoveries.len(), "wrong": seen.wrong.len(),
         "recoveryP50Ms": ms(&seen.recoveries, 50),
         "recoveryP95Ms": ms(&seen.recoveries, 95),
         "callP50Ms": ms(&seen.waits, 50), "callP99Ms": ms(&seen.waits, 99),
@@ -242,10 +274,15 @@ fn judge(name: &str, scale: &Scale, seen: &Seen, more: &Value) {
 #[tokio::test]
 async fn services_die_at_random_and_nobody_who_is_connected_notices() {
     let scale = Scale::from_environment();
-    let (provider, seen) = (Provider::start().await, Shared::default());
+    let (provider, api, seen) = (Provider::start().await, BotApi::start().await, Shared::default());
+    let folder = tempfile::tempdir().expect("a folder");
     let mut config = provider.config();
     config["gateway"]["http"] = json!({"endpoints": {"chatCompletions": {"enabled": true}}});
-    let gateway = Gateway::start_with(config).await;
+    others::with_bot(&mut config, &api);
+    let mut gateway = Gateway::prepare(config);
+    let disk = Mount::at(&gateway.state_dir().join("agent"), scale.disk_kib);
+    gateway.launch(&[]);
+    gateway.ready().await;
     let mut clients = Vec::new();
     for number in 0..scale.clients {
         clients.push(connect(&gateway, number).await);
@@ -263,7 +300,12 @@ async fn services_die_at_random_and_nobody_who_is_connected_notices() {
             (session, said)
         }
     }));
-    let others = join(disturb(&gateway, &scale, &seen, begin), stream(&gateway, &seen, until));
+    let others = join4(
+        disturb((&gateway, disk.as_ref()), &scale, &seen, begin),
+        stream(&gateway, &seen, until),
+        others::command_it(&gateway, &clients[0], folder.path(), &seen, until),
+        others::write_to_it(&clients[0], &api, &seen, until),
+    );
     let (_, _, said, _) = join4(listening, using, talking, others).await;
     reconcile(&clients[0], said.into_iter().collect(), &seen).await;
     for client in &clients {

@@ -154,6 +154,31 @@ async fn sec_26_strangers_cost_no_memory_whatever_they_send() {
 }
 
 #[tokio::test]
+async fn a_service_with_too_much_to_do_refuses_more_at_once_and_the_others_answer() {
+    let gateway = Gateway::start_with(json!({"gateway": {"limits": {"callsPerService": 3}}})).await;
+    let client = gateway.client().await;
+    let node = gateway.service("node").await.pid.expect("a running node service");
+    let mut raw = Raw::open(&gateway).await;
+    raw.connect(4).await;
+    // Stopped, it takes calls and answers none.
+    verso_tests::process::signal(node, rustix::process::Signal::STOP);
+    for number in 0..3 {
+        raw.send(request(&format!("{number}"), "node.list", json!({}))).await;
+    }
+    raw.send(request("h", "health", json!({}))).await;
+    assert_eq!(raw.response().await.expect("an answer")["id"], "h", "the three are with the service");
+    let refused = client.call("node.list", json!({})).await.expect_err("one too many");
+    assert_eq!((refused.code.as_str(), refused.retryable, refused.retry_after_ms), ("UNAVAILABLE", true, Some(1_000)), "{refused:?}");
+    client.call("sessions.list", json!({})).await.expect("another service answers");
+    assert!(reached(&gateway, "calls_per_service").await >= 1);
+    verso_tests::process::signal(node, rustix::process::Signal::CONT);
+    for _ in 0..3 {
+        assert_eq!(raw.response().await.expect("an answer")["ok"], true);
+    }
+    client.call("node.list", json!({})).await.expect("it answers again");
+}
+
+#[tokio::test]
 async fn a_full_house_answers_every_request() {
     let gateway = Gateway::start_with(json!({"gateway": {"limits": {"requestsPerConnection": 2}}})).await;
     let mut raw = Raw::open(&gateway).await;

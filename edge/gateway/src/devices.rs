@@ -18,6 +18,7 @@ use verso_proto::edge::v1::{PairedDevice, PairingRequest};
 use verso_protocol::Version;
 use verso_protocol::auth::{PairingReason, covers, pairing_needed, same_secret};
 
+use crate::fence::Fence;
 pub(crate) use record::{Approval, Claim, Paired, Token};
 use store::Store;
 
@@ -91,8 +92,8 @@ struct State {
 
 impl Devices {
     /// Reads the devices of a state folder.
-    pub(crate) fn open(state_dir: &Path, clock: Clock) -> std::io::Result<Self> {
-        let store = Store::new(state_dir.join("devices"));
+    pub(crate) fn open(state_dir: &Path, fence: Fence, clock: Clock) -> std::io::Result<Self> {
+        let store = Store::new(state_dir.join("devices"), fence);
         let state = State { pending: store.load("pending.json")?, paired: store.load("paired.json")? };
         Ok(Self { state: Mutex::new(state), seen: std::sync::Mutex::default(), store, clock })
     }

@@ -16,7 +16,7 @@ use verso_protocol::auth::authorize;
 use verso_protocol::frames::{RequestFrame, response_error, response_failed, response_ok};
 use verso_protocol::{Adapter, ErrorShape, validation};
 
-use crate::error::{fault, wire};
+use crate::error::{busy, fault, wire};
 use crate::gateway::Gateway;
 use crate::handover::Asked;
 use crate::local::Answer;
@@ -181,6 +181,11 @@ impl Asking {
         let (transcode, encoded) = encode(admitted)?;
         let process = process_name(admitted.method.service);
         let peer = self.gateway.services.of(admitted.method.service).map_err(|status| wire(&status, process))?;
+        let limits = &self.gateway.limits;
+        let Some(_answering) = self.gateway.services.begin(process, limits.calls_per_service_max) else {
+            limits.metrics.reached(Limit::CallsPerService);
+            return Err(busy(process));
+        };
         let answer = peer.call_raw(admitted.method, encoded.message.into(), encoded.wait_ms, &self.caller(trace)).await;
         if process == PRESENCE && admitted.method.retry != Retry::ReadOnly {
             self.gateway.presence_list.void();

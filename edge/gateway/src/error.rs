@@ -10,6 +10,9 @@ use verso_protocol::{Code, ErrorShape};
 /// When a client should ask again while a service restarts, in milliseconds.
 const RESTART_RETRY_MS: u64 = 250;
 
+/// When a client should ask again while a service is overloaded, in milliseconds.
+const BUSY_RETRY_MS: u64 = 1_000;
+
 /// Turns what a service (or the way to it) answered into the wire's error.
 pub(crate) fn wire(status: &Status, process: &str) -> ErrorShape {
     let details = status.get_error_details();
@@ -52,6 +55,11 @@ pub(crate) fn wire(status: &Status, process: &str) -> ErrorShape {
         | Grpc::DataLoss
         | Grpc::Unauthenticated => fault(status),
     }
+}
+
+/// A service that has as much to do as it may have: one more would only make the others wait longer.
+pub(crate) fn busy(process: &str) -> ErrorShape {
+    ErrorShape::new(Code::Unavailable, format!("the {process} service has too much to do; retry shortly")).retryable(Some(BUSY_RETRY_MS))
 }
 
 /// An answer of ours that breaks the contract: logged whole, shown as one sentence.

@@ -26,6 +26,7 @@ use crate::connections::Connections;
 use crate::control_writes::ControlWrites;
 use crate::devices::Devices;
 use crate::event::Rendered;
+use crate::fence::Fence;
 use crate::handover::{Handover, void_when_changed};
 use crate::health::Health;
 use crate::http::{Hooks, Remembered, api_caller};
@@ -80,6 +81,8 @@ pub(crate) struct Gateway {
     pub(crate) last_heartbeat: ArcSwap<Option<String>>,
     /// Whether, and where, connections go on elsewhere.
     pub(crate) handover: Handover,
+    /// Who may write the edge's files.
+    pub(crate) fence: Fence,
     versions: Versions,
     draining: AtomicBool,
 }
@@ -93,8 +96,12 @@ struct Versions {
 
 impl Gateway {
     pub(crate) fn new(context: Context, config: Config, tasks: Tasks) -> Result<Self, Error> {
-        let devices = Devices::open(&context.state_dir, context.clock.clone())?;
-        let preferences = Preferences::open(&context.state_dir, context.clock.clone())?;
+        let fence = Fence::new(&context.state_dir, context.epoch);
+        if context.env.get("VERSO_REPLACES_PID").is_none() {
+            fence.claim()?;
+        }
+        let devices = Devices::open(&context.state_dir, fence.clone(), context.clock.clone())?;
+        let preferences = Preferences::open(&context.state_dir, fence.clone(), context.clock.clone())?;
         let capabilities = Capabilities::open(&context.state_dir, context.clock.clone())?;
         Ok(Self {
             services: Services::new(&context),
@@ -123,6 +130,7 @@ impl Gateway {
             presence_list: KeptAnswer::default(),
             last_heartbeat: ArcSwap::default(),
             handover: Handover::default(),
+            fence,
             versions: Versions { presence: AtomicU64::new(1), health: AtomicU64::new(1) },
             draining: AtomicBool::new(false),
             context,

@@ -106,6 +106,8 @@ pub(crate) async fn refresh(gateway: &Gateway) -> Arc<Summary> {
     }
     // Without a supervisor there is nobody to ask.
     if let Some(list) = services {
+        let short = list.services.iter().filter(|service| !service.pressure.is_empty());
+        response.pressure = short.map(|service| (service.name.clone(), service.pressure.join(" "))).collect();
         response.config_problems = list.services.into_iter().filter_map(|service| Some((service.name, service.config_problem?))).collect();
     }
     response.ts_ms = gateway.context.clock.now_ms();

@@ -11,6 +11,7 @@ mod devices;
 mod dispatch;
 mod error;
 mod event;
+mod fence;
 mod following;
 mod frame_boundary;
 mod gateway;

@@ -35,6 +35,8 @@ pub(crate) struct Limits {
     pub(crate) http_max: usize,
     /// Requests of one connection that are being answered; more wait in the socket.
     pub(crate) requests_per_connection_max: usize,
+    /// Calls that one service is answering, for all clients together; more are refused at once.
+    pub(crate) calls_per_service_max: usize,
     /// Calls of one method that changes how the gateway runs, by one client in a minute.
     pub(crate) control_writes_per_minute_max: usize,
     /// Calls in a row that the connection's role does not allow.
@@ -60,6 +62,7 @@ impl Default for Limits {
             http_per_address_max: 128,
             http_max: 4_096,
             requests_per_connection_max: 128,
+            calls_per_service_max: 8_192,
             control_writes_per_minute_max: 30,
             unauthorized_calls_max: wire::UNAUTHORIZED_CALLS_MAX,
             close_grace: Duration::from_millis(wire::CLOSE_GRACE_MS),
@@ -93,6 +96,8 @@ pub struct LimitsConfig {
     pub http: Option<usize>,
     /// Requests of one connection that are being answered. Default 128.
     pub requests_per_connection: Option<usize>,
+    /// Calls that one service is answering, for all clients together. Default 8,192.
+    pub calls_per_service: Option<usize>,
     /// Calls of one method that changes how the gateway runs, by one client in a minute. Default 30.
     pub control_writes_per_minute: Option<usize>,
 }
@@ -108,6 +113,7 @@ impl LimitsConfig {
             ("httpPerAddress", self.http_per_address),
             ("http", self.http),
             ("requestsPerConnection", self.requests_per_connection),
+            ("callsPerService", self.calls_per_service),
             ("controlWritesPerMinute", self.control_writes_per_minute),
         ];
         let too_small = |name: &str, least: u64| {
@@ -147,6 +153,7 @@ impl LimitsConfig {
             http_per_address_max: self.http_per_address.unwrap_or(known.http_per_address_max),
             http_max: self.http.unwrap_or(known.http_max),
             requests_per_connection_max: self.requests_per_connection.unwrap_or(known.requests_per_connection_max),
+            calls_per_service_max: self.calls_per_service.unwrap_or(known.calls_per_service_max),
             control_writes_per_minute_max: self.control_writes_per_minute.unwrap_or(known.control_writes_per_minute_max),
             ..known
         }

@@ -12,6 +12,8 @@ use tokio::sync::Mutex;
 use verso_kit::clock::Clock;
 use verso_kit::files;
 
+use crate::fence::Fence;
+
 /// Values that one call may change.
 pub(crate) const CHANGES_MAX: usize = 32;
 
@@ -52,6 +54,7 @@ pub(crate) enum Error {
 pub(crate) struct Preferences {
     owners: Mutex<BTreeMap<String, Owner>>,
     path: PathBuf,
+    fence: Fence,
     clock: Clock,
 }
 
@@ -79,14 +82,14 @@ pub(crate) fn device_key(device_id: &str) -> String {
 
 impl Preferences {
     /// Reads the preferences of a state folder; without a file there are none.
-    pub(crate) fn open(state_dir: &std::path::Path, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn open(state_dir: &std::path::Path, fence: Fence, clock: Clock) -> io::Result<Self> {
         let path = state_dir.join("edge/preferences.json");
         let owners = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        Ok(Self { owners: Mutex::new(owners), path, clock })
+        Ok(Self { owners: Mutex::new(owners), path, fence, clock })
     }
 
     /// Returns the owner's values as a JSON object: all, or those with these keys.
@@ -167,9 +170,9 @@ impl Preferences {
 
     async fn save(&self, owners: &BTreeMap<String, Owner>) -> Result<(), Error> {
         let bytes = serde_json::to_vec(owners).map_err(|error| Error::Save(io::Error::other(error)))?;
-        let path = self.path.clone();
+        let (path, fence) = (self.path.clone(), self.fence.clone());
         let write = move || {
-            files::create_private_dir(path.parent().unwrap_or(&path))?;
+            let _others_wait = fence.enter()?;
             files::write_atomic(&path, &bytes, 0o600)
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other).flatten().map_err(Error::Save)
@@ -187,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn values_outlive_a_restart_and_null_removes_one() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Preferences::open(folder.path(), Clock::fixed(7)).unwrap();
+        let open = || Preferences::open(folder.path(), Fence::new(folder.path(), 1), Clock::fixed(7)).unwrap();
         let preferences = open();
         preferences.set("device:a", changes(&[("theme", "{\"dark\":true}"), ("x", "1")])).await.unwrap();
         preferences.set("device:a", changes(&[("x", "null")])).await.unwrap();
@@ -202,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_beyond_a_limit_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let preferences = Preferences::open(folder.path(), Clock::fixed(7)).unwrap();
+        let preferences = Preferences::open(folder.path(), Fence::new(folder.path(), 1), Clock::fixed(7)).unwrap();
         let long = format!("\"{}\"", "x".repeat(VALUE_BYTES_MAX));
         assert!(matches!(preferences.set("a", changes(&[("k", &long)])).await, Err(Error::TooLarge(_))));
         assert!(matches!(preferences.set("a", changes(&[("", "1")])).await, Err(Error::Key)));

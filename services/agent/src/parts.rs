@@ -107,8 +107,13 @@ impl Parts {
     pub(crate) async fn open(context: &Context, tasks: &Tasks) -> Result<Self, Error> {
         let config = Config::read(&context.config)?;
         let fence = Fence { epoch: context.epoch, incarnation: context.incarnation.clone() };
+        let path = context.folder()?.join(DATABASE);
+        let store = Store::open(&path, fence).await.inspect_err(|error| {
+            // What clients are told names no place; who reads the log has to find the file.
+            tracing::error!(path = %path.display(), error = error as &dyn std::error::Error, "the database cannot be used");
+        });
         let lasting = Lasting {
-            store: Store::open(&context.folder()?.join(DATABASE), fence).await?,
+            store: store?,
             hub: Hub::new(&context.incarnation),
             lanes: Lanes::new(config.agents.defaults.concurrent_runs()),
             keyring: None,

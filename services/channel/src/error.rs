@@ -115,6 +115,9 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The database is there and holds nothing, which no database of ours ever does.
+    #[error("{0} is empty: restore it from a backup, or move it away to begin afresh")]
+    Empty(PathBuf),
     /// A file cannot be sent.
     #[error("the file cannot be sent: {reason}")]
     Media {
@@ -169,6 +172,7 @@ impl WireError for Error {
             | Self::Adapter(_)
             | Self::Newer { .. }
             | Self::Create { .. }
+            | Self::Empty(_)
             | Self::Shelf(_)
             | Self::Database(_)
             | Self::Service(_) => WireCode::Fault,

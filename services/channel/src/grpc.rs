@@ -56,7 +56,10 @@ const UNCERTAIN_SHOWN_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Opens the database, starts the accounts and builds the service.
 pub async fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, Error> {
     let configured = settings::accounts(context)?;
-    let store = Store::open(context.folder()?.join("channel.sqlite"), context.epoch).await?;
+    let path = context.folder()?.join("channel.sqlite");
+    let store = Store::open(path.clone(), context.epoch).await.inspect_err(|error| {
+        tracing::error!(path = %path.display(), error = error as &dyn std::error::Error, "the database cannot be used");
+    })?;
     let now_ms = context.clock.now_ms();
     let uncertain = store.recover(now_ms, now_ms - ENDED_KEPT_MS).await?;
     if uncertain > 0 {

@@ -74,9 +74,13 @@ impl Store {
 const STATEMENTS_MAX: usize = 128;
 
 fn connect(path: &Path) -> Result<Connection, Error> {
-    // SQLite would create it readable for others; its other files take the mode of this one.
-    let created = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    created.map_err(|source| Error::Create { path: path.to_owned(), source })?;
+    match std::fs::metadata(path) {
+        // One that was made holds at least its header: somebody has cut it off, and what it held must not be forgotten silently.
+        Ok(meta) if meta.len() == 0 => return Err(Error::Empty(path.to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => create(path)?,
+        Err(source) => return Err(Error::Create { path: path.to_owned(), source }),
+    }
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -86,6 +90,20 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
+}
+
+/// Makes an empty database, which appears as a whole.
+fn create(path: &Path) -> Result<(), Error> {
+    let half = path.with_extension("new");
+    // SQLite would create it readable for others; its other files take the mode of this one.
+    let created = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&half);
+    let failed = |source| Error::Create { path: path.to_owned(), source };
+    created.map_err(failed)?;
+    let connection = Connection::open(&half)?;
+    // This writes the first page.
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.close().map_err(|(_, error)| error)?;
+    std::fs::rename(&half, path).map_err(failed)
 }
 
 /// Refuses an incarnation that was replaced.

@@ -78,7 +78,7 @@ const RUNNING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("node", Action
 const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts. A section without a rule restarts everything.
-const RULES: [(&str, Effect); 60] = [
+const RULES: [(&str, Effect); 61] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -94,6 +94,8 @@ const RULES: [(&str, Effect); 60] = [
     ("gateway.http", EDGE_HOT),
     ("gateway.tools", EDGE_HOT),
     ("gateway.limits", EDGE),
+    // The supervisor reads them itself, and holds running processes to them.
+    ("gateway.budgets", Effect::Nothing),
     ("gateway.nodes", NODE_HOT),
     ("gateway.tailscale", Effect::Nothing),
     ("gateway.services.presence", Effect::On(&[("presence", Action::Restart)])),

@@ -125,7 +125,7 @@ impl Invokes {
 
     async fn dispatch(&self, by: Option<&Principal>, request: InvokeRequest, key: CallKey, turn: Turn) -> Result<InvokeResponse, Error> {
         let (node_id, command) = (request.node_id.trim().to_owned(), request.command.trim().to_owned());
-        let (conn_id, node) = self.registry.link(&node_id).ok_or(Error::NotConnected)?;
+        let (conn_id, node) = self.registry.link_soon(&node_id).await.ok_or(Error::NotConnected)?;
         self.policy().check(&node, &command)?;
         let id = uuid::Uuid::new_v4().to_string();
         let asked = Asked {

@@ -5,7 +5,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::info;
 use verso_kit::clock::Clock;
 use verso_proto::node::v1::NodeInfo;
@@ -13,6 +15,12 @@ use verso_proto::node::v1::NodeInfo;
 use crate::document::Document;
 use crate::error::Error;
 use crate::store::{Nodes, Store};
+
+/// How long after the start connections are still being announced: an edge comes back within a second on a busy machine.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Between two looks whether one was.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How many nodes may be known.
 pub(crate) const NODES_MAX: usize = 4_096;
@@ -52,6 +60,7 @@ pub(crate) struct Registry {
     /// Held while a change goes to disk and then to memory.
     saving: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    opened: Instant,
 }
 
 #[derive(Debug)]
@@ -66,7 +75,7 @@ impl Registry {
     pub(crate) async fn open(clock: Clock, store: Store, paired: Nodes) -> Result<Self, Error> {
         let state = Mutex::new(State { paired, links: BTreeMap::new() });
         let names = Document::open(&store, "names.json").await?;
-        Ok(Self { clock, store, names, saving: tokio::sync::Mutex::new(()), state })
+        Ok(Self { clock, store, names, saving: tokio::sync::Mutex::new(()), state, opened: Instant::now() })
     }
 
     /// Returns the time in milliseconds since 1970.
@@ -98,6 +107,15 @@ impl Registry {
         let state = self.state();
         let live = state.links.get(id)?.live.as_ref()?;
         Some((live.conn_id.clone(), live.node.clone()))
+    }
+
+    /// The same for one who can wait: right after its start the service knows of no connection yet, although the edges hold them; they
+    /// announce them again, and nobody is to notice.
+    pub(crate) async fn link_soon(&self, id: &str) -> Option<(String, NodeInfo)> {
+        while self.opened.elapsed() < ANNOUNCED_WITHIN && self.link(id).is_none() && self.state().get(id).is_some() {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.link(id)
     }
 
     /// Whether a connected node is of the kind that `is` tells.

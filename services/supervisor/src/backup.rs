@@ -4,7 +4,9 @@
 //! copied by SQLite itself, so a copy is one moment of the database whatever is written meanwhile.
 
 mod copy;
+mod mend;
 mod restore;
+mod salvage;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +18,9 @@ use verso_kit::clock::Clock;
 use verso_kit::files;
 
 use crate::digest::digest_of;
+pub use mend::{Mended, Mending, damage, mend};
 pub use restore::{Restored, restore};
+pub use salvage::Salvaged;
 
 /// What is not state: sockets and locks, earlier backups, and logs.
 const LEFT_OUT: [&str; 3] = ["run", "backups", "logs"];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::allowance::Allowance;
 use crate::service_name::ServiceName;
 
 /// What a service is doing.
@@ -48,6 +49,12 @@ pub(crate) struct Entry {
     /// The generation of the configuration that it works with; 0 when nobody counts.
     pub(crate) config_generation: u64,
     pub(crate) config_problem: Option<String>,
+    /// What its processes may use; none until one was held to it.
+    pub(crate) allowed: Option<Allowance>,
+    /// Which of its limits it is near or above.
+    pub(crate) pressure: Vec<&'static str>,
+    /// How often its process was ended for what it used.
+    pub(crate) recycled: u64,
 }
 
 /// The entries of all services.
@@ -62,6 +69,19 @@ impl Board {
     /// Changes an entry.
     pub(crate) fn update(&self, name: ServiceName, change: impl FnOnce(&mut Entry)) {
         self.0.send_modify(|entries| change(entries.entry(name).or_default()));
+    }
+
+    /// Changes what nobody waits for.
+    pub(crate) fn note(&self, name: ServiceName, change: impl FnOnce(&mut Entry)) {
+        self.0.send_if_modified(|entries| {
+            change(entries.entry(name).or_default());
+            false
+        });
+    }
+
+    /// Hears of every change that somebody may wait for.
+    pub(crate) fn changes(&self) -> watch::Receiver<BTreeMap<ServiceName, Entry>> {
+        self.0.subscribe()
     }
 
     /// Returns one entry.

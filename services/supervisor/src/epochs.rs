@@ -10,13 +10,18 @@ use tracing::warn;
 use verso_kit::clock::Clock;
 
 use crate::error::Error;
+use crate::lock::Tenure;
 use crate::service_name::ServiceName;
+
+/// Folders of those who keep the number of who may write.
+const OWNERS: [&str; 4] = ["agent", "channel", "node", "edge"];
 
 /// Mints the number of each start. A number is on disk before the process that carries it starts.
 #[derive(Debug, Clone)]
 pub(crate) struct Epochs {
     path: Arc<PathBuf>,
     last: Arc<Mutex<BTreeMap<String, u64>>>,
+    tenure: Option<Tenure>,
 }
 
 impl Epochs {
@@ -28,13 +33,22 @@ impl Epochs {
                 warn!(error = &error as &dyn std::error::Error, "epochs unreadable; counting on from the clock");
                 above_all(clock)
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // State that came from elsewhere, such as a backup, was claimed by numbers that nobody here knows.
+                let is_used = OWNERS.iter().any(|owner| state_dir.join(owner).exists());
+                if is_used { above_all(clock) } else { BTreeMap::new() }
+            }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "epochs unreadable; counting on from the clock");
                 above_all(clock)
             }
         };
-        Self { path: Arc::new(path), last: Arc::new(Mutex::new(last)) }
+        Self { path: Arc::new(path), last: Arc::new(Mutex::new(last)), tenure: None }
+    }
+
+    /// Mints only as long as the state folder is ours.
+    pub(crate) fn during(self, tenure: Tenure) -> Self {
+        Self { tenure: Some(tenure), ..self }
     }
 
     /// Mints the next number of each service, with one write.
@@ -54,6 +68,9 @@ impl Epochs {
 
     fn save_next(&self, names: &[ServiceName]) -> io::Result<Vec<u64>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
+            return Err(io::Error::other("another gateway has taken the state folder over"));
+        }
         let mut next = last.clone();
         let minted = names
             .iter()
@@ -95,6 +112,15 @@ mod tests {
         verso_kit::files::create_private_dir(&run).unwrap();
         fs::write(run.join("epochs.json"), "{\"edge\": 7").unwrap();
         let epoch = Epochs::load(state.path(), &Clock::fixed(1_700_000_000_000)).mint(ServiceName::Edge).await.unwrap();
+        assert_eq!(epoch, 1_700_000_001);
+    }
+
+    #[tokio::test]
+    async fn counts_above_what_state_from_elsewhere_was_claimed_by() {
+        let state = tempfile::tempdir().unwrap();
+        verso_kit::files::create_private_dir(&state.path().join("run")).unwrap();
+        verso_kit::files::create_private_dir(&state.path().join("agent")).unwrap();
+        let epoch = Epochs::load(state.path(), &Clock::fixed(1_700_000_000_000)).mint(ServiceName::Agent).await.unwrap();
         assert_eq!(epoch, 1_700_000_001);
     }
 

@@ -54,6 +54,7 @@ impl Fleet {
                 stop: stop.clone(),
                 budget: Budget::default(),
                 waiters: Vec::new(),
+                excess: None,
             });
             handles.insert(name, Handle { commands, stop });
         }
@@ -83,6 +84,19 @@ impl Fleet {
             return Err(Error::EdgeStays);
         }
         self.command(name, |waiter| Command::Drain { deadline, waiter }).await
+    }
+
+    /// Replaces the process of an incarnation that uses more than it may, and waits until its successor serves.
+    pub(crate) async fn recycle(&self, name: ServiceName, epoch: u64, why: String) -> Result<ServiceName, Error> {
+        self.command(name, |waiter| Command::Recycle { epoch, why, waiter }).await
+    }
+
+    /// Kills the process of an incarnation that uses far more than it may.
+    pub(crate) async fn end(&self, name: ServiceName, epoch: u64, why: String) {
+        if let Some(handle) = self.handles.get(&name) {
+            // A keeper that is gone has ended its process.
+            drop(handle.commands.send(Command::End { epoch, why }).await);
+        }
     }
 
     async fn command(&self, name: ServiceName, command: impl FnOnce(Waiter) -> Command) -> Result<ServiceName, Error> {

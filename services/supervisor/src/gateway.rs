@@ -21,12 +21,13 @@ use crate::fleet::Fleet;
 use crate::grpc;
 use crate::keeper::Shared;
 use crate::launch::Launcher;
-use crate::lock::{self, Lock};
+use crate::lock::{self, Lock, Tenure};
 use crate::metrics;
 use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 use crate::signals::{Signal, Signals};
 use crate::sockets::{self, Ports};
+use crate::warden::Warden;
 
 /// A gateway whose services have been started.
 #[derive(Debug)]
@@ -42,10 +43,13 @@ pub(crate) struct Gateway {
 
 /// The names of the sockets; removed with it.
 #[derive(Debug)]
-struct SocketFiles(PathBuf);
+struct SocketFiles(PathBuf, Tenure);
 
 impl Drop for SocketFiles {
     fn drop(&mut self) {
+        if !self.1.holds() {
+            return;
+        }
         if let Err(error) = sockets::remove_sockets(&self.0) {
             warn!(error = &error as &dyn std::error::Error, "sockets not removed");
         }
@@ -65,8 +69,9 @@ impl Gateway {
         let run_dir = sockets::run_dir(&config.state_dir, &env);
         let holder = lock::this_process(&config.config_path, &run_dir, &clock);
         let lock = Lock::acquire(&config.state_dir, config.limits.lock_wait, &holder).await?;
+        let tenure = lock.tenure().map_err(|source| Error::RunDir { path: run_dir.clone(), source })?;
         sockets::prepare_run_dir(&run_dir)?;
-        let socket_files = SocketFiles(run_dir.clone());
+        let socket_files = SocketFiles(run_dir.clone(), tenure.clone());
         let ports = Ports::bind(&config.public, config.canvas_port, &config.limits).await?;
         let listening = Listening {
             public: ports.public_addresses(),
@@ -77,7 +82,7 @@ impl Gateway {
         let launcher = Launcher::new(config, &listening, &env).map_err(|source| Error::RunDir { path: run_dir, source })?;
         let shared = Arc::new(Shared {
             launcher,
-            epochs: Epochs::load(&config.state_dir, &clock),
+            epochs: Epochs::load(&config.state_dir, &clock).during(tenure),
             board: Board::new(&config.services),
             limits: config.limits.clone(),
             tasks: Tasks::new(shutdown.clone()),
@@ -97,6 +102,7 @@ impl Gateway {
         if let Some(reloader) = &reloader {
             rpc.0.spawn("reload", Arc::clone(reloader).follow(rpc.1.clone()));
         }
+        rpc.0.spawn("warden", Warden::new(fleet.clone(), reloader.clone()).run(rpc.1.clone()));
         Ok(Self { fleet, reloader, listening, rpc, _sockets: socket_files, _lock: lock })
     }
 

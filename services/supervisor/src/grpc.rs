@@ -16,7 +16,7 @@ use verso_kit::error::status;
 use verso_kit::grpc::{Reply, reply};
 use verso_proto::supervisor::v1::supervisor_server::{Supervisor, SupervisorServer};
 use verso_proto::supervisor::v1::{
-    ConfigStateRequest, ConfigStateResponse, ServiceInfo, ServicesDrainRequest, ServicesDrainResponse, ServicesListRequest,
+    ConfigStateRequest, ConfigStateResponse, ServiceInfo, ServiceUsage, ServicesDrainRequest, ServicesDrainResponse, ServicesListRequest,
     ServicesListResponse, ServicesLogsRequest, ServicesLogsResponse, ServicesRestartRequest, ServicesRestartResponse,
     ServicesRollbackRequest, ServicesRollbackResponse, ServicesUpdateRequest, ServicesUpdateResponse,
 };
@@ -29,6 +29,7 @@ use crate::logs;
 use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 use crate::update;
+use crate::usage::Usage;
 
 /// Steps of an update that nobody has read yet.
 const STEPS_MAX: usize = 16;
@@ -137,6 +138,7 @@ impl Supervisor for Adapter {
 fn info(name: ServiceName, entry: Entry) -> ServiceInfo {
     let now = Instant::now();
     let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let usage = usage(&entry);
     ServiceInfo {
         name: name.as_str().to_owned(),
         state: entry.state.as_str().to_owned(),
@@ -147,6 +149,25 @@ fn info(name: ServiceName, entry: Entry) -> ServiceInfo {
         last_exit: entry.last_exit,
         retry_in_ms: entry.retry_at.map(|at| ms(at.saturating_duration_since(now))),
         config_generation: (entry.config_generation > 0).then_some(entry.config_generation),
+        usage,
+        pressure: entry.pressure.iter().map(ToString::to_string).collect(),
         config_problem: entry.config_problem,
     }
+}
+
+/// What the process uses at this moment.
+fn usage(entry: &Entry) -> Option<ServiceUsage> {
+    let (usage, allowed) = (Usage::of(entry.pid?)?, entry.allowed?);
+    Some(ServiceUsage {
+        memory_bytes: usage.memory_bytes,
+        resident_bytes: usage.resident_bytes,
+        cpu_ms: usage.cpu_ms,
+        descriptors: usage.descriptors,
+        tasks: usage.tasks,
+        memory_soft_bytes: allowed.memory_soft_bytes,
+        memory_hard_bytes: allowed.memory_hard_bytes,
+        descriptors_max: allowed.descriptors_max,
+        tasks_max: allowed.tasks_max,
+        recycled: entry.recycled,
+    })
 }

@@ -52,6 +52,10 @@ pub(crate) enum Command {
         deadline: Option<Duration>,
         waiter: Waiter,
     },
+    /// Replace the process of this incarnation, which uses more than it may.
+    Recycle { epoch: u64, why: String, waiter: Waiter },
+    /// Kill the process of this incarnation, which uses far more than it may.
+    End { epoch: u64, why: String },
 }
 
 /// The sockets of one service. They outlive its processes.
@@ -72,6 +76,8 @@ pub(crate) struct Keeper {
     pub(crate) stop: CancellationToken,
     pub(crate) budget: Budget,
     pub(crate) waiters: Vec<Waiter>,
+    /// Why the process is being replaced, when nobody has asked for it.
+    pub(crate) excess: Option<String>,
 }
 
 /// Why an incarnation is over.
@@ -154,6 +160,7 @@ impl Keeper {
                     }
                     Err(why) => {
                         warn!(service = %self.name, why, "not replaced; the previous process stays");
+                        self.excess = None;
                         self.answer(&Err(why));
                     }
                 },
@@ -210,6 +217,17 @@ impl Keeper {
                         self.waiters.push(waiter);
                         return Watched::Drain(deadline);
                     }
+                    Command::Recycle { epoch, why, waiter } if epoch == process.epoch => {
+                        self.waiters.push(waiter);
+                        self.excess = Some(why);
+                        return Watched::Restart;
+                    }
+                    Command::End { epoch, why } if epoch == process.epoch => {
+                        return Watched::Ended(process.kill().await.because(&why));
+                    }
+                    // It was about a process that is gone.
+                    Command::Recycle { waiter, .. } => drop(waiter.send(Ok(()))),
+                    Command::End { .. } => {}
                 },
             }
         }
@@ -220,6 +238,10 @@ impl Keeper {
         self.shared.board.update(self.name, |entry| entry.state = State::Stopping);
         let deadline = deadline.unwrap_or_else(|| self.shared.limits.drain(self.name));
         let exit = process.stop(deadline, &self.shared.at_once).await;
+        let exit = match self.excess.take() {
+            Some(why) => exit.because(&why),
+            None => exit,
+        };
         info!(service = %self.name, epoch = process.epoch, %exit, "service stopped");
         self.shared.board.update(self.name, |entry| {
             entry.last_exit = Some(exit.to_string());
@@ -254,7 +276,8 @@ impl Keeper {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep_until(until) => return,
                 Some(command) = self.commands.recv() => match command {
-                    Command::Reload => {} // the next process reads the configuration anyway
+                    Command::Reload | Command::End { .. } => {} // the next process reads the configuration anyway
+                    Command::Recycle { waiter, .. } => drop(waiter.send(Ok(()))),
                     Command::Restart(waiter) => {
                         self.waiters.push(waiter);
                         self.forgive();
@@ -284,14 +307,14 @@ impl Keeper {
                 biased;
                 () = self.stop.cancelled() => return,
                 Some(command) = self.commands.recv() => match command {
-                    Command::Reload => {}
+                    Command::Reload | Command::End { .. } => {}
                     Command::Restart(waiter) => {
                         self.waiters.push(waiter);
                         self.forgive();
                         return;
                     }
                     // It is down already. Nobody waiting needs no answer.
-                    Command::Drain { waiter, .. } => drop(waiter.send(Ok(()))),
+                    Command::Drain { waiter, .. } | Command::Recycle { waiter, .. } => drop(waiter.send(Ok(()))),
                 },
             }
         }

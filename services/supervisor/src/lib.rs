@@ -1,9 +1,11 @@
 //! Starts, watches and restarts the processes of one gateway, and holds their listening sockets. `LIFECYCLE.md` tells how.
 
+mod allowance;
 mod audit;
 pub mod backup;
 mod board;
 mod budget;
+mod cgroups;
 mod config;
 mod digest;
 mod epochs;
@@ -23,6 +25,8 @@ mod service_name;
 mod signals;
 mod sockets;
 mod update;
+mod usage;
+mod warden;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -51,7 +51,7 @@ impl Holder {
 pub(crate) struct Lock {
     path: PathBuf,
     // Closing it releases the lock; children never inherit it.
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -66,7 +66,7 @@ impl Lock {
                 // A holder that left between our open and our lock has removed the file that we locked.
                 Ok(()) if same_file(&file, &path) => {
                     write(&mut file, holder).map_err(failed)?;
-                    return Ok(Self { path, _file: file });
+                    return Ok(Self { path, file });
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
@@ -79,8 +79,35 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Says which lock it is, for those who ask later whether it still counts.
+    pub(crate) fn tenure(&self) -> io::Result<Tenure> {
+        let found = self.file.metadata()?;
+        Ok(Tenure { path: self.path.clone(), device: found.dev(), inode: found.ino() })
+    }
+}
+
+/// Which lock is ours. A process that was paused while somebody else took the folder over finds another one there.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenure {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Tenure {
+    /// Whether the folder is still ours.
+    pub(crate) fn holds(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode)
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
+        // Another's is not to be removed.
+        if !same_file(&self.file, &self.path) {
+            return;
+        }
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(error = &error as &dyn std::error::Error, "lock file not removed");
         }

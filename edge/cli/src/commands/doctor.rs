@@ -2,6 +2,7 @@
 
 mod clients;
 mod config;
+mod damage;
 mod files;
 mod running;
 mod state;
@@ -62,7 +63,8 @@ pub(super) async fn checks(session: &Session, arguments: &Doctor) -> anyhow::Res
     let session = if mended.is_empty() { session } else { &again };
     let mut checks = mended;
     checks.extend(files::all(session, arguments.fix));
-    checks.extend(state::all(session, arguments.deep));
+    checks.extend(damage::all(session, arguments).await);
+    checks.extend(state::all(session));
     checks.extend(running::all(session, arguments).await);
     if let Some(client) = &arguments.client {
         checks.extend(clients::replay(session, client));

@@ -67,6 +67,9 @@ pub(super) fn print(style: Style, payload: Value) -> anyhow::Result<()> {
     if !health.unavailable.is_empty() {
         output::line(style.paint(Tone::Warning, format!("Not answering: {}", health.unavailable.join(", "))))?;
     }
+    for (service, what) in &health.pressure {
+        output::line(style.paint(Tone::Warning, format!("Near its limits: {service} ({what})")))?;
+    }
     Ok(())
 }
 

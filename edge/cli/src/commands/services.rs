@@ -8,7 +8,8 @@ use verso_kit::config::Env;
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::methods::Call;
 use verso_proto::supervisor::v1::{
-    ServiceInfo, ServicesDrainRequest, ServicesListRequest, ServicesLogsRequest, ServicesRestartRequest, ServicesRollbackRequest,
+    ServiceInfo, ServiceUsage, ServicesDrainRequest, ServicesListRequest, ServicesLogsRequest, ServicesRestartRequest,
+    ServicesRollbackRequest,
 };
 use verso_supervisor::{Holder, ServiceName};
 
@@ -193,7 +194,7 @@ pub(super) async fn list(session: &Session) -> anyhow::Result<Vec<ServiceInfo>> 
 
 /// Draws the processes for people.
 pub(super) fn table(style: Style, services: &[ServiceInfo]) -> Table {
-    let mut table = Table::new(&["Service", "State", "Pid", "Up", "Starts", "Last exit"]);
+    let mut table = Table::new(&["Service", "State", "Pid", "Up", "Memory", "Starts", "Last exit"]);
     for service in services {
         let tone = match service.state.as_str() {
             "serving" => Tone::Good,
@@ -202,16 +203,31 @@ pub(super) fn table(style: Style, services: &[ServiceInfo]) -> Table {
         };
         let retry = service.retry_in_ms.map(|ms| format!(" (next try in {})", words::duration(ms))).unwrap_or_default();
         let problem = if service.config_problem.is_some() { " (!)" } else { "" };
+        let short = if service.pressure.is_empty() { String::new() } else { format!(" (short of {})", service.pressure.join(", ")) };
         table.row([
             service.name.clone(),
-            format!("{}{problem}{retry}", style.paint(tone, &service.state)),
+            format!("{}{problem}{short}{retry}", style.paint(tone, &service.state)),
             service.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             service.uptime_ms.map_or_else(|| "-".to_owned(), words::duration),
+            memory(service),
             service.starts.to_string(),
             service.last_exit.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     table
+}
+
+/// What the process uses of its own, and above what it is replaced.
+fn memory(service: &ServiceInfo) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let words = |usage: &ServiceUsage| format!("{} of {} MiB", mib(usage.memory_bytes), mib(usage.memory_soft_bytes));
+    service.usage.as_ref().map_or_else(|| "-".to_owned(), words)
+}
+
+/// Says which services are short of what.
+pub(super) fn shortages(services: &[ServiceInfo]) -> Vec<String> {
+    let short = services.iter().filter(|service| !service.pressure.is_empty());
+    short.map(|service| format!("{} is short of {}", service.name, service.pressure.join(", "))).collect()
 }
 
 /// Says which services do not work with the newest configuration, and why.

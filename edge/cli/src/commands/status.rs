@@ -192,5 +192,9 @@ fn facts(status: &StatusResponse, health: &HealthResponse) -> Vec<(&'static str,
     if !health.unavailable.is_empty() {
         facts.push(("Down", health.unavailable.join(", ")));
     }
+    if !health.pressure.is_empty() {
+        let words = health.pressure.iter().map(|(service, what)| format!("{service} ({what})"));
+        facts.push(("Near its limits", words.collect::<Vec<_>>().join(", ")));
+    }
     facts
 }

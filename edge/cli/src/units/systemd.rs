@@ -32,6 +32,8 @@ pub(super) fn render(definition: &Definition, scope: Scope) -> String {
             "RestartPreventExitStatus=78",
             "SuccessExitStatus=0 143",
             "KillMode=mixed",
+            // The supervisor holds each service to its limits in a group of its own.
+            "Delegate=memory cpu pids",
             "TimeoutStartSec=30",
             "TimeoutStopSec=330",
             "OOMPolicy=continue",

@@ -21,7 +21,7 @@ fn allowed(_: &[String]) -> Result<(), Error> {
 
 fn open(folder: &tempfile::TempDir) -> (Devices, Clock) {
     let clock = Clock::fixed(1_000_000);
-    (Devices::open(folder.path(), clock.clone()).unwrap(), clock)
+    (Devices::open(folder.path(), Fence::new(folder.path(), 1), clock.clone()).unwrap(), clock)
 }
 
 #[tokio::test]

@@ -63,15 +63,32 @@ pub(crate) fn expect(gateway: &Arc<Gateway>, listener: StdUnixListener) {
                 house.handover.taking.store(true, Ordering::Relaxed);
                 match take_over(&house, &channel).await {
                     Ok(count) => info!(connections = count, "connections taken over"),
-                    Err(error) => warn!(error = &error as &dyn std::error::Error, "the previous edge went away"),
+                    Err(error) => {
+                        warn!(error = &error as &dyn std::error::Error, "the previous edge went away");
+                        take_files(&house).await;
+                    }
                 }
                 house.handover.taking.store(false, Ordering::Relaxed);
             }
-            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "the previous edge cannot be heard"),
-            Err(_) => {}
+            Ok(Err(error)) => {
+                warn!(error = &error as &dyn std::error::Error, "the previous edge cannot be heard");
+                take_files(&house).await;
+            }
+            Err(_) => take_files(&house).await,
         }
         house.connections.expect_no_more();
     });
+}
+
+/// Whatever the previous edge still does, it writes nothing any more.
+async fn take_files(gateway: &Gateway) {
+    let fence = gateway.fence.clone();
+    let claimed = tokio::task::spawn_blocking(move || fence.claim()).await.map_err(io::Error::other).flatten();
+    if let Err(error) = claimed {
+        warn!(error = &error as &dyn std::error::Error, "the files of the edge were not taken over");
+    }
+    // Devices that were paired there at the very last are known here too.
+    gateway.devices.reread().await;
 }
 
 /// Waits for the edge that this one replaces. Whoever else comes is sent away.
@@ -115,8 +132,7 @@ async fn take_over(gateway: &Arc<Gateway>, channel: &Channel) -> io::Result<usiz
         channel.send(Kind::Receipt, &Receipt { taken }, None).await?;
     }
     channel.send(Kind::End, &Receipt { taken: true }, None).await?;
-    // Devices that were paired there at the very last are known here too.
-    gateway.devices.reread().await;
+    take_files(gateway).await;
     for (kind, payload) in gateway.connections.unheard(&terms.positions) {
         crate::local::follow::heard(gateway, kind, &payload).await;
     }

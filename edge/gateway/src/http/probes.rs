@@ -1,5 +1,6 @@
 //! Liveness, readiness and start-up probes. They need no secret and tell strangers nothing but their status.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -54,6 +55,9 @@ struct Readiness {
     /// What is away without keeping it from being ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     suppressed: Option<Vec<String>>,
+    /// Services that are near or above what they may use, and what it is; they work nevertheless.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pressure: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uptime_ms: Option<i64>,
 }
@@ -90,7 +94,8 @@ pub(super) async fn ready(
         return answer(&method, status, &Readiness { ready, ..Readiness::default() });
     }
     let suppressed = Some(suppressed).filter(|suppressed| !suppressed.is_empty());
-    answer(&method, status, &Readiness { ready, failing: Some(failing), suppressed, uptime_ms: Some(gateway.uptime_ms()) })
+    let (pressure, uptime_ms) = (health.response.pressure.clone(), Some(gateway.uptime_ms()));
+    answer(&method, status, &Readiness { ready, failing: Some(failing), suppressed, pressure, uptime_ms })
 }
 
 /// Says whether the gateway has started.

@@ -17,6 +17,7 @@ use verso_protocol::{ErrorShape, Version};
 use super::Local;
 use crate::dispatch::Asking;
 use crate::error::fault;
+use crate::fence::Fence;
 use crate::gateway::Gateway;
 use answer::{Change, resolved_leniently};
 use hashes::Hashes;
@@ -66,6 +67,7 @@ pub(crate) async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, 
 /// The file as one client sees it.
 struct Desk {
     store: Store,
+    fence: Fence,
     seen: Snapshot,
     hashes: Hashes,
     redactor: Redactor,
@@ -82,7 +84,7 @@ impl Desk {
         let seen = store.snapshot();
         let redactor = Redactor::of([&seen.parsed, seen.file.value(), &resolved_leniently(&seen.file)]);
         let hashes = Hashes::of(&context.state_dir, version).map_err(|error| fault(&error))?;
-        Ok(Self { store, seen, hashes, redactor })
+        Ok(Self { store, fence: gateway.fence.clone(), seen, hashes, redactor })
     }
 
     fn shown_path(&self) -> String {
@@ -132,6 +134,8 @@ impl Desk {
         admit: impl FnOnce(Option<&str>) -> Result<(), Error>,
         edit: impl FnOnce(&Document) -> Result<String, Error>,
     ) -> Result<(), Error> {
+        let refused = |source| Error::Io { doing: "write", path: self.store.path().to_owned(), source };
+        let _others_wait = self.fence.enter().map_err(refused)?;
         let written = self.store.change(admit, edit)?;
         tracing::info!(generation = written.generation, changed = written.changed, "configuration written");
         Ok(())

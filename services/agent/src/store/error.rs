@@ -20,6 +20,9 @@ pub enum Error {
     /// The file is not a database, or a damaged one.
     #[error("the agent's database is damaged: restore it from a backup, or move it away to begin afresh")]
     Damaged(#[source] Arc<rusqlite::Error>),
+    /// The file is there and holds nothing, which no database of ours ever does.
+    #[error("the agent's database is empty: restore it from a backup, or move it away to begin afresh")]
+    Empty(PathBuf),
     /// A newer version of the program has written the database.
     #[error("the agent's database has schema version {found}, and this program knows versions up to {known}")]
     FromTheFuture {
@@ -61,7 +64,16 @@ pub enum Error {
 impl Error {
     /// Whether the operator, not the program, must act; the words are then for everybody.
     pub(crate) fn caused_outside(&self) -> bool {
-        matches!(self, Self::DiskFull | Self::DiskFailed(_) | Self::Damaged(_) | Self::RolledBack | Self::Fenced | Self::Archive { .. })
+        matches!(
+            self,
+            Self::DiskFull
+                | Self::DiskFailed(_)
+                | Self::Damaged(_)
+                | Self::Empty(_)
+                | Self::RolledBack
+                | Self::Fenced
+                | Self::Archive { .. }
+        )
     }
 }
 

@@ -171,9 +171,13 @@ const LOG_BYTES_MAX: i64 = 16 << 20;
 
 /// Opens the connection that writes, brings the schema up to date and takes over from earlier incarnations.
 pub(super) fn open(path: &Path, fence: &Fence) -> Result<Connection> {
-    // Only the owner may read what people say to their agents; SQLite gives its companion files the same mode.
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    file.map_err(|source| Error::Create { path: path.to_owned(), source: Arc::new(source) })?;
+    match std::fs::metadata(path) {
+        // One that was made holds at least its header: somebody has cut it off, and what it held must not be forgotten silently.
+        Ok(meta) if meta.len() == 0 => return Err(Error::Empty(path.to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => create(path)?,
+        Err(source) => return Err(Error::Create { path: path.to_owned(), source: Arc::new(source) }),
+    }
     let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -187,6 +191,20 @@ pub(super) fn open(path: &Path, fence: &Fence) -> Result<Connection> {
     migrate(&mut connection)?;
     take_over(&mut connection, fence)?;
     Ok(connection)
+}
+
+/// Makes an empty database, which appears as a whole.
+fn create(path: &Path) -> Result<()> {
+    let half = path.with_extension("new");
+    // Only the owner may read what people say to their agents; SQLite gives its companion files the same mode.
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&half);
+    let failed = |source| Error::Create { path: path.to_owned(), source: Arc::new(source) };
+    file.map_err(failed)?;
+    let connection = Connection::open(&half)?;
+    // This writes the first page.
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.close().map_err(|(_, error)| error)?;
+    std::fs::rename(&half, path).map_err(failed)
 }
 
 /// Opens a connection that reads.

@@ -1,7 +1,8 @@
 //! Lets in the calls that the contract allows: from a process that proves who it is, on behalf of nobody but whom the edge or the channel
 //! service has let in.
 //!
-//! A process that was not given a credential (alone, in a test, or behind mTLS) lets everybody in who reaches its socket.
+//! A process that was not given a credential (alone, or in a test) lets everybody in who reaches its Unix socket. Who comes over TCP has
+//! a certificate, and makes the calls of the service that it names.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use verso_proto::wire::v1::{CallerToken, Certificate, Principal, PrincipalToken}
 
 use crate::clock::Clock;
 use crate::credential::{self, Credential, TOKEN_LIFE_MS};
+use crate::links::From;
 use crate::principal::{self, Vouched};
 
 /// Says who calls.
@@ -63,8 +65,12 @@ impl Gate {
     }
 
     /// Checks one call; returns on whose behalf it is.
-    fn check(&self, path: &str, headers: &HeaderMap) -> Result<Option<Vouched>, Status> {
+    fn check(&self, path: &str, headers: &HeaderMap, certified: Option<&'static str>) -> Result<Option<Vouched>, Status> {
         let Some(callers) = methods::callers(path) else { return Ok(None) };
+        // The certificate of its connection says who it is: the calls are the same.
+        if let Some(caller) = certified.filter(|caller| !callers.contains(caller)) {
+            return Err(Status::permission_denied(format!("{caller} may not call {path}")));
+        }
         let token = headers.get(principal::KEY).map(HeaderValue::as_bytes);
         let Some(authority) = &self.authority else { return token.map(unchecked).transpose() };
         let presented = headers.get(CALLER_KEY).map(HeaderValue::as_bytes);
@@ -193,7 +199,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.gate.check(request.uri().path(), request.headers()) {
+        let certified = request.extensions().get::<From>().and_then(|from| from.service);
+        match self.gate.check(request.uri().path(), request.headers(), certified) {
             Ok(vouched) => {
                 if let Some(vouched) = vouched {
                     request.extensions_mut().insert(vouched);

@@ -36,6 +36,11 @@ pub async fn restore(from: &Path, state_dir: &Path, clock: &Clock) -> Result<Res
     let staged = state_dir.join("run/restore");
     drop(fs::remove_dir_all(&staged));
     stage(from, &staged).inspect_err(|_| drop(fs::remove_dir_all(&staged)))?;
+    // What comes back may have been claimed by higher numbers than were given out here: the next start counts on from the clock.
+    match fs::remove_file(state_dir.join("run/epochs.json")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&state_dir.join("run/epochs.json"))(error)),
+        _ => {}
+    }
     let moved_aside = move_aside(state_dir, clock)?;
     for entry in fs::read_dir(&staged).map_err(at(&staged))? {
         let entry = entry.map_err(at(&staged))?;

@@ -52,8 +52,8 @@ impl Keeper {
 
     /// Stops a process that was replaced, while its successor already serves. It is in nobody's way, so what it cannot hand over has more
     /// time than at a stop of the gateway.
-    pub(super) fn retire(&self, mut process: Process) {
-        let (name, shared, stop) = (self.name, self.shared.clone(), self.stop.clone());
+    pub(super) fn retire(&mut self, mut process: Process) {
+        let (name, shared, stop, excess) = (self.name, self.shared.clone(), self.stop.clone(), self.excess.take());
         self.shared.tasks.spawn("retire", async move {
             let limits = &shared.limits;
             let retired = tokio::select! {
@@ -63,6 +63,10 @@ impl Keeper {
             let exit = match retired {
                 Some(exit) => exit,
                 None => process.stop(limits.drain(name), &shared.at_once).await,
+            };
+            let exit = match excess {
+                Some(why) => exit.because(&why),
+                None => exit,
             };
             info!(service = %name, epoch = process.epoch, %exit, "replaced process stopped");
             shared.board.update(name, |entry| entry.last_exit = Some(exit.to_string()));

@@ -3,8 +3,9 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use rustix::process::{Resource, getrlimit};
 use verso_kit::config::Env;
 
@@ -14,6 +15,8 @@ use crate::config::{Gateway, Mode};
 
 /// Less room than this is soon none, in bytes.
 const FREE_BYTES_MIN: u64 = 512 * 1024 * 1024;
+/// Folders of those who keep something.
+const OWNERS: [&str; 7] = ["agent", "channel", "node", "devices", "edge", "canvas", "run"];
 /// Each client takes a descriptor; systems that allow fewer refuse clients early.
 const DESCRIPTORS_MIN: u64 = 1_024;
 
@@ -30,6 +33,7 @@ pub(super) fn all(session: &Session, fix: bool) -> Vec<Check> {
     ];
     checks.extend(private.into_iter().filter_map(|(id, path, mode)| private_file(session, (id, &path, mode), fix)));
     checks.push(disk(session));
+    checks.extend(writable(session));
     checks.push(descriptors());
     checks
 }
@@ -133,13 +137,32 @@ fn private_file(session: &Session, (id, path, wanted): (&'static str, &Path, u32
     Some(check.mended_by(format!("chmod {wanted:o} {name}")))
 }
 
+/// The folders of the owners, which may be on disks of their own; where there is none yet, the nearest above.
+fn folders(session: &Session) -> Vec<PathBuf> {
+    let state_dir = &session.instance.state_dir;
+    let existing: Vec<PathBuf> = OWNERS.iter().map(|owner| state_dir.join(owner)).filter(|folder| folder.is_dir()).collect();
+    let nearest = state_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    existing.into_iter().chain([nearest.to_owned()]).collect()
+}
+
+/// A folder on a file system that cannot be written.
+fn writable(session: &Session) -> Option<Check> {
+    let locked = |folder: &PathBuf| rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err();
+    let locked: Vec<String> =
+        folders(session).iter().filter(|folder| locked(folder)).map(|folder| session.instance.short(folder)).collect();
+    if locked.is_empty() {
+        return None;
+    }
+    let check = Check::wrong("state.writable", Status::Error, format!("cannot be written: {}", locked.join(", ")));
+    Some(check.because("Their owners do not start.").mended_by("Look why: `mount`, `ls -ld`. A disk that fails is mounted read-only."))
+}
+
 fn disk(session: &Session) -> Check {
-    let folder = session.instance.state_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let Ok(found) = rustix::fs::statvfs(folder) else {
+    let room = |folder: &PathBuf| rustix::fs::statvfs(folder).ok().map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+    let Some((free, folder)) = folders(session).into_iter().filter_map(|folder| Some((room(&folder)?, folder))).min() else {
         return Check::wrong("disk.free", Status::Warn, "could not see how much room is left");
     };
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let words = format!("{} MiB are free", free / 1024 / 1024);
+    let words = format!("{} MiB are free in {}", free / 1024 / 1024, session.instance.short(&folder));
     if free >= FREE_BYTES_MIN {
         return Check::ok("disk.free", words);
     }

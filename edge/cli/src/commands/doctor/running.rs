@@ -50,6 +50,13 @@ pub(super) async fn all(session: &Session, arguments: &Doctor) -> Vec<Check> {
             check.because("The service works with an earlier configuration than the others.").mended_by("Correct the key that it names.")
         }));
     }
+    if let Ok(list) = services::list(session).await {
+        checks.extend(services::shortages(&list).into_iter().map(|words| {
+            let check = Check::wrong("services.pressure", Status::Warn, words);
+            let check = check.because("It is near what it may use; above that it is replaced, or refused more.");
+            check.mended_by("Look at `verso services list --json`; gateway.budgets says what each may use.")
+        }));
+    }
     checks.push(others(session, deep));
     checks
 }

@@ -1,11 +1,10 @@
-//! What the gateway keeps: databases, documents, the clock that they go by, and other gateways of this machine.
+//! What the gateway goes by: the clock, and other gateways of this machine.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use verso_kit::clock::Clock;
 
@@ -13,13 +12,6 @@ use super::super::Session;
 use super::{Check, Status};
 use crate::config::Gateway;
 use crate::instance::Instance;
-
-/// The databases, one an owner.
-const DATABASES: [&str; 2] = ["agent/agent.sqlite", "channel/channel.sqlite"];
-
-/// Documents that their owners could not start without.
-const DOCUMENTS: [&str; 6] =
-    ["devices/paired.json", "devices/pending.json", "node/nodes.json", "identity/device.json", "run/epochs.json", "exec-approvals.json"];
 
 /// How far apart the ports of two gateways are, at least: each uses some above its own.
 const PORTS_BETWEEN: u16 = 20;
@@ -30,51 +22,10 @@ const AHEAD_MAX: Duration = Duration::from_mins(5);
 /// No clock that is right is before 2025, in milliseconds since 1970.
 const EARLIEST_MS: i64 = 1_735_689_600_000;
 
-pub(super) fn all(session: &Session, deep: bool) -> Vec<Check> {
-    let instance = &session.instance;
-    let mut checks: Vec<Check> = DATABASES.iter().filter_map(|name| database(session, &instance.state_dir.join(name), deep)).collect();
-    checks.push(documents(session));
-    checks.push(clock(session));
+pub(super) fn all(session: &Session) -> Vec<Check> {
+    let mut checks = vec![clock(session)];
     checks.extend(isolation(session));
     checks
-}
-
-/// None for a database that is not there yet.
-fn database(session: &Session, path: &Path, deep: bool) -> Option<Check> {
-    let id = "state.databases";
-    if !path.exists() {
-        return None;
-    }
-    let name = session.instance.short(path);
-    let question = if deep { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
-    let asked = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .and_then(|database| database.query_row(question, [], |row| row.get::<_, String>(0)));
-    Some(match asked {
-        Ok(answer) if answer == "ok" => Check::ok(id, format!("{name} is whole")),
-        Ok(answer) => damaged(id, &format!("{name} is damaged: {answer}")),
-        Err(error) => damaged(id, &format!("{name} cannot be read: {error}")),
-    })
-}
-
-fn damaged(id: &'static str, words: &str) -> Check {
-    Check::wrong(id, Status::Error, words)
-        .because("Its owner does not start with it, or loses what it holds.")
-        .mended_by("Stop the gateway, and put the last backup in its place: `verso backup restore`.")
-}
-
-fn documents(session: &Session) -> Check {
-    let broken: Vec<String> = DOCUMENTS
-        .iter()
-        .map(|name| session.instance.state_dir.join(name))
-        .filter(|path| fs::read_to_string(path).is_ok_and(|text| serde_json::from_str::<Value>(&text).is_err()))
-        .map(|path| session.instance.short(&path))
-        .collect();
-    if broken.is_empty() {
-        return Check::ok("state.documents", "every document can be read");
-    }
-    Check::wrong("state.documents", Status::Error, format!("cannot be read: {}", broken.join(", ")))
-        .because("Their owners refuse to start rather than forget what is in them.")
-        .mended_by("Put a copy back, or move the file aside to begin afresh.")
 }
 
 /// A clock that is behind what was written, or before this program, makes every signature and every deadline wrong.
