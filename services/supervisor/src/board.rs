@@ -1,6 +1,7 @@
 //! How every service fares, for lists and for those who wait.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -46,6 +47,10 @@ pub(crate) struct Entry {
     /// The generation of the configuration that it works with; 0 when nobody counts.
     pub(crate) config_generation: u64,
     pub(crate) config_problem: Option<String>,
+    /// How long the newest health check of the present process took.
+    pub(crate) latency: Option<Duration>,
+    /// Failures that the budget still allows.
+    pub(crate) failures_left: usize,
 }
 
 /// The entries of all services.
@@ -60,6 +65,14 @@ impl Board {
     /// Changes an entry.
     pub(crate) fn update(&self, name: ServiceName, change: impl FnOnce(&mut Entry)) {
         self.0.send_modify(|entries| change(entries.entry(name).or_default()));
+    }
+
+    /// Notes a measurement; nobody is woken for it.
+    pub(crate) fn measure(&self, name: ServiceName, latency: Duration) {
+        self.0.send_if_modified(|entries| {
+            entries.entry(name).or_default().latency = Some(latency);
+            false
+        });
     }
 
     /// Returns one entry.

@@ -15,6 +15,7 @@ mod keeper;
 mod launch;
 mod lock;
 mod logs;
+mod memory;
 mod probe;
 mod process;
 mod reload;
