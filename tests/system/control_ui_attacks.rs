@@ -94,6 +94,8 @@ async fn sec_16_no_token_is_taken_from_a_query_or_left_anywhere() {
         let state = page.browser.run("return [location.href, document.referrer, document.querySelector('#tabs').hidden]").await;
         assert!(!state.to_string().contains(TOKEN) && state[2] == json!(true), "{state}");
     }
+    // The browser itself remembers where it was told to go.
+    page.browser.open(&gateway.http("/")).await;
     page.log_in().await;
     for name in verso_tests::control_ui::PAGES {
         page.go(name).await;

@@ -83,7 +83,7 @@ async fn the_processes_are_shown_as_they_are() {
 async fn two_who_change_the_configuration_at_once_are_brought_together() {
     let gateway = Gateway::start().await;
     let client = gateway.client().await;
-    let raw = "// kept\n{\n  gateway: GATEWAY,\n  ui: { assistant: { name: 'First' } },\n  session: { reset: { mode: 'idle', idleMinutes: 60 } },\n}\n";
+    let raw = "// kept\n{\n  session: { reset: { mode: 'idle', idleMinutes: 60 } },\n  gateway: GATEWAY,\n  ui: { assistant: { name: 'First' } },\n}\n";
     let file = client.call("config.get", json!({})).await.expect("the file");
     let section = file["parsed"]["gateway"].to_string();
     let raw = raw.replace("GATEWAY", &section);
@@ -187,6 +187,7 @@ async fn the_keyboard_is_enough() {
         let body = page.browser.find("body").await;
         body.send_keys(keys).await.expect("a key");
     };
+    page.browser.find("#message").await;
     page.browser.run("document.activeElement.blur()").await;
     press("/").await;
     page.browser.until("the search", "return document.activeElement.id === 'session-search'").await;

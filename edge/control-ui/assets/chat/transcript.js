@@ -41,6 +41,8 @@ export class Transcript {
   /** @type {number | null} */
   #firstSeq = null;
   #lastSeq = -1;
+  /** The height of an entry as it was lately, in pixels. */
+  #entryPx = 110;
   #reading = false;
   #watch;
   #edge;
@@ -179,8 +181,9 @@ export class Transcript {
       const block = this.#block(visible.slice(Math.max(0, end - BLOCK_ENTRIES_MAX), end));
       for (const message of block.messages) this.#known.set(/** @type {any} */ (message.__openclaw).id, { message, block });
       this.#blocks.unshift(block);
+      // Drawn when the reader comes near; until then it has the height that such entries have.
+      block.element.style.height = `${block.messages.length * this.#entryPx}px`;
       this.#body.prepend(block.element);
-      this.#fill(block);
     }
   }
 
@@ -247,7 +250,9 @@ export class Transcript {
       // What has another height than it had must not move what is being read.
       if (above) this.#scroller.scrollTop += element.offsetHeight - before;
     } else {
-      element.style.height = `${element.offsetHeight}px`;
+      const height = element.offsetHeight;
+      this.#entryPx = (this.#entryPx + height / Math.max(block.messages.length, 1)) / 2;
+      element.style.height = `${height}px`;
       element.replaceChildren();
       block.shown = false;
     }

@@ -34,6 +34,8 @@ export default class Chat extends HTMLElement {
   #timer = 0;
   /** Which conversation is being read. */
   #reading = "";
+  /** @type {Promise<void>} */
+  #current = Promise.resolve();
   #again = false;
 
   #scroller = h("div", { id: "messages", tabindex: 0, role: "log", "aria-live": "off", "aria-label": t("chat.conversation") });
@@ -102,10 +104,19 @@ export default class Chat extends HTMLElement {
     this.#drawHead();
   }
 
-  /** Reads the conversation; `anew`: another one than is shown. @param {boolean} anew */
-  async #read(anew) {
+  /**
+   * Reads the conversation; `anew`: another one than is shown. Resolves when everything is there that was when it was called.
+   * @param {boolean} anew @returns {Promise<void>}
+   */
+  #read(anew) {
     // One after the other; what came meanwhile is read afterwards.
-    if (this.#reading === this.#key && !anew) { this.#again = true; return; }
+    if (this.#reading === this.#key && !anew) this.#again = true;
+    else this.#current = this.#readNow(anew);
+    return this.#current;
+  }
+
+  /** @param {boolean} anew */
+  async #readNow(anew) {
     const key = this.#reading = this.#key;
     this.#again = false;
     let problem = "";
@@ -127,7 +138,7 @@ export default class Chat extends HTMLElement {
     this.#say(problem);
     this.#drawHead();
     this.#soon();
-    if (this.#again) await this.#read(false);
+    if (this.#again) await this.#readNow(false);
   }
 
   /** What is in the transcript is on its way no longer. */
@@ -144,7 +155,7 @@ export default class Chat extends HTMLElement {
     if (payload.sessionKey !== this.#key && payload.sessionKey !== this.#transcript.session?.key) return;
     if (name === "chat") this.#chat(payload);
     if (name === "agent" && payload.stream === "tool" || name === "session.tool") this.#tool(payload);
-    if (name === "session.message" || name === "sessions.changed" && payload.reason === "reset") this.#read(false);
+    if (name === "session.message" || name === "sessions.changed" && /^(reset|patch)$/.test(payload.reason)) this.#read(false);
   }
 
   /** @param {string} id */
