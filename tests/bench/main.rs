@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 mod clients;
+mod control_ui;
 mod first_token;
 mod http;
 mod idle;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Measures everything, or, with `connections`, `nodes`, `sessions` or `telemetry` among the arguments, only what those cost.
+/// Measures everything, or, with `connections`, `control-ui`, `nodes`, `sessions` or `telemetry` among the arguments, only what those cost.
 async fn measure(arguments: &[String]) -> ExitCode {
     if cfg!(debug_assertions) {
         eprintln!("a debug build: the numbers say that it works, and nothing of how fast");
@@ -54,7 +55,7 @@ async fn measure(arguments: &[String]) -> ExitCode {
     usage::raise_descriptor_limit();
     let mut report = Report::default();
     let asked_for = |part: &str| arguments.iter().any(|argument| argument == part);
-    let parts = ["connections", "nodes", "sessions", "telemetry"];
+    let parts = ["connections", "control-ui", "nodes", "sessions", "telemetry"];
     let all = !parts.into_iter().any(asked_for);
     if all {
         everything_else(&mut report).await;
@@ -64,6 +65,9 @@ async fn measure(arguments: &[String]) -> ExitCode {
     }
     if all || asked_for("sessions") {
         sessions::long_and_many(&mut report).await;
+    }
+    if all || asked_for("control-ui") {
+        control_ui::visits(&mut report).await;
     }
     if all || asked_for("connections") {
         idle::connections(&mut report).await;

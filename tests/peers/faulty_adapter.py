@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import json
 import os
 import pathlib
 import sys
@@ -11,6 +12,7 @@ spec = importlib.util.spec_from_file_location("file_drop", where)
 file_drop = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(file_drop)
 
+pb = file_drop.pb
 FAULTS = os.environ.get("FAULTS", "").split()
 
 
@@ -26,7 +28,9 @@ def eat():
 
 
 class Faulty(file_drop.FileDrop):
-    """`crash`, `hang` and `eat` in a message; `forgets`, `repeats`, `unnamed` and `lingers` in the variable FAULTS."""
+    """`crash`, `hang` and `eat` in a message; `forgets`, `repeats`, `unnamed` and `lingers` in the variable FAULTS.
+
+    With `links` it is linked by a code first: a file `scanned` in the inbox is the phone that scans it."""
 
     def message(self, path):
         text = path.read_text("utf-8").strip()
@@ -46,12 +50,31 @@ class Faulty(file_drop.FileDrop):
             request.send_id = os.urandom(8).hex()
         return super().Send(request, context)
 
+    def Run(self, request, context):
+        inbox = pathlib.Path(json.loads(request.settings_json)["inbox"])
+        if "links" in FAULTS and not (inbox / "linked").exists():
+            yield pb.RunResponse(disconnected=pb.Disconnected(logged_out=True, reason="not linked yet"))
+            return
+        yield from super().Run(request, context)
+
+    def Login(self, request, context):
+        inbox = pathlib.Path(json.loads(request.settings_json)["inbox"])
+        for number in range(100):
+            yield pb.LoginResponse(qr=pb.ShownCode(content=f"made-up-code-{number // 10}", valid_ms=2000))
+            if (inbox / "scanned").exists():
+                (inbox / "linked").touch()
+                yield pb.LoginResponse(linked=pb.Linked(self_id="me", name="My phone"))
+                return
+            self.done.wait(0.2)
+
     def Hello(self, request, context):
         if "other-version" in FAULTS:
             file_drop.VERSION = 2
         if "agrees" in FAULTS:
             request.version = file_drop.VERSION
-        return super().Hello(request, context)
+        answer = super().Hello(request, context)
+        answer.capabilities.login = "links" in FAULTS
+        return answer
 
 
 if "open" in FAULTS:

@@ -33,6 +33,8 @@ const FLAGS: [&str; 12] = [
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
+    /// Where the driver listens.
+    url: String,
     _driver: Driver,
     /// The browser's profile and what it prints.
     _folder: TempDir,
@@ -63,12 +65,22 @@ impl Browser {
         let connecting = builder.capabilities(capabilities);
         let url = format!("http://127.0.0.1:{port}");
         let client = tokio::time::timeout(PATIENCE * 2, connecting.connect(&url)).await.expect("Chromium starts in time");
-        Some(Self { client: client.expect("Chromium starts"), _driver: driver, _folder: folder })
+        Some(Self { client: client.expect("Chromium starts"), url, _driver: driver, _folder: folder })
     }
 
     /// The `WebDriver` session, for what this type has no method for.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Gives the browser a command that only Chromium knows.
+    pub async fn devtools(&self, command: &str, params: Value) {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let session = self.client.session_id().await.expect("a session").expect("a session that is open");
+        let url = format!("{}/session/{session}/goog/cdp/execute", self.url);
+        let asked = reqwest::Client::new().post(url).json(&json!({"cmd": command, "params": params}));
+        let answer = asked.send().await.expect("the driver answers");
+        assert!(answer.status().is_success(), "{command}: {}", answer.text().await.unwrap_or_default());
     }
 
     /// Opens a page and waits until it has loaded.

@@ -7,6 +7,7 @@ pub mod bot_api;
 pub mod browser;
 pub mod chaos;
 pub mod collector;
+pub mod control_ui;
 pub mod emulators;
 pub mod file_drop;
 pub mod gateway;
@@ -19,6 +20,7 @@ pub mod provider;
 pub mod proxy;
 
 pub use browser::Browser;
+pub use control_ui::ControlUi;
 pub use gateway::Gateway;
 pub use provider::Provider;
 

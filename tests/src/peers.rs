@@ -39,6 +39,11 @@ pub fn node() -> Option<(PathBuf, PathBuf)> {
     Some((program("node")?, packages))
 }
 
+/// A file of an npm package, such as `axe-core/axe.min.js`, or `None` when this test is to be skipped.
+pub fn npm_file(path: &str) -> Option<PathBuf> {
+    found(path, Some(home().join("node_modules").join(path)).filter(|file| file.is_file()))
+}
+
 /// The address of a server of a real language model, or `None` when this test is to be skipped. It is never required: it takes minutes.
 pub fn real_model() -> Option<String> {
     let address = env::var("VERSO_REAL_MODEL").ok().map(|address| address.trim_end_matches('/').to_owned());

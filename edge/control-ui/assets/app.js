@@ -1,377 +1,214 @@
-// The browser client: connects to the gateway that served it, and to no other, whatever its address says.
-//
-// Every word that comes from the gateway is put into the page as text, never as markup.
+// The shell: who is connected, where one can go, and what is the matter.
 
-const PROTOCOLS = { min: 3, max: 4 };
-const CLIENT = { id: "openclaw-control-ui", displayName: "Verso", version: "1", platform: "web", mode: "webchat", instanceId: crypto.randomUUID() };
-const SCOPES = ["operator.admin", "operator.approvals", "operator.pairing"];
-const REQUEST_TIMEOUT_MS = 60_000;
-const RETRY_MS = { first: 500, most: 10_000 };
-const HISTORY_MESSAGES = 100;
+import { announce, h, show } from "./dom.js";
+import { Entrance, fromAddress } from "./entrance.js";
+import { deviceToken } from "./gateway/device.js";
+import { Link } from "./gateway/link.js";
+import { icon } from "./icons.js";
+import { furnish } from "./page.js";
+import { t } from "./words.js";
 
-const byId = (id) => document.getElementById(id);
-const text = (value) => (value === null || value === undefined ? "" : String(value));
+/** The pages, in the order of the menu. Each is fetched when it is first opened. */
+const PAGES = /** @type {const} */ (["chat", "overview", "approvals", "devices", "channels", "cron", "usage", "logs", "config"]);
+/** Keys that lead to pages, after `g`. */
+const KEYS = { c: "chat", o: "overview", a: "approvals", d: "devices", h: "channels", j: "cron", u: "usage", l: "logs", s: "config" };
+const THEMES = ["auto", "light", "dark"];
+const G_MS = 1_000;
 
-// ---- who this browser is -------------------------------------------------------------------------------------------------------------
-
-const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-const hex = (bytes) => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-
-function database() {
-  return new Promise((resolve, reject) => {
-    const opening = indexedDB.open("verso", 1);
-    opening.onupgradeneeded = () => opening.result.createObjectStore("device");
-    opening.onsuccess = () => resolve(opening.result);
-    opening.onerror = () => reject(opening.error);
-  });
-}
-
-async function stored(name, value) {
-  const db = await database();
-  return new Promise((resolve, reject) => {
-    const work = db.transaction("device", value === undefined ? "readonly" : "readwrite").objectStore("device");
-    const asking = value === undefined ? work.get(name) : work.put(value, name);
-    asking.onsuccess = () => resolve(asking.result);
-    asking.onerror = () => reject(asking.error);
-  });
-}
-
-// The key never leaves the browser: it cannot be read, only used. Without a secure context there is none.
-async function identity() {
-  if (!crypto.subtle) return null;
-  try {
-    let keys = await stored("keys");
-    if (!keys) {
-      keys = await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]);
-      await stored("keys", keys);
-    }
-    const raw = await crypto.subtle.exportKey("raw", keys.publicKey);
-    return { keys, publicKey: base64url(raw), id: hex(await crypto.subtle.digest("SHA-256", raw)) };
-  } catch {
-    return null;
-  }
-}
-
-async function prove(device, params, challenge) {
-  const parts = ["v3", device.id, CLIENT.id, CLIENT.mode, params.role, params.scopes.join(","), challenge.ts, params.auth.token ?? "", challenge.nonce, CLIENT.platform, ""];
-  const signature = await crypto.subtle.sign("Ed25519", device.keys.privateKey, new TextEncoder().encode(parts.join("|")));
-  return { id: device.id, publicKey: device.publicKey, signature: base64url(signature), signedAt: challenge.ts, nonce: challenge.nonce };
-}
-
-// ---- the connection ------------------------------------------------------------------------------------------------------------------
-
-class Refused extends Error {
-  constructor(error) {
-    super(text(error?.message) || "refused");
-    this.code = error?.code;
-    this.details = error?.details;
-  }
-}
-
-class Connection {
-  constructor(token, on) {
-    this.token = token;
-    this.on = on;
-    this.waiting = new Map();
-    this.number = 0;
-  }
-
-  // Resolves with the gateway's hello.
-  open() {
-    // The page's own origin, and nothing that a link could say.
-    const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
-    this.socket = new WebSocket(address);
-    return new Promise((resolve, reject) => {
-      this.socket.onmessage = async ({ data }) => {
-        const frame = JSON.parse(data);
-        if (frame.type === "res") return this.answered(frame);
-        if (frame.event !== "connect.challenge") return this.on.event(frame);
-        this.connect(frame.payload).then(resolve, reject);
-      };
-      this.socket.onclose = ({ code, reason }) => {
-        const error = new Refused({ message: reason || `the connection ended (${code})`, code: "CLOSED" });
-        reject(error);
-        for (const { reject: give } of this.waiting.values()) give(error);
-        this.waiting.clear();
-        this.on.closed(error);
-      };
-    });
-  }
-
-  async connect(challenge) {
-    const params = {
-      minProtocol: PROTOCOLS.min, maxProtocol: PROTOCOLS.max, client: CLIENT, role: "operator", scopes: SCOPES, caps: [],
-      auth: this.token ? { token: this.token, password: this.token } : {},
-    };
-    const device = await identity();
-    if (device) params.device = await prove(device, params, challenge);
-    return this.call("connect", params);
-  }
-
-  call(method, params = {}) {
-    const id = String(++this.number);
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.waiting.delete(id);
-        reject(new Refused({ message: `${method} was not answered in time` }));
-      }, REQUEST_TIMEOUT_MS);
-      const settle = (how) => (value) => { clearTimeout(timer); how(value); };
-      this.waiting.set(id, { resolve: settle(resolve), reject: settle(reject) });
-      this.socket.send(JSON.stringify({ type: "req", id, method, params }));
-    });
-  }
-
-  answered(frame) {
-    const call = this.waiting.get(frame.id);
-    if (!call) return;
-    this.waiting.delete(frame.id);
-    if (frame.ok) call.resolve(frame.payload);
-    else call.reject(new Refused(frame.error));
-  }
-
-  close() {
-    this.on.closed = () => {};
-    this.socket.close(1000);
-  }
-}
-
-// ---- the page ------------------------------------------------------------------------------------------------------------------------
-
-const page = { connection: null, token: "", session: "", runs: new Map(), retry: RETRY_MS.first };
-
-function cell(row, content) {
-  const td = document.createElement("td");
-  if (content instanceof Node) td.append(content);
-  else td.textContent = text(content);
-  row.append(td);
-}
-
-function fill(id, rows, empty) {
-  const body = byId(id);
-  body.replaceChildren();
-  for (const cells of rows.length > 0 ? rows : [[empty]]) {
-    const row = document.createElement("tr");
-    cells.forEach((content) => cell(row, content));
-    body.append(row);
-  }
-}
-
-function say(words) {
-  byId("state").textContent = words;
-}
-
-function complain(words) {
-  byId("problem").textContent = words;
-  byId("problem").hidden = !words;
-}
-
-function line(role, words) {
-  const item = document.createElement("li");
-  item.dataset.role = role;
-  item.textContent = words;
-  byId("messages").append(item);
-  item.scrollIntoView({ block: "end" });
-  return item;
-}
-
-function words(message) {
-  if (typeof message?.content === "string") return message.content;
-  const blocks = Array.isArray(message?.content) ? message.content : [];
-  return blocks.map((block) => (block.type === "text" ? text(block.text) : block.type === "toolCall" ? `[calls ${text(block.name)}]` : "")).filter(Boolean).join("\n");
-}
-
-async function showHistory() {
-  byId("messages").replaceChildren();
-  page.runs.clear();
-  const session = page.session;
-  try {
-    const { messages } = await page.connection.call("chat.history", { sessionKey: session, limit: HISTORY_MESSAGES });
-    if (session !== page.session) return;
-    for (const message of messages ?? []) {
-      const said = words(message);
-      if (said && (message.role === "user" || message.role === "assistant")) line(message.role, said);
-    }
-  } catch (error) {
-    line("note", `The history cannot be shown: ${error.message}`);
-  }
-}
-
-function onChat({ runId, sessionKey, state, message, errorMessage }) {
-  if (sessionKey !== page.session) return;
-  let item = page.runs.get(runId);
-  const said = words(message);
-  if (!item && said) page.runs.set(runId, (item = line("assistant", "")));
-  if (item && said) item.textContent = said;
-  if (state === "delta") {
-    byId("stop").hidden = false;
-    return;
-  }
-  if (state === "error") line("note", `The agent could not answer: ${text(errorMessage) || "unknown error"}`);
-  if (state === "aborted") line("note", "Stopped.");
-  page.runs.delete(runId);
-  byId("stop").hidden = true;
-}
-
-async function send(event) {
-  event.preventDefault();
-  const field = byId("message");
-  const message = field.value.trim();
-  if (!message) return;
-  field.value = "";
-  line("user", message);
-  try {
-    await page.connection.call("chat.send", { sessionKey: page.session, message, idempotencyKey: crypto.randomUUID() });
-    byId("stop").hidden = false;
-  } catch (error) {
-    line("note", `Not sent: ${error.message}`);
-  }
-}
-
-async function stop() {
-  try {
-    await page.connection.call("chat.abort", { sessionKey: page.session });
-  } catch (error) {
-    line("note", `Not stopped: ${error.message}`);
-  }
-}
-
-function ago(at) {
-  return at ? new Date(at).toLocaleString() : "never";
-}
-
-const loaders = {
-  async chat() {},
-  async overview() {
-    const health = await page.connection.call("health");
-    const agents = (health.agents ?? []).map((agent) => agent.agentId).join(", ");
-    fill("health", [["Answering", health.ok ? "yes" : "no"], ["Agents", agents], ["Sessions", health.sessions?.count], ["Measured", ago(health.ts)]], "");
-    const listed = await page.connection.call("services.list").catch((error) => ({ services: [], problem: error.message }));
-    fill("services", (listed.services ?? []).map((service) => [service.name, service.state]), listed.problem ?? "Services cannot be listed here.");
-  },
-  async channels() {
-    const status = await page.connection.call("channels.status", {});
-    const accounts = Object.entries(status.channelAccounts ?? {}).flatMap(([channel, list]) =>
-      list.map((account) => [channel, account.accountId, account.lastError ? `error: ${account.lastError}` : account.running ? "running" : account.configured ? "not running" : "not configured"]));
-    fill("accounts", accounts, "No chat network is set up.");
-  },
-  async sessions() {
-    const { sessions } = await page.connection.call("sessions.list", { limit: 100 });
-    fill("rows", (sessions ?? []).map((session) => {
-      const open = document.createElement("button");
-      open.type = "button";
-      open.textContent = "Open";
-      open.onclick = () => { choose(session.key); show("chat"); };
-      return [session.displayName || session.label || session.key, ago(session.updatedAt), open];
-    }), "There are no sessions yet.");
-  },
-};
-
-async function show(tab) {
-  for (const button of byId("tabs").children) {
-    if (button.dataset.tab === tab) button.setAttribute("aria-current", "page");
-    else button.removeAttribute("aria-current");
-    byId(button.dataset.tab).hidden = button.dataset.tab !== tab;
-  }
-  try {
-    await loaders[tab]();
-  } catch (error) {
-    say(`${tab} cannot be shown: ${error.message}`);
-  }
-}
-
-function choose(key) {
-  const list = byId("session");
-  if (![...list.options].some((option) => option.value === key)) list.append(new Option(key, key));
-  list.value = key;
-  page.session = key;
-  showHistory();
-}
-
-function entered(hello) {
-  page.retry = RETRY_MS.first;
-  byId("login").hidden = true;
-  byId("tabs").hidden = byId("leave").hidden = false;
-  say(`Connected to ${text(hello.server?.version)} (protocol ${text(hello.protocol)})`);
-  complain("");
-  const main = hello.snapshot?.sessionDefaults?.mainSessionKey ?? "main";
-  choose(page.session || main);
-  show("chat");
-}
-
-function left(words) {
-  byId("login").hidden = false;
-  for (const id of ["tabs", "leave", "chat", "overview", "channels", "sessions"]) byId(id).hidden = true;
-  say("Not connected");
-  complain(words);
-}
-
-function hint(error) {
-  const code = error.details?.code ?? error.code;
-  if (code === "CONTROL_UI_DEVICE_IDENTITY_REQUIRED") return `${error.message}. Open this page over HTTPS or as http://127.0.0.1.`;
-  if (error.code === "NOT_PAIRED") return `${error.message}. Approve this browser with "verso devices approve", then connect again.`;
-  return error.message;
-}
-
-async function connect() {
-  say("Connecting …");
-  let inside = false;
-  page.connection = new Connection(page.token, {
-    event: (frame) => { if (frame.event === "chat") onChat(frame.payload ?? {}); },
-    closed: () => {
-      if (!inside) return;
-      say("The connection was lost; trying again …");
-      setTimeout(connect, page.retry);
-      page.retry = Math.min(page.retry * 2, RETRY_MS.most);
-    },
-  });
-  try {
-    const hello = await page.connection.open();
-    inside = true;
-    entered(hello);
-  } catch (error) {
-    if (page.session && error.code === "CLOSED") {
-      setTimeout(connect, page.retry);
-      page.retry = Math.min(page.retry * 2, RETRY_MS.most);
-      return;
-    }
-    page.connection.close();
-    left(hint(error));
-  }
-}
-
-// A token in the fragment, as the command line's links have it, is used once and taken out of the address at once. The address of a
-// gateway is never taken from a link: this page talks to its own origin.
-function fromAddress() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (location.hash || location.search) history.replaceState(null, "", location.pathname);
-  return token;
-}
-
-byId("login").addEventListener("submit", (event) => {
-  event.preventDefault();
-  page.token = byId("token").value.trim();
-  byId("token").value = "";
-  connect();
-});
-byId("compose").addEventListener("submit", send);
-byId("message").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    byId("compose").requestSubmit();
-  }
-});
-byId("stop").addEventListener("click", stop);
-byId("session").addEventListener("change", () => choose(byId("session").value));
-byId("leave").addEventListener("click", () => {
-  page.connection.close();
-  page.token = page.session = "";
-  byId("session").replaceChildren();
-  left("");
-});
-for (const button of byId("tabs").children) button.addEventListener("click", () => show(button.dataset.tab));
+/** @typedef {typeof PAGES[number]} Name */
 
 const given = fromAddress();
-if (given) {
-  page.token = given;
-  connect();
+const link = new Link();
+const [top, tabs, main] = ["top", "tabs", "main"].map((id) => /** @type {HTMLElement} */ (document.getElementById(id)));
+const entrance = new Entrance(link, given);
+
+/** Whether the gateway has let this page in since it was loaded. */
+let inside = false;
+/** @type {any} the page that is shown */
+let page = null;
+/** @type {Name | ""} */
+let name = "";
+let approvals = 0;
+let pending = 0;
+/** The key `g` was pressed then. */
+let led = 0;
+
+// ---- where one is -----------------------------------------------------------------------------------------------------------------------
+
+/** @returns {{wanted: Name, rest: string}} */
+function route() {
+  const [first, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
+  const wanted = /** @type {Name} */ (/** @type {readonly string[]} */ (PAGES).includes(first) ? first : "chat");
+  return { wanted, rest: rest.join("/") };
 }
+
+/** @param {string} to */
+function go(to) {
+  location.hash = `#/${to}`;
+}
+
+async function open() {
+  if (!inside) return;
+  const { wanted } = route();
+  if (wanted !== name) {
+    name = wanted;
+    page = null;
+    drawTabs();
+    let made;
+    try {
+      made = new (await import(`./pages/${wanted}.js`)).default();
+    } catch (error) {
+      made = h("p", { class: "note bad", role: "alert" }, t("page.missing", { why: String(error) }));
+      if (wanted === name) name = "";
+    }
+    if (route().wanted !== wanted) return;
+    // One may have gone on while the page was fetched.
+    made.rest = route().rest;
+    page = made;
+    document.title = `${t(`nav.${wanted}`)} · Verso`;
+    document.documentElement.dataset.page = wanted;
+    main.replaceChildren(made);
+    announce(t(`nav.${wanted}`));
+  }
+  page?.moved?.(route().rest);
+}
+
+// ---- what is drawn ----------------------------------------------------------------------------------------------------------------------
+
+function theme() {
+  return localStorage.getItem("verso.theme") ?? "auto";
+}
+
+function applyTheme() {
+  document.documentElement.dataset.theme = theme();
+}
+
+function drawTop() {
+  const { state } = link;
+  const word = { idle: "", connecting: t("state.connecting"), open: t("state.open"), lost: t("state.lost"), pairing: t("state.pairing"), refused: t("state.refused") }[state.phase];
+  const down = inside && state.phase === "open" ? link.health?.unavailable ?? [] : [];
+  show(top,
+    h("header", { class: "top" },
+      inside && h("button", { type: "button", class: "quiet narrow-only", "aria-label": t("menu"), "aria-expanded": String(tabs.classList.contains("open")), "aria-controls": "tabs", onclick: () => toggleMenu() }, icon("menu")),
+      h("span", { class: "brand" }, "Verso"),
+      h("p", { id: "state", class: `state ${state.phase}`, title: link.hello?.server?.version ?? "" }, word),
+      h("button", { type: "button", class: "quiet", title: t("theme", { theme: t(/** @type {any} */ (`theme.${theme()}`)) }), "aria-label": t("theme", { theme: t(/** @type {any} */ (`theme.${theme()}`)) }), onclick: () => {
+        localStorage.setItem("verso.theme", THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]);
+        applyTheme();
+        drawTop();
+      } }, icon("light")),
+      inside && h("button", { type: "button", id: "leave", class: "quiet", title: t("leave"), "aria-label": t("leave"), onclick: leave }, icon("leave"))),
+    inside && state.phase !== "open" && h("p", { class: "banner warn", role: "status", id: "lost" },
+      t(state.phase === "lost" && state.planned ? "lost.planned" : "lost.words"), " ",
+      h("button", { type: "button", class: "small", onclick: () => link.hurry() }, t("lost.now"))),
+    down.length > 0 && h("p", { class: "banner warn", role: "status", id: "down" }, t("down.words", { services: down.join(", ") })));
+}
+
+function drawTabs() {
+  tabs.hidden = !inside;
+  tabs.setAttribute("aria-label", t("menu"));
+  show(tabs, h("ul", null, PAGES.map((one) => {
+    const count = one === "approvals" ? approvals : one === "devices" ? pending : 0;
+    return h("li", null, h("a", { href: `#/${one}`, "data-tab": one, "aria-current": one === name ? "page" : null, onclick: () => toggleMenu(false) },
+      icon(one), h("span", null, t(`nav.${one}`)), count > 0 && h("span", { class: "count", "aria-label": t("nav.count", { count }) }, count)));
+  })));
+}
+
+/** @param {boolean} [open] */
+function toggleMenu(open) {
+  tabs.classList.toggle("open", open);
+  drawTop();
+  if (tabs.classList.contains("open")) /** @type {HTMLElement | null} */ (tabs.querySelector("[aria-current]"))?.focus();
+}
+
+function drawMain() {
+  if (inside) return;
+  name = "";
+  delete document.documentElement.dataset.page;
+  document.title = "Verso";
+  if (entrance.isConnected) entrance.draw();
+  else main.replaceChildren(entrance);
+}
+
+/** Asks before what cannot be taken back. @param {string} words @param {string} yes @returns {Promise<boolean>} */
+function ask(words, yes) {
+  return new Promise((resolve) => {
+    const dialog = h("dialog", { "aria-label": yes, onclose: () => { resolve(dialog.returnValue === "yes"); dialog.remove(); } },
+      h("form", { method: "dialog" }, h("p", null, words),
+        h("div", { class: "bar" }, h("button", { value: "no" }, t("cancel")), h("button", { value: "yes", class: "primary danger" }, yes))));
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+async function leave() {
+  if (!await ask(t("leave.ask"), t("leave"))) return;
+  inside = false;
+  await link.close(true);
+  location.hash = "";
+  draw();
+}
+
+function draw() {
+  drawTop();
+  drawTabs();
+  drawMain();
+}
+
+// ---- what happens -----------------------------------------------------------------------------------------------------------------------
+
+async function count() {
+  if (link.state.phase !== "open") return;
+  const size = (/** @type {string} */ method, /** @type {(answer: any) => number} */ of) => link.call(method).then(of, () => 0);
+  [approvals, pending] = await Promise.all([
+    link.may("approvals") ? size("exec.approval.list", (list) => list.length) : 0,
+    link.may("pairing") ? size("device.pair.list", (list) => list.pending.length) : 0,
+  ]);
+  drawTabs();
+}
+
+link.addEventListener("state", () => {
+  const { state } = link;
+  if (state.phase === "open") {
+    const first = !inside;
+    inside = true;
+    if (first) { draw(); open(); }
+    count();
+    // What an earlier page could not send.
+    import("./chat/outgoing.js").then(({ outbox }) => outbox().flush(), () => null);
+  }
+  if (state.phase === "refused" || state.phase === "pairing") inside = false;
+  draw();
+});
+
+link.addEventListener("gateway", (event) => {
+  const { name: what } = /** @type {CustomEvent} */ (event).detail;
+  if (what === "health") drawTop();
+  if (/^(exec\.approval|device\.pair)\./.test(what)) count();
+});
+
+addEventListener("hashchange", open);
+// A menu that lies over the page closes when one goes on with the page.
+main.addEventListener("pointerdown", () => { if (tabs.classList.contains("open")) toggleMenu(false); });
+
+addEventListener("keydown", (event) => {
+  const target = /** @type {HTMLElement} */ (event.target);
+  const typing = target.matches?.("input, textarea, select, [contenteditable]");
+  if (event.key === "Escape" && tabs.classList.contains("open")) return toggleMenu(false);
+  if (typing || !inside || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    if (page?.search) page.search();
+    else /** @type {HTMLElement | null} */ (main.querySelector("input[type=search]"))?.focus();
+  } else if (event.key === "g") led = event.timeStamp;
+  else if (event.timeStamp - led < G_MS && event.key in KEYS) go(KEYS[/** @type {keyof typeof KEYS} */ (event.key)]);
+});
+
+document.getElementById("skip")?.addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+/** @type {HTMLElement} */ (document.getElementById("skip")).textContent = t("skip");
+
+furnish({ link, go, ask });
+applyTheme();
+draw();
+if (given.token) link.open(given.token);
+else if (!given.elsewhere) deviceToken().then((token) => { if (token && link.state.phase === "idle") link.open(); });

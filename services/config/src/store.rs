@@ -124,6 +124,18 @@ impl Store {
         })
     }
 
+    /// Does what [`Store::change`] would, but for the writing, and returns what the file would be. Blocks.
+    pub fn rehearse(
+        &self,
+        admit: impl FnOnce(Option<&str>) -> Result<(), Error>,
+        edit: impl FnOnce(&Document) -> Result<String, Error>,
+    ) -> Result<Snapshot, Error> {
+        let before = self.read()?;
+        admit(before.as_deref())?;
+        let document = Document::parse(before.as_deref().unwrap_or_default()).or_else(|_| Document::parse(""))?;
+        Ok(Snapshot::of_text(&self.path, edit(&document)?, &self.env))
+    }
+
     /// Lists the kept generations, the newest first.
     pub fn generations(&self) -> Result<Vec<Generation>, Error> {
         let folder = self.generations_folder();

@@ -1,6 +1,7 @@
 //! How every service fares, for lists and for those who wait.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -55,6 +56,10 @@ pub(crate) struct Entry {
     pub(crate) pressure: Vec<&'static str>,
     /// How often its process was ended for what it used.
     pub(crate) recycled: u64,
+    /// How long the newest health check of the present process took.
+    pub(crate) latency: Option<Duration>,
+    /// Failures that the budget still allows.
+    pub(crate) failures_left: usize,
 }
 
 /// The entries of all services.

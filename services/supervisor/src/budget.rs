@@ -50,6 +50,13 @@ impl Budget {
         self.failures.len()
     }
 
+    /// How many failures from now on it allows before it is used up.
+    pub(crate) fn left(&self, limits: &Limits) -> usize {
+        let now = Instant::now();
+        let recent = self.failures.iter().filter(|at| now.duration_since(**at) <= limits.budget_window).count();
+        if self.spent { 0 } else { limits.budget_failures.saturating_sub(recent) }
+    }
+
     /// Forgets the failures: an operator asked for a start.
     pub(crate) fn forget(&mut self) {
         self.failures.clear();

@@ -22,10 +22,11 @@ use verso_proto::supervisor::v1::{
 };
 
 use crate::audit::{Actor, Audit};
-use crate::board::Entry;
+use crate::board::{Entry, State};
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::logs;
+use crate::memory;
 use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 use crate::update;
@@ -37,7 +38,7 @@ const STEPS_MAX: usize = 16;
 /// Returns the rpcs of the supervisor.
 pub(crate) fn routes(fleet: Fleet, reloader: Option<Arc<Reloader>>, state_dir: &Path) -> Routes {
     let audit = Audit::new(state_dir, Clock::system());
-    Routes::new(SupervisorServer::new(Adapter { fleet, reloader, audit, state_dir: state_dir.to_owned() }))
+    Routes::new(SupervisorServer::new(Adapter { fleet, reloader, audit, state_dir: state_dir.to_owned(), since: Instant::now() }))
 }
 
 struct Adapter {
@@ -45,6 +46,7 @@ struct Adapter {
     reloader: Option<Arc<Reloader>>,
     audit: Audit,
     state_dir: PathBuf,
+    since: Instant,
 }
 
 impl Adapter {
@@ -60,6 +62,18 @@ impl Adapter {
         let words = result.as_ref().err().map(ToString::to_string);
         self.audit.end(action, service, actor, words.as_deref().map_or(Ok(()), Err));
         result.map_err(status)
+    }
+
+    /// What is known of this process.
+    fn own_info(&self) -> ServiceInfo {
+        ServiceInfo {
+            name: "supervisor".to_owned(),
+            state: State::Serving.as_str().to_owned(),
+            pid: Some(i64::from(std::process::id())),
+            starts: 1,
+            uptime_ms: i64::try_from(self.since.elapsed().as_millis()).ok(),
+            ..ServiceInfo::default()
+        }
     }
 
     fn fares(&self, name: ServiceName) -> Option<ServiceInfo> {
@@ -78,7 +92,17 @@ impl Adapter {
 impl Supervisor for Adapter {
     async fn services_list(&self, _: Request<ServicesListRequest>) -> Reply<ServicesListResponse> {
         let entries = self.fleet.shared.board.list();
-        reply(ServicesListResponse { services: entries.into_iter().map(|(name, entry)| info(name, entry)).collect() })
+        let mut services: Vec<ServiceInfo> = entries.into_iter().map(|(name, entry)| info(name, entry)).collect();
+        let mut supervisor = self.own_info();
+        // The system sums pages up for each answer, and that takes its time.
+        let measured = tokio::task::spawn_blocking(move || {
+            for service in services.iter_mut().chain([&mut supervisor]) {
+                service.memory_bytes = service.pid.and_then(memory::share_bytes);
+            }
+            (services, supervisor)
+        });
+        let (services, supervisor) = measured.await.map_err(|_| Status::internal("not measured"))?;
+        reply(ServicesListResponse { services, supervisor: Some(supervisor) })
     }
 
     async fn config_state(&self, _: Request<ConfigStateRequest>) -> Reply<ConfigStateResponse> {
@@ -152,6 +176,9 @@ fn info(name: ServiceName, entry: Entry) -> ServiceInfo {
         usage,
         pressure: entry.pressure.iter().map(ToString::to_string).collect(),
         config_problem: entry.config_problem,
+        memory_bytes: None,
+        latency_us: entry.latency.and_then(|latency| i64::try_from(latency.as_micros()).ok()),
+        failures_left: i64::try_from(entry.failures_left).ok(),
     }
 }
 

@@ -183,11 +183,12 @@ impl Keeper {
 
     /// Publishes that the process serves.
     fn serves(&mut self, process: &Process) -> Instant {
-        let now = Instant::now();
+        let (now, left) = (Instant::now(), self.budget.left(&self.shared.limits));
         self.shared.board.update(self.name, |entry| {
             entry.state = State::Serving;
             (entry.pid, entry.epoch) = (Some(process.pid()), process.epoch);
-            entry.serving_since = Some(now);
+            (entry.serving_since, entry.latency) = (Some(now), None);
+            entry.failures_left = left;
         });
         info!(service = %self.name, epoch = process.epoch, "service serving");
         self.answer(&Ok(()));
@@ -197,7 +198,8 @@ impl Keeper {
     /// Watches a serving process until something is to be done about it.
     async fn watch(&mut self, process: &mut Process) -> Watched {
         let probe = Probe::new(self.sockets.control.path());
-        let hung = probe.unanswered(&self.shared.limits);
+        let (shared, name) = (Arc::clone(&self.shared), self.name);
+        let hung = probe.unanswered(&shared.limits, |latency| shared.board.note(name, |entry| entry.latency = Some(latency)));
         tokio::pin!(hung);
         loop {
             tokio::select! {
@@ -263,9 +265,10 @@ impl Keeper {
             Verdict::Spent(_) => error!(service = %self.name, why, retry_in_ms, "service keeps ending; its budget is used up"),
         }
         self.answer(&Err(why.clone()));
-        let (until, failures) = (Instant::now() + pause, self.budget.failures());
+        let (until, failures, left) = (Instant::now() + pause, self.budget.failures(), self.budget.left(&self.shared.limits));
         self.shared.board.update(self.name, |entry| {
             (entry.state, entry.retry_at) = (state, Some(until));
+            (entry.latency, entry.failures_left) = (None, left);
             (entry.pid, entry.serving_since) = (None, None);
             entry.last_exit = Some(why);
             entry.failures = failures;

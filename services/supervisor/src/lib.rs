@@ -17,6 +17,7 @@ mod keeper;
 mod launch;
 mod lock;
 mod logs;
+mod memory;
 mod metrics;
 mod probe;
 mod process;

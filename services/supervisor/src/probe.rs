@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -42,12 +42,18 @@ impl Probe {
         }
     }
 
-    /// Returns when the process has left too many questions in a row unanswered.
-    pub(crate) async fn unanswered(&self, limits: &Limits) {
+    /// Returns when the process has left too many questions in a row unanswered; `answered` hears how long each answer took.
+    pub(crate) async fn unanswered(&self, limits: &Limits, answered: impl Fn(Duration)) {
         let mut misses = 0;
         while misses <= limits.health_misses_max {
+            let asked = Instant::now();
+            if self.serving(limits.health_deadline).await {
+                answered(asked.elapsed());
+                misses = 0;
+            } else {
+                misses += 1;
+            }
             sleep(if misses == 0 { limits.health_interval } else { MISSED_RETRY.min(limits.health_interval) }).await;
-            misses = if self.serving(limits.health_deadline).await { 0 } else { misses + 1 };
         }
     }
 

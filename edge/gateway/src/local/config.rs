@@ -9,8 +9,8 @@ use verso_config::{Document, EditError, Error, KeyPath, Redactor, Snapshot, Stor
 use verso_kit::config::parse;
 use verso_proto::Json;
 use verso_proto::edge::v1::{
-    ConfigApplyRequest, ConfigApplyResponse, ConfigGetRequest, ConfigGetResponse, ConfigPatchRequest, ConfigPatchResponse,
-    ConfigSchemaLookupRequest, ConfigSchemaRequest, ConfigSetRequest, ConfigSetResponse,
+    ConfigApplyRequest, ConfigApplyResponse, ConfigGetRequest, ConfigGetResponse, ConfigIssue, ConfigPatchRequest, ConfigPatchResponse,
+    ConfigPreviewRequest, ConfigPreviewResponse, ConfigSchemaLookupRequest, ConfigSchemaRequest, ConfigSetRequest, ConfigSetResponse,
 };
 use verso_protocol::{ErrorShape, Version};
 
@@ -45,6 +45,7 @@ pub(super) fn register(local: &mut Local) {
             Ok(ConfigApplyResponse { ok: true, path, config: Some(change.config), restart: Some(restart), sentinel: Some(sentinel) })
         })
     });
+    local.on::<ConfigPreviewRequest, _, _>(|asking, request| on_disk(move || preview(&asking, &request)));
     local.on::<ConfigPatchRequest, _, _>(|asking, request| {
         on_disk(move || {
             let desk = Desk::of(&asking)?;
@@ -116,14 +117,18 @@ impl Desk {
         Ok(stored.merge(&patch, replace_paths)?.text().to_owned())
     }
 
-    fn change(&self, base_hash: Option<&str>, edit: impl FnOnce(&Document) -> Result<String, Error>) -> Result<Change, ErrorShape> {
-        let admit = |present: Option<&str>| match (present, base_hash) {
+    /// Whether the writer has seen the present text.
+    fn admit(&self, present: Option<&str>, base_hash: Option<&str>) -> Result<(), Error> {
+        match (present, base_hash) {
             (None, _) => Ok(()),
             (Some(_), None) => Err(Error::BaseRequired),
             (Some(text), Some(hash)) if self.hashes.matches(text, hash) => Ok(()),
             (Some(_), Some(_)) => Err(Error::Changed),
-        };
-        self.write(admit, edit).map_err(|error| self.refusal(&error))?;
+        }
+    }
+
+    fn change(&self, base_hash: Option<&str>, edit: impl FnOnce(&Document) -> Result<String, Error>) -> Result<Change, ErrorShape> {
+        self.write(|present| self.admit(present, base_hash), edit).map_err(|error| self.refusal(&error))?;
         let now = self.store.snapshot();
         let redactor = Redactor::of([&now.parsed, now.file.value(), &resolved_leniently(&now.file)]);
         Ok(Change { config: json(&redactor.value(&now.parsed)), before: self.seen.file.value().clone(), after: now.file.value().clone() })
@@ -157,6 +162,28 @@ impl Desk {
             other => ErrorShape::invalid(self.redactor.text(&other.to_string())),
         }
     }
+}
+
+/// Says what a text would be and do in the file's place.
+fn preview(asking: &Asking, request: &ConfigPreviewRequest) -> Result<ConfigPreviewResponse, ErrorShape> {
+    let desk = Desk::of(asking)?;
+    let restored = |stored: &Document| -> Result<String, Error> { Ok(desk.redactor.restore(&Document::parse(&request.raw)?, stored)?) };
+    let rehearsed = desk.store.rehearse(|present| desk.admit(present, request.base_hash.as_deref()), restored);
+    let next = match rehearsed {
+        Ok(next) => next,
+        Err(error @ (Error::BaseRequired | Error::Changed)) => return Err(desk.refusal(&error)),
+        Err(error) => {
+            let issue = ConfigIssue { path: String::new(), message: desk.refusal(&error).message.into_owned() };
+            return Ok(ConfigPreviewResponse { valid: false, issues: vec![issue], restart: None });
+        }
+    };
+    if !next.is_valid() {
+        let issues = [&next.problems, &next.legacy].into_iter().flat_map(|problems| answer::issues(problems, &desk.redactor)).collect();
+        return Ok(ConfigPreviewResponse { valid: false, issues, restart: None });
+    }
+    let change = Change { config: Json::default(), before: desk.seen.file.value().clone(), after: next.file.value().clone() };
+    let (restart, _) = change.told(&asking.gateway, "config.preview", None);
+    Ok(ConfigPreviewResponse { valid: true, issues: Vec::new(), restart: Some(restart) })
 }
 
 fn get(asking: &Asking) -> Result<ConfigGetResponse, ErrorShape> {

@@ -14,11 +14,46 @@ use verso_kit::page::decode;
 /// The largest file, in bytes.
 const FILE_BYTES_MAX: u64 = 32 << 20;
 
+/// Names files of the browser client and brings their contents along.
+macro_rules! built_in {
+    ($($name:literal)*) => {
+        &[$(($name, include_bytes!(concat!("../../../../control-ui/", $name)) as &[u8])),*]
+    };
+}
+
 /// The files that are built in.
-const BUILT_IN: [(&str, &[u8]); 3] = [
-    ("index.html", include_bytes!("../../../../control-ui/index.html")),
-    ("assets/app.js", include_bytes!("../../../../control-ui/assets/app.js")),
-    ("assets/style.css", include_bytes!("../../../../control-ui/assets/style.css")),
+const BUILT_IN: &[(&str, &[u8])] = built_in![
+    "index.html"
+    "assets/app.js"
+    "assets/chart.js"
+    "assets/chat.css"
+    "assets/chat/composer.js"
+    "assets/chat/entry.js"
+    "assets/chat/markdown.js"
+    "assets/chat/outbox.js"
+    "assets/chat/outgoing.js"
+    "assets/chat/sessions.js"
+    "assets/chat/transcript.js"
+    "assets/diff.js"
+    "assets/dom.js"
+    "assets/entrance.js"
+    "assets/gateway/device.js"
+    "assets/gateway/ed25519.js"
+    "assets/gateway/link.js"
+    "assets/gateway/storage.js"
+    "assets/icons.js"
+    "assets/page.js"
+    "assets/pages/approvals.js"
+    "assets/pages/channels.js"
+    "assets/pages/chat.js"
+    "assets/pages/config.js"
+    "assets/pages/cron.js"
+    "assets/pages/devices.js"
+    "assets/pages/logs.js"
+    "assets/pages/overview.js"
+    "assets/pages/usage.js"
+    "assets/style.css"
+    "assets/words.js"
 ];
 
 /// Where the client's files with hashed names are.
@@ -238,6 +273,17 @@ mod tests {
         for (name, _) in BUILT_IN {
             assert!(matches!(Shelf::BuiltIn.find(name), Found::File(_)), "{name}");
         }
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../control-ui");
+        let (mut folders, mut served) = (vec![folder.join("assets")], 1);
+        while let Some(path) = folders.pop() {
+            for entry in std::fs::read_dir(path).unwrap().flatten() {
+                match entry.file_type().unwrap().is_dir() {
+                    true => folders.push(entry.path()),
+                    false => served += 1,
+                }
+            }
+        }
+        assert_eq!(served, BUILT_IN.len(), "every file below assets/ is named here");
         assert!(has_known_ending("a/b.JS") && !has_known_ending("a/b.html") && !has_known_ending("chat/agent.main"));
         assert_eq!(media_type("x.unknown"), "application/octet-stream");
     }

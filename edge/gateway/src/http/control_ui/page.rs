@@ -81,7 +81,7 @@ fn policy(html: &str, host: Option<&str>, foreign: bool) -> String {
     if !foreign {
         return format!(
             "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'none'; script-src 'self' {scripts}; \
-             style-src 'self'; img-src 'self' data: https:; connect-src 'self' {own}"
+             style-src 'self'; img-src 'self' data:; connect-src 'self' {own}"
         );
     }
     format!(
