@@ -100,7 +100,7 @@ fn plays_a_hostile_service_when_asked_to() {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let context = Context::from_environment("agent").expect("a context");
+        let context = Context::from_environment("agent", Vec::new()).expect("a context");
         follow_supervisor(&context.env).expect("a supervisor");
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).expect("signals");

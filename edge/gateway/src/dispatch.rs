@@ -183,7 +183,7 @@ impl Asking {
         let peer = self.gateway.services.of(admitted.method.service).map_err(|status| wire(&status, process))?;
         let limits = &self.gateway.limits;
         let Some(_answering) = self.gateway.services.begin(process, limits.calls_per_service_max) else {
-            limits.metrics.reached(Limit::CallsPerService);
+            metrics::reached(Limit::CallsPerService);
             return Err(busy(process));
         };
         let answer = peer.call_raw(admitted.method, encoded.message.into(), encoded.wait_ms, &self.caller(trace)).await;
