@@ -9,6 +9,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use verso_client::{Client, Options};
+use verso_kit::clock::Clock;
+use verso_kit::credential::{self, Credential};
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::supervisor::v1::{ServiceInfo, ServicesListRequest};
 
@@ -106,6 +108,14 @@ impl Gateway {
     pub async fn services(&self) -> Option<Vec<ServiceInfo>> {
         let peer = Peer::supervisor(&self.state_dir().join("run"));
         peer.call(ServicesListRequest {}, &Caller::default()).await.ok().map(|list| list.services)
+    }
+
+    /// A process, as the command line of the gateway's owner calls it.
+    pub fn process(&self, name: &str) -> Peer {
+        let run_dir = self.state_dir().join("run");
+        let credential = std::fs::read_to_string(run_dir.join(credential::OPERATOR_FILE)).expect("the operator's credential");
+        let credential = Credential::parse(&credential).expect("a credential");
+        Peer::unix(run_dir.join(format!("{name}.sock"))).identified(credential, name, Clock::system())
     }
 
     /// What the supervisor says of one process.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use verso_kit::peer::{Caller, Peer};
+use verso_kit::peer::Caller;
 use verso_proto::supervisor::v1::{MeasureRequest, MetricFamily, MetricKind};
 use verso_tests::Gateway;
 
@@ -20,8 +20,7 @@ const HEAD: &str = "# Metrics\n\n\
 async fn measured(gateway: &Gateway) -> BTreeMap<String, (MetricFamily, BTreeSet<&'static str>)> {
     let mut families: BTreeMap<String, (MetricFamily, BTreeSet<&'static str>)> = BTreeMap::new();
     for name in ["supervisor", "edge", "presence", "node", "channel", "agent", "canvas"] {
-        let peer = Peer::unix(gateway.state_dir().join(format!("run/{name}.sock")));
-        let answer = peer.call(MeasureRequest {}, &Caller::default()).await.expect("an answer");
+        let answer = gateway.process(name).call(MeasureRequest {}, &Caller::default()).await.expect("an answer");
         for family in answer.families {
             families.entry(family.name.clone()).or_insert_with(|| (family, BTreeSet::new())).1.insert(name);
         }

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tonic::Request;
-use tonic::transport::server::UdsConnectInfo;
 use tracing::{info, warn};
 use verso_kit::clock::Clock;
+use verso_kit::links::From as Source;
 use verso_kit::principal::principal;
 
 /// The log of deeds.
@@ -26,7 +26,7 @@ pub(crate) struct Actor(serde_json::Value);
 impl Actor {
     /// Reads who asks: the client that the edge speaks for, or the process on the other end of the socket.
     pub(crate) fn of<T>(request: &Request<T>, on_behalf_of: Option<&str>) -> Self {
-        let process = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        let process = request.extensions().get::<Source>().and_then(|from| from.process);
         let process = process.map(|peer| json!({"uid": peer.uid(), "pid": peer.pid()}));
         let client = principal(request).map(|asking| {
             json!({

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -133,15 +134,20 @@ pub(crate) enum Link {
 /// Who a connection comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct From {
-    /// The service that the certificate names; none on the Unix socket, where the operating system vouches for the user.
+    /// The service that the certificate names; none on the Unix socket.
     pub service: Option<&'static str>,
+    /// What the operating system says of the process on the other end of the Unix socket; none over TCP.
+    pub process: Option<UCred>,
 }
 
 impl Connected for Link {
     type ConnectInfo = From;
 
     fn connect_info(&self) -> From {
-        From { service: if let Self::Tls(_, service) = self { Some(service) } else { None } }
+        match self {
+            Self::Unix(stream) => From { service: None, process: stream.peer_cred().ok() },
+            Self::Tls(_, service) => From { service: Some(service), process: None },
+        }
     }
 }
 
