@@ -271,7 +271,8 @@ fn judge(name: &str, scale: &Scale, seen: &Seen, more: &Value) {
     assert!(seen.calls > 0 && seen.runs > 0 && seen.events > 0, "the load did something: {report}");
 }
 
-#[tokio::test]
+// The provider and the clients are not to wait for each other: what is measured is the gateway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_die_at_random_and_nobody_who_is_connected_notices() {
     let scale = Scale::from_environment();
     let (provider, api, seen) = (Provider::start().await, BotApi::start().await, Shared::default());
@@ -316,7 +317,8 @@ async fn services_die_at_random_and_nobody_who_is_connected_notices() {
     judge("services", &scale, &seen.into_inner(), &json!({}));
 }
 
-#[tokio::test]
+// The provider and the clients are not to wait for each other: what is measured is the gateway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_edge_is_replaced_again_and_again_and_nobody_who_is_or_gets_connected_notices() {
     let scale = Scale::from_environment();
     let (provider, seen) = (Provider::start().await, Shared::default());

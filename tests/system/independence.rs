@@ -18,9 +18,9 @@ use verso_tests::{Gateway, Provider, count};
 const RUNS: usize = 32;
 
 /// The promised figures, and what a busy machine is held to.
-const CONNECT_P99: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(3)];
-const HEALTH_P99: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
-const TICK_JITTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3)];
+const CONNECT_P99: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(10)];
+const HEALTH_P99: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(10)];
+const TICK_JITTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
 /// Between two ticks, by the protocol.
 const TICK: Duration = Duration::from_secs(30);
@@ -51,7 +51,8 @@ async fn ticks(client: &Client, until: Instant) -> Vec<Duration> {
     off
 }
 
-#[tokio::test]
+// The provider and the clients are not to wait for each other: what is measured is the gateway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_who_connects_or_asks_for_health_waits_for_turns_or_tools() {
     let length = Duration::from_secs(count("VERSO_LOAD_SECONDS", 4) as u64);
     let strict = count("VERSO_LOAD_STRICT", 0) > 0;
