@@ -30,8 +30,12 @@ const CHANNEL_VARIABLES: [&str; 4] = ["TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN",
 pub fn for_process(value: &Value, process: &str) -> Value {
     let mut told = value.clone();
     if process != OWNER {
+        let mut referred = Vec::new();
+        references(value, &mut referred);
         let variables = variables_of(value, process);
-        strip(&mut told, &mut Vec::new(), process, &variables);
+        let is_own =
+            |name: &str| variables.contains(name) || (is_variable_of(name, process) && !referred.iter().any(|known| known == name));
+        strip(&mut told, &mut Vec::new(), process, &is_own);
     }
     told
 }
@@ -40,7 +44,7 @@ pub fn for_process(value: &Value, process: &str) -> Value {
 /// secret.
 pub fn variables_of(value: &Value, process: &str) -> BTreeSet<String> {
     let mut told = value.clone();
-    strip(&mut told, &mut Vec::new(), process, &BTreeSet::new());
+    strip(&mut told, &mut Vec::new(), process, &|_| false);
     let mut names = Vec::new();
     references(&told, &mut names);
     names.into_iter().collect()
@@ -51,13 +55,13 @@ pub fn is_variable_of(name: &str, process: &str) -> bool {
     process == if CHANNEL_VARIABLES.contains(&name) { "channel" } else { USUAL }
 }
 
-fn strip(value: &mut Value, path: &mut Vec<Step>, process: &str, variables: &BTreeSet<String>) {
+fn strip(value: &mut Value, path: &mut Vec<Step>, process: &str, is_own: &dyn Fn(&str) -> bool) {
     match value {
         Value::Object(members) => members.retain(|name, member| {
             path.push(Step::Key(name.clone()));
-            let kept = is_told(path, member, process, variables);
+            let kept = is_told(path, member, process, is_own);
             if kept {
-                strip(member, path, process, variables);
+                strip(member, path, process, is_own);
             }
             path.pop();
             kept
@@ -65,7 +69,7 @@ fn strip(value: &mut Value, path: &mut Vec<Step>, process: &str, variables: &BTr
         Value::Array(items) => {
             for (index, item) in items.iter_mut().enumerate() {
                 path.push(Step::Index(index));
-                strip(item, path, process, variables);
+                strip(item, path, process, is_own);
                 path.pop();
             }
         }
@@ -73,12 +77,12 @@ fn strip(value: &mut Value, path: &mut Vec<Step>, process: &str, variables: &BTr
     }
 }
 
-fn is_told(path: &[Step], member: &Value, process: &str, variables: &BTreeSet<String>) -> bool {
+fn is_told(path: &[Step], member: &Value, process: &str, is_own: &dyn Fn(&str) -> bool) -> bool {
     let Some(Step::Key(section)) = path.first() else { return true };
     if section == "env" {
         // Variables that the file sets: each is for whoever needs it.
         let (Some(Step::Key(name)), Value::String(_)) = (path.last(), member) else { return true };
-        return variables.contains(name) || is_variable_of(name, process);
+        return is_own(name);
     }
     let owner = OWNERS.iter().find(|(owned, _)| owned == section).map_or(USUAL, |(_, owner)| owner);
     owner == process || SHARED.contains(&section.as_str()) || !is_secret(path, member)

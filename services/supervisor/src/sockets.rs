@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::{TcpSocket, UnixSocket};
 use tracing::warn;
 use verso_kit::config::Env;
+use verso_kit::credential::OPERATOR_FILE;
 
 use crate::config::{Limits, Listen};
 use crate::error::Error;
@@ -50,8 +51,12 @@ pub(crate) fn prepare_run_dir(run_dir: &Path) -> Result<(), Error> {
     remove_sockets(run_dir).map_err(failed)
 }
 
-/// Removes every socket of the folder.
+/// Removes every socket of the folder, and what lets the owner's command line in.
 pub(crate) fn remove_sockets(run_dir: &Path) -> io::Result<()> {
+    match fs::remove_file(run_dir.join(OPERATOR_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     for entry in fs::read_dir(run_dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "sock") {
