@@ -277,9 +277,10 @@ mod tests {
         let (mut folders, mut served) = (vec![folder.join("assets")], 1);
         while let Some(path) = folders.pop() {
             for entry in std::fs::read_dir(path).unwrap().flatten() {
-                match entry.file_type().unwrap().is_dir() {
-                    true => folders.push(entry.path()),
-                    false => served += 1,
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    served += 1;
                 }
             }
         }
