@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use lopdf::Document;
+use lopdf::{DecompressError, Document, LoadOptions};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
@@ -15,8 +15,11 @@ use tokio::time::timeout;
 /// The hidden command that reads its standard input as [`run`] does.
 const COMMAND: &str = "pdf-text";
 
-/// Memory of one reader, in bytes: a small file may unfold to a large one.
+/// Memory of one reader, in bytes.
 const MEMORY_BYTES_MAX: u64 = 512 << 20;
+
+/// What one packed part of a file, or the content of one page, may unfold to, in bytes: kilobytes may hold gibibytes.
+const UNFOLDED_BYTES_MAX: usize = 64 << 20;
 
 /// What one reader may compute, in seconds.
 const CPU_SECONDS_MAX: u64 = 10;
@@ -94,12 +97,18 @@ pub fn run(pages_max: usize) -> io::Result<()> {
     }
 }
 
-/// Pages are parted by an empty line; one whose text cannot be found is left out.
+/// Pages are parted by an empty line. One whose text cannot be found is left out; one that unfolds without end condemns its file.
 fn read(file: &[u8], pages_max: usize) -> Result<String, lopdf::Error> {
-    let document = Document::load_mem(file)?;
-    let pages = document.get_pages().into_keys().take(pages_max);
-    let texts = pages.filter_map(|page| document.extract_text(&[page]).ok());
-    let texts: Vec<String> = texts.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect();
+    let document = Document::load_mem_with_options(file, LoadOptions::with_max_decompressed_size(UNFOLDED_BYTES_MAX))?;
+    let mut texts = Vec::new();
+    for page in document.get_pages().into_keys().take(pages_max) {
+        match document.extract_text_with_limit(&[page], UNFOLDED_BYTES_MAX) {
+            Ok(text) => texts.push(text.trim().to_owned()),
+            Err(error @ lopdf::Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    texts.retain(|text| !text.is_empty());
     Ok(texts.join("\n\n"))
 }
 
