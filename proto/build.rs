@@ -51,6 +51,9 @@ fn generate_types(mut files: prost_types::FileDescriptorSet, pool: &DescriptorPo
     let mut config = tonic_prost_build::Config::new();
     config.btree_map(["."]);
     attributes::add(&mut config, pool);
+    for event in tables::BOXED_EVENTS {
+        config.boxed(format!(".{event}.event"));
+    }
     tonic_prost_build::configure().compile_fds_with_config(files, config)?;
     Ok(())
 }

@@ -142,6 +142,9 @@ fn callers(method: &MethodDescriptor, options: Option<&Options>) -> Result<Vec<S
     Ok(if named.is_empty() { vec!["edge".to_owned()] } else { named })
 }
 
+/// Envelopes whose events are on the heap: they change hands often, and the largest would make each as large as itself.
+pub(crate) const BOXED_EVENTS: [&str; 1] = ["verso.agent.v1.Event"];
+
 fn event_type(
     pool: &DescriptorPool,
     event: &MessageDescriptor,
@@ -166,11 +169,12 @@ fn event_type(
         )?;
         let variant = options::camel(field.name());
         let payload = field.kind().as_message().map(|message| rust_path(message.full_name())).unwrap_or_default();
+        let kept = if BOXED_EVENTS.contains(&event.full_name()) { "Box::new(payload)" } else { "payload" };
         writeln!(arms, "{module}::event::Event::{variant}(payload) => Ok(Some((&EVENTS[{index}], serde_json::to_string(payload)?))),")?;
         writeln!(
             froms,
             "impl From<{payload}> for {path} {{ fn from(payload: {payload}) -> Self {{ \
-             Self {{ meta: None, event: Some({module}::event::Event::{variant}(payload)) }} }} }}"
+             Self {{ meta: None, event: Some({module}::event::Event::{variant}({kept})) }} }} }}"
         )?;
         index += 1;
     }

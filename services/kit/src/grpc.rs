@@ -1,9 +1,9 @@
 //! The gRPC side of a service: health, reflection, who may call, trace context, graceful stop.
 
 mod configuration;
+mod detour;
 pub(crate) mod gate;
 mod reflection;
-mod swapping;
 mod telemetry;
 mod tracing_layer;
 
@@ -20,9 +20,8 @@ use verso_proto::supervisor::v1::telemetry_server::TelemetryServer;
 
 use crate::links::Incoming;
 use crate::service::{Context, Error};
+use detour::DetourLayer;
 use gate::{Gate, GateLayer};
-use reflection::ReflectionLayer;
-use swapping::SwappingLayer;
 use tracing_layer::TracingLayer;
 
 /// What a handler answers.
@@ -70,8 +69,7 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .layer(TracingLayer)
         .layer(GateLayer(Arc::new(gate)))
-        .layer(SwappingLayer { routes: context.reload.routes() })
-        .layer(ReflectionLayer)
+        .layer(DetourLayer { routes: context.reload.routes() })
         .add_routes(routes.add_service(configuration).add_service(telemetry))
         .serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {

@@ -215,7 +215,7 @@ impl Events {
                 && event.run_id == run_id
                 && event.stream == "assistant"
             {
-                return event;
+                return *event;
             }
         }
     }
@@ -227,7 +227,7 @@ impl Events {
                 && event.run_id == run_id
                 && event.state != "delta"
             {
-                return event;
+                return *event;
             }
         }
     }

@@ -45,7 +45,7 @@ impl Events {
     async fn heartbeat(&mut self) -> HeartbeatEvent {
         loop {
             if let Kind::Heartbeat(event) = self.next().await {
-                return event;
+                return *event;
             }
         }
     }

@@ -85,7 +85,7 @@ impl Events {
     async fn cron(&mut self) -> CronEvent {
         loop {
             if let Kind::Cron(event) = self.next().await {
-                return event;
+                return *event;
             }
         }
     }
