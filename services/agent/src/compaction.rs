@@ -146,9 +146,9 @@ pub(crate) fn page(model: &Model) -> PageRequest {
 }
 
 /// Returns what a model reads of a conversation: the summary of its older part, and the rest.
-pub(crate) fn shown(context: Context) -> Vec<ChatMessage> {
+pub(crate) fn shown(context: Context) -> Vec<Arc<ChatMessage>> {
     let note = |summary: Summary| messages::user(&format!("[What was said before, in short]\n{}", summary.text), &[], summary.at_ms);
-    context.summary.map(note).into_iter().chain(context.messages).collect()
+    context.summary.map(note).into_iter().chain(context.messages).map(Arc::new).collect()
 }
 
 /// Returns the place of the first message that stays as it is: a question, with at most so much behind it. None: there is nothing before it.
@@ -184,8 +184,10 @@ async fn summarise(
     for part in parts(&context.messages[..kept], part_tokens) {
         let before = so_far.map(|text| format!("The summary of what was said before:\n{text}\n\n")).unwrap_or_default();
         let asked = format!("{before}The conversation:\n{part}\n\nWrite the summary of all of it.");
-        let prompt =
-            Prompt { system: format!("{INSTRUCTIONS}{wishes}"), messages: vec![messages::user(&asked, &[], runs.parts.clock.now_ms())] };
+        let prompt = Prompt {
+            system: format!("{INSTRUCTIONS}{wishes}"),
+            messages: vec![Arc::new(messages::user(&asked, &[], runs.parts.clock.now_ms()))],
+        };
         let text = runs.ask_aside(agent, &session.session_id, models, &prompt).await?;
         if text.trim().is_empty() {
             return Err("the model gave an empty summary".to_owned());

@@ -3,6 +3,8 @@
 mod system;
 pub(crate) mod workspace;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use verso_proto::agent::v1::{ChatMessage, ContentBlock};
@@ -42,7 +44,7 @@ pub(crate) struct Ingredients<'a> {
     /// Added to the system prompt.
     pub(crate) extra: Option<&'a str>,
     /// The conversation, the oldest first; the message to answer is the last.
-    pub(crate) conversation: &'a [ChatMessage],
+    pub(crate) conversation: &'a [Arc<ChatMessage>],
 }
 
 /// Returns how many bytes of a transcript are worth reading for a model.
@@ -68,7 +70,7 @@ pub(crate) fn tokens(text: &str) -> u64 {
 }
 
 /// Returns the newest messages that fit into `budget` tokens: always the last one, and never an answer without its question.
-fn fitting(conversation: &[ChatMessage], budget: u64) -> &[ChatMessage] {
+fn fitting(conversation: &[Arc<ChatMessage>], budget: u64) -> &[Arc<ChatMessage>] {
     let (mut used, mut start) = (0_u64, conversation.len());
     for (place, message) in conversation.iter().enumerate().rev() {
         used = used.saturating_add(cost(message));
@@ -102,8 +104,9 @@ fn is_command(message: &ChatMessage) -> bool {
     message.stop_reason.as_deref() == Some(INJECTED) && message.model.as_deref() == Some(COMMAND)
 }
 
-fn render(message: &ChatMessage, ingredients: &Ingredients<'_>) -> ChatMessage {
-    if matches!(message.role.as_str(), "assistant" | "toolResult") { message.clone() } else { question(message, ingredients) }
+fn render(message: &Arc<ChatMessage>, ingredients: &Ingredients<'_>) -> Arc<ChatMessage> {
+    let as_it_is = matches!(message.role.as_str(), "assistant" | "toolResult");
+    if as_it_is { Arc::clone(message) } else { Arc::new(question(message, ingredients)) }
 }
 
 fn question(message: &ChatMessage, ingredients: &Ingredients<'_>) -> ChatMessage {

@@ -41,8 +41,8 @@ pub(crate) type Answer = Pin<Box<dyn Stream<Item = Result<Delta, Failure>> + Sen
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prompt {
     pub(crate) system: String,
-    /// The oldest first; each tool call is followed by its result.
-    pub(crate) messages: Vec<ChatMessage>,
+    /// The oldest first; each tool call is followed by its result. Shared with the conversation that they are from, which may be long.
+    pub(crate) messages: Vec<Arc<ChatMessage>>,
 }
 
 /// A tool that the model may call. Clones share it: there are many, and each turn has all of them.

@@ -176,7 +176,7 @@ async fn probe_one(runs: &Runs, agent: &AgentId, model: &Model, limit: Duration,
 }
 
 async fn word(runs: &Runs, model: &Model, key: Option<&Key>, tokens: u64) -> Result<String, Failure> {
-    let prompt = Prompt { system: String::new(), messages: vec![messages::user("Reply with the word OK.", &[], 0)] };
+    let prompt = Prompt { system: String::new(), messages: vec![Arc::new(messages::user("Reply with the word OK.", &[], 0))] };
     let sampling = Sampling { max_tokens: Some(tokens), ..Sampling::default() };
     aside::once(runs, model, key.and_then(|key| key.credential.as_ref()), &prompt, &sampling).await
 }

@@ -9,7 +9,7 @@ fn profile() -> Profile {
     Profile { id: AgentId::normalize("main"), name: None, identity: None, workspace: PathBuf::from("/ws"), model: None, fallbacks: None }
 }
 
-fn prompt(conversation: &[ChatMessage], model: &Model, extra: Option<&str>) -> Prompt {
+fn prompt(conversation: &[Arc<ChatMessage>], model: &Model, extra: Option<&str>) -> Prompt {
     // Sunday, 2026-11-22 10:22 UTC.
     let around = surroundings(Mode::Full);
     build(&Ingredients {
@@ -42,12 +42,12 @@ fn words(message: &ChatMessage) -> String {
     messages::text_of(message)
 }
 
-fn asked(text: &str) -> ChatMessage {
-    messages::user(text, &[], 1_795_342_933_000)
+fn asked(text: &str) -> Arc<ChatMessage> {
+    Arc::new(messages::user(text, &[], 1_795_342_933_000))
 }
 
-fn answered(text: &str) -> ChatMessage {
-    messages::shown(text, 0)
+fn answered(text: &str) -> Arc<ChatMessage> {
+    Arc::new(messages::shown(text, 0))
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_subagent_is_told_no_more_than_it_needs() {
 fn drops_the_oldest_turns_that_do_not_fit() {
     let model = Model { context_window: 1_000, max_tokens: Some(4_096), ..models::offline() };
     let long = "word ".repeat(100);
-    let conversation: Vec<ChatMessage> = (0..20).flat_map(|_| [asked(&long), answered(&long)]).chain([asked("last")]).collect();
+    let conversation: Vec<Arc<ChatMessage>> = (0..20).flat_map(|_| [asked(&long), answered(&long)]).chain([asked("last")]).collect();
     let Prompt { system, messages } = prompt(&conversation, &model, None);
     assert_eq!(messages[0].role, "user", "an answer without its question is left out");
     assert!(words(messages.last().unwrap()).ends_with("last"));
@@ -106,7 +106,7 @@ fn drops_the_oldest_turns_that_do_not_fit() {
 
 #[test]
 fn shows_no_tool_results_whose_call_was_cut_away() {
-    let result = ChatMessage { role: "toolResult".to_owned(), ..answered("noon") };
+    let result = Arc::new(ChatMessage { role: "toolResult".to_owned(), ..messages::shown("noon", 0) });
     let messages = prompt(&[result, answered("it is noon"), asked("b")], &models::offline(), None).messages;
     assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["assistant", "user"]);
 }
@@ -120,8 +120,8 @@ fn always_shows_the_message_to_answer() {
 
 #[test]
 fn hides_the_replies_of_commands() {
-    let conversation =
-        [asked("a"), messages::injected("status", COMMAND, 0), messages::injected("[lbl]\n\nfrom outside", "inject", 0), asked("b")];
+    let injected = |text: &str, by: &str| Arc::new(messages::injected(text, by, 0));
+    let conversation = [asked("a"), injected("status", COMMAND), injected("[lbl]\n\nfrom outside", "inject"), asked("b")];
     let messages = prompt(&conversation, &models::offline(), None).messages;
     assert_eq!(messages.iter().map(|message| message.role.as_str()).collect::<Vec<_>>(), ["user", "assistant", "user"]);
 }

@@ -1,6 +1,7 @@
 //! The files in an agent's folder that are part of its prompt: made once, read for every turn, cut where they are too long.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -135,21 +136,26 @@ fn prepare(folder: &Path, bootstrap: bool) -> bool {
 
 fn read(folder: &Path, chars_max: usize, subagent: bool) -> Vec<ContextFile> {
     let place = Place::new(folder);
-    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
-    let mut files = Vec::new();
+    let mut files: Vec<ContextFile> = Vec::new();
     for (name, template) in FILES {
         if subagent && !FOR_SUBAGENTS.contains(&name) {
             continue;
         }
         let text = place.read(name, FILE_BYTES_MAX).ok().map(|bytes| shortened(String::from_utf8_lossy(&bytes).trim_end(), chars_max));
         // On some disks two names are one file.
-        let twice = folder.join(name).canonicalize().is_ok_and(|real| !seen.insert(real));
+        let alike = |other: &ContextFile| text.is_some() && other.text == text && other.name.eq_ignore_ascii_case(name);
+        let twice = files.iter().any(|other| alike(other) && same_file(&folder.join(name), &folder.join(other.name)));
         let expected = !template.is_empty() && name != BOOTSTRAP;
         if !twice && (text.is_some() || expected) {
             files.push(ContextFile { name, text });
         }
     }
     files
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    identity(one).is_some_and(|found| identity(other) == Some(found))
 }
 
 /// Keeps the beginning and the end of a long text.

@@ -1,6 +1,7 @@
 //! What every dialect needs to know about a conversation.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use verso_proto::agent::v1::{ChatMessage, ContentBlock};
 
@@ -23,7 +24,7 @@ pub(super) enum Turn<'a> {
     User(&'a ChatMessage),
     Assistant(&'a ChatMessage),
     /// The results of the calls in the assistant's message before.
-    Results(&'a [ChatMessage]),
+    Results(&'a [Arc<ChatMessage>]),
 }
 
 impl Prompt {
@@ -46,8 +47,8 @@ impl Prompt {
 }
 
 /// Removes calls without results and results without calls: every provider refuses them. A run that was stopped leaves them behind.
-pub(crate) fn whole_rounds(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
-    let mut kept: Vec<ChatMessage> = Vec::with_capacity(messages.len());
+pub(crate) fn whole_rounds(messages: Vec<Arc<ChatMessage>>) -> Vec<Arc<ChatMessage>> {
+    let mut kept: Vec<Arc<ChatMessage>> = Vec::with_capacity(messages.len());
     let mut open: HashSet<String> = HashSet::new();
     for message in messages {
         if message.role == "toolResult" {
@@ -65,13 +66,14 @@ pub(crate) fn whole_rounds(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
 }
 
 /// Takes the calls that were never answered out of the message that made them.
-fn forget_calls(kept: &mut Vec<ChatMessage>, open: &mut HashSet<String>) {
+fn forget_calls(kept: &mut Vec<Arc<ChatMessage>>, open: &mut HashSet<String>) {
     if open.is_empty() {
         return;
     }
     if let Some(place) = kept.iter().rposition(|message| message.role == "assistant") {
-        kept[place].content.retain(|block| block.r#type != "toolCall" || block.id.as_ref().is_none_or(|id| !open.contains(id)));
-        if kept[place].content.iter().all(|block| block.r#type == "thinking") {
+        let message = Arc::make_mut(&mut kept[place]);
+        message.content.retain(|block| block.r#type != "toolCall" || block.id.as_ref().is_none_or(|id| !open.contains(id)));
+        if message.content.iter().all(|block| block.r#type == "thinking") {
             kept.remove(place);
         }
     }
@@ -153,7 +155,7 @@ mod tests {
     fn calls_and_results_that_lost_each_other_are_left_out() {
         let user = || messages::user("u", &[], 0);
         let all = vec![result("x"), user(), called(&["a", "b"], ""), result("a"), user(), called(&["c"], "words"), called(&["d"], "")];
-        let kept = whole_rounds(all);
+        let kept = whole_rounds(all.into_iter().map(Arc::new).collect());
         let roles: Vec<&str> = kept.iter().map(|message| message.role.as_str()).collect();
         assert_eq!(roles, ["user", "assistant", "toolResult", "user", "assistant"]);
         assert_eq!(calls(&kept[1]).filter_map(|call| call.id.as_deref()).collect::<Vec<_>>(), ["a"]);

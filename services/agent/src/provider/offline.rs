@@ -27,7 +27,7 @@ or run Ollama or llama.cpp on this host: they are found by themselves. Ask for `
 
 /// Answers at once, word by word.
 pub(super) fn answer(call: &Call<'_>) -> Answer {
-    let asked = call.prompt.messages.iter().rev().find(|message| message.role == "user").map(messages::text_of);
+    let asked = call.prompt.messages.iter().rev().find(|message| message.role == "user").map(|message| messages::text_of(message));
     let text = if asked.as_deref().is_some_and(asks_for_status) { call.status.to_owned() } else { EXPLANATION.to_owned() };
     let words: Vec<String> = text.split_inclusive([' ', '\n']).map(str::to_owned).collect();
     let last = words.len().saturating_sub(1);

@@ -38,7 +38,7 @@ fn conversation(api: &str) -> Prompt {
         ..ChatMessage::default()
     };
     let messages = vec![messages::user("what time?", &[image], 0), said, result, messages::user("thanks", &[], 0)];
-    Prompt { system: "be brief".to_owned(), messages }
+    Prompt { system: "be brief".to_owned(), messages: messages.into_iter().map(Arc::new).collect() }
 }
 
 fn model(dialect: Dialect) -> Model {

@@ -57,7 +57,7 @@ impl std::fmt::Display for Unanswered {
 }
 
 /// Shows a conversation to a model: how much of it fits depends on the model.
-pub(super) type Show<'a> = dyn Fn(&Model, &[ChatMessage]) -> Prompt + Send + Sync + 'a;
+pub(super) type Show<'a> = dyn Fn(&Model, &[Arc<ChatMessage>]) -> Prompt + Send + Sync + 'a;
 
 /// What stays the same while models are asked, and how far down the list we are.
 pub(super) struct Asking<'a> {
@@ -70,9 +70,9 @@ pub(super) struct Asking<'a> {
     pub(super) place: usize,
     pub(super) show: &'a Show<'a>,
     /// What was said before this turn, and the message to answer.
-    pub(super) conversation: Vec<ChatMessage>,
+    pub(super) conversation: Vec<Arc<ChatMessage>>,
     /// What this turn has added.
-    pub(super) added: Vec<ChatMessage>,
+    pub(super) added: Vec<Arc<ChatMessage>>,
     /// How much to think: as asked, until a model says that it cannot.
     pub(super) thinking: String,
     pub(super) tools: &'a [ToolSpec],
@@ -89,9 +89,9 @@ impl Asking<'_> {
 
     /// Adds what the model and its tools have said.
     pub(super) fn add(&mut self, messages: impl IntoIterator<Item = ChatMessage>) {
-        for message in messages {
+        for message in messages.into_iter().map(Arc::new) {
             if let Some(prompt) = &mut self.prompt {
-                prompt.messages.push(message.clone());
+                prompt.messages.push(Arc::clone(&message));
             }
             self.added.push(message);
         }
@@ -139,7 +139,7 @@ impl Asking<'_> {
     /// Leaves the older half of the conversation out, and says so in its place. Returns false if there is nothing to leave out.
     fn shorten(&mut self) -> bool {
         let half = self.conversation.len() / 2;
-        let question = |message: &ChatMessage| message.role == "user";
+        let question = |message: &Arc<ChatMessage>| message.role == "user";
         // An answer without its question makes no sense to a model.
         let Some(kept) = self.conversation.iter().skip(half).position(question).map(|place| half + place).filter(|kept| *kept > 0) else {
             return false;
@@ -147,7 +147,7 @@ impl Asking<'_> {
         self.run.emitter.shortening(false);
         let at_ms = self.conversation[kept].timestamp_ms.unwrap_or(self.run.accepted_at_ms);
         let note = format!("({kept} earlier messages of this conversation are left out: they did not fit)");
-        drop(self.conversation.splice(..kept, [messages::user(&note, &[], at_ms)]));
+        drop(self.conversation.splice(..kept, [Arc::new(messages::user(&note, &[], at_ms))]));
         self.prompt = None;
         self.run.emitter.shortening(true);
         true
@@ -247,7 +247,7 @@ impl Asking<'_> {
 /// Streams an answer to whoever listens.
 async fn listen(run: &Run, answer: Answer) -> Result<Round, Failure> {
     let mut answer = answer.fuse();
-    let mut round = Round::default();
+    let (mut round, mut has_begun) = (Round::default(), false);
     let mut due: Option<Instant> = None;
     let mut next: Option<Option<Result<Delta, Failure>>> = None;
     loop {
@@ -264,12 +264,18 @@ async fn listen(run: &Run, answer: Answer) -> Result<Round, Failure> {
             }
         };
         let Some(mut delta) = item.transpose()? else { return Ok(round) };
-        // One event for what came in one packet: each holds the whole text so far.
-        for _ in 0..MERGED_DELTAS_MAX {
+        // One event for what came together: each holds the whole text so far. The beginning waits for nothing.
+        for _ in 0..if has_begun { MERGED_DELTAS_MAX } else { 0 } {
             if delta.text.len() >= MERGED_BYTES_MAX {
                 break;
             }
-            match answer.next().now_or_never() {
+            let mut more = answer.next().now_or_never();
+            if more.is_none() {
+                // The connection's own task hands over one piece at a time; it has a chance to bring the next one.
+                tokio::task::yield_now().await;
+                more = answer.next().now_or_never();
+            }
+            match more {
                 Some(Some(Ok(more))) => delta.merge(more),
                 other => {
                     next = other;
@@ -278,6 +284,7 @@ async fn listen(run: &Run, answer: Answer) -> Result<Round, Failure> {
             }
         }
         if !delta.text.is_empty() {
+            has_begun = true;
             due = run.emitter.text(&delta.text);
         }
         round.take(delta)?;

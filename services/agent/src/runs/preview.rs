@@ -65,20 +65,20 @@ pub(crate) async fn preview(runs: &Runs, request: AgentPreviewRequest) -> Result
         sizes: Some(sizes(&model, &prompt, &equipment.specs, &files, request.as_ref())),
         tools: equipment.specs.iter().map(tool).collect(),
         system_prompt: prompt.system,
-        messages: prompt.messages,
+        messages: prompt.messages.into_iter().map(Arc::unwrap_or_clone).collect(),
         request,
         problem,
     })
 }
 
 /// Returns what was said before, and the message.
-async fn conversation(runs: &Runs, key: &SessionKey, model: &Model, message: &str) -> Result<Vec<ChatMessage>, Error> {
+async fn conversation(runs: &Runs, key: &SessionKey, model: &Model, message: &str) -> Result<Vec<Arc<ChatMessage>>, Error> {
     let mut said = Vec::new();
     if let Some(session) = runs.parts.store.session(key).await? {
         let context = runs.parts.store.context(&session.session_id, i64::MAX, compaction::page(model)).await?;
         said = compaction::shown(context);
     }
-    said.push(messages::user(message, &[], runs.parts.clock.now_ms()));
+    said.push(Arc::new(messages::user(message, &[], runs.parts.clock.now_ms())));
     Ok(said)
 }
 
@@ -126,7 +126,7 @@ fn sizes(model: &Model, prompt: &Prompt, tools: &[ToolSpec], files: &[ContextFil
         system_prompt_tokens: whole(prompt::tokens(&prompt.system)),
         tools_bytes: number(described.iter().map(String::len).sum()),
         tools_tokens: whole(described.iter().map(|text| prompt::tokens(text)).sum()),
-        messages_tokens: whole(prompt.messages.iter().map(prompt::cost).sum()),
+        messages_tokens: whole(prompt.messages.iter().map(|message| prompt::cost(message)).sum()),
         context_window: whole(model.context_window),
         body_bytes: number(request.and_then(|request| request.body.as_ref()).map_or(0, |body| body.text.len())),
         files: files.iter().map(file).collect(),

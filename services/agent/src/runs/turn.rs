@@ -75,7 +75,6 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
     if parts.compaction.due(&head.session, &chain[0]) {
         summarise(runs, run, head, &chain).await?;
     }
-    let conversation = conversation(runs, run, request, head, &chain[0]).await?;
     let session_level = head.session.thinking_level.as_deref();
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default).to_owned();
     let (inline, settings) = (&request.inline, &head.session.settings);
@@ -88,12 +87,14 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
         by_owner: request.sender_is_owner,
     };
     let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin: request.origin.as_ref(), exec };
-    let Scenery { files, skills, equipment } = scenery(scene).await?;
+    // Neither needs the other, and each waits for the disk.
+    let (conversation, scenery) = tokio::join!(conversation(runs, run, request, head, &chain[0]), scenery(scene));
+    let (conversation, Scenery { files, skills, equipment }) = (conversation?, scenery?);
     let own = |spec: &&ToolSpec| request.tools.iter().any(|tool| tool.name == spec.name);
     let offered: Vec<ToolSpec> = equipment.specs.iter().filter(|spec| !own(spec)).chain(&request.tools).cloned().collect();
     let around = surroundings(parts, &run.key, &offered, (&files, skills), &thinking);
     let (now_ms, extra, around) = (parts.clock.now_ms(), request.extra_system_prompt.as_deref(), &around);
-    let show = |model: &Model, conversation: &[ChatMessage]| {
+    let show = |model: &Model, conversation: &[Arc<ChatMessage>]| {
         prompt::build(&Ingredients { profile: &profile, model, zone: &parts.zone, now_ms, around, extra, conversation })
     };
     let thinking = thinking.clone();
@@ -173,8 +174,9 @@ pub(super) fn surroundings<'a>(
 
 pub(super) async fn scenery(turn: Turn<'_>) -> Result<Scenery, Error> {
     let (parts, workspace) = (&turn.runs.parts, &turn.profile.workspace);
-    let files = parts.workspaces.files(workspace, turn.key.is_subagent()).await;
-    let skills = crate::skills::load(parts, workspace).await.map_err(|error| Error::Refused(error.into()))?;
+    let files = parts.workspaces.files(workspace, turn.key.is_subagent());
+    let (files, skills) = tokio::join!(files, crate::skills::load(parts, workspace));
+    let skills = skills.map_err(|error| Error::Refused(error.into()))?;
     let turn = Turn { skills: &skills, ..turn };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
     // Without the tool to read them they would be no use.
@@ -190,14 +192,20 @@ fn pending(request: &Request, round: &Round) -> Vec<PendingToolCall> {
 }
 
 /// Returns what was said before, and the message to answer.
-pub(super) async fn conversation(runs: &Runs, run: &Run, request: &Request, head: &Head, model: &Model) -> Result<Vec<ChatMessage>, Error> {
+pub(super) async fn conversation(
+    runs: &Runs,
+    run: &Run,
+    request: &Request,
+    head: &Head,
+    model: &Model,
+) -> Result<Vec<Arc<ChatMessage>>, Error> {
     let mut conversation = Vec::new();
     if head.position > 0 {
         let context = runs.parts.store.context(&head.session.session_id, head.position, compaction::page(model)).await?;
         conversation = compaction::shown(context);
     }
     let said = || messages::user(&request.message, &request.images, run.accepted_at_ms).named(&run.id);
-    conversation.push(head.user.clone().unwrap_or_else(said));
+    conversation.push(Arc::new(head.user.clone().unwrap_or_else(said)));
     Ok(conversation)
 }
 

@@ -76,7 +76,7 @@ impl Tool for Image {
             let chain = self.chain(wanted.model.as_deref())?;
             let picture = load(scene, wanted.image.trim()).await?;
             let question = wanted.prompt.filter(|prompt| !prompt.trim().is_empty()).unwrap_or_else(|| QUESTION.to_owned());
-            let prompt = Prompt { system: String::new(), messages: vec![messages::user(&question, &[picture], 0)] };
+            let prompt = Prompt { system: String::new(), messages: vec![Arc::new(messages::user(&question, &[picture], 0))] };
             let sampling = Sampling { max_tokens: Some(TOKENS_MAX), ..Sampling::default() };
             let asked = aside::ask(&self.runs, &AgentId::normalize(&scene.agent), &chain, &prompt, &sampling).await;
             let (model, text) = asked.map_err(|reason| Refused::failed("no model could look at the picture", reason))?;
