@@ -1,6 +1,7 @@
 //! The edge is replaced, and the connections that it holds go on in the next one.
 
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -71,6 +72,19 @@ async fn connections_of_both_versions_outlive_their_edge_without_a_gap_in_their_
         }
     }
     assert_eq!(gateway.service("edge").await.starts, 4);
+}
+
+#[tokio::test]
+async fn an_edge_that_takes_clients_over_tells_them_that_it_is_there() {
+    /// Less than the period of ticks: those of an edge that is replaced more often than that come from here alone.
+    const SOON: Duration = Duration::from_secs(25);
+    let gateway = Gateway::start().await;
+    let client = gateway.client().await;
+    for _ in 0..2 {
+        let mut events = client.events();
+        replace(&gateway).await;
+        timeout(SOON, events.next_named("tick")).await.expect("in time").expect("an open connection");
+    }
 }
 
 #[tokio::test]

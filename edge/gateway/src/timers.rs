@@ -9,8 +9,13 @@ use crate::gateway::Gateway;
 
 /// Starts the ticks and pings.
 pub(crate) fn start(gateway: &Arc<Gateway>) {
-    every(gateway, gateway.limits.tick, |gateway| gateway.emit(Tick { ts_ms: gateway.context.clock.now_ms() }));
+    every(gateway, gateway.limits.tick, tick);
     every(gateway, gateway.limits.ping, |gateway| gateway.connections.ping(&gateway.limits));
+}
+
+/// Tells every client that the gateway is there. One that hears nothing for two periods takes it for dead.
+pub(crate) fn tick(gateway: &Gateway) {
+    gateway.emit(Tick { ts_ms: gateway.context.clock.now_ms() });
 }
 
 fn every(gateway: &Arc<Gateway>, period: std::time::Duration, act: fn(&Gateway)) {

@@ -26,6 +26,7 @@ use crate::connection;
 use crate::gateway::Gateway;
 use crate::outlet::Outlet;
 use crate::roster::Announced;
+use crate::timers;
 use crate::tls::Stream;
 
 /// How long to wait for the present edge to come: it is told to once this one serves.
@@ -62,7 +63,11 @@ pub(crate) fn expect(gateway: &Arc<Gateway>, listener: StdUnixListener) {
                 // Not to be cut short: this edge may be replaced in its turn, and hands on what has arrived.
                 house.handover.taking.store(true, Ordering::Relaxed);
                 match take_over(&house, &channel).await {
-                    Ok(count) => info!(connections = count, "connections taken over"),
+                    Ok(count) => {
+                        info!(connections = count, "connections taken over");
+                        // This edge's own first tick is a whole period away, and it may be replaced before that, again and again.
+                        timers::tick(&house);
+                    }
                     Err(error) => {
                         warn!(error = &error as &dyn std::error::Error, "the previous edge went away");
                         take_files(&house).await;
