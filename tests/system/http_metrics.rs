@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use verso_tests::gateway::TOKEN;
-use verso_tests::{Gateway, Provider};
+use verso_tests::{Gateway, Provider, eventually};
 
 use crate::http::http;
 
@@ -54,4 +54,22 @@ async fn metrics_that_are_switched_off_are_not_there() {
     for path in ["/metrics", "/api/diagnostics/prometheus"] {
         assert_eq!(metrics(&gateway, path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_move_is_counted_and_said() {
+    let provider = Provider::start().await;
+    let mut config = provider.config();
+    config["diagnostics"] = json!({"stuckSessionWarnMs": 1_000});
+    let gateway = Gateway::start_with(config).await;
+    let client = gateway.client().await;
+    let params = json!({"message": "go [[hang]]", "sessionKey": "agent:main:stuck", "idempotencyKey": "stuck"});
+    client.call("chat.send", params).await.expect("an accepted message");
+    let text = eventually("a stuck run", async || {
+        let (_, text) = metrics(&gateway, "/metrics").await;
+        text.contains("openclaw_session_stuck_total{reason=\"model_call\",state=\"processing\"}").then_some(text)
+    })
+    .await;
+    assert!(text.contains("openclaw_session_stuck_age_seconds_count{reason=\"model_call\",state=\"processing\"}"), "{text}");
+    client.call("chat.abort", json!({"sessionKey": "agent:main:stuck"})).await.expect("an answer");
 }

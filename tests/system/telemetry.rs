@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, timeout};
 use tonic_health::pb::HealthCheckRequest;
@@ -15,6 +16,7 @@ use verso_tests::collector::{Collector, From, attributes};
 use verso_tests::gateway::TOKEN;
 use verso_tests::{Gateway, PATIENCE, Provider, eventually};
 
+use crate::http::http;
 use crate::raw::Raw;
 
 const TRACE_ID: u128 = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
@@ -115,6 +117,26 @@ fn sec_79_nothing_private(everything: &str) {
     for private in ["whisper-it", "word-of-mouth", "agent:main", TOKEN, verso_tests::bot_api::TOKEN, "made-up-key", "\"42\""] {
         assert!(!everything.contains(private), "{private} is in what is exported");
     }
+}
+
+#[tokio::test]
+async fn a_webhook_is_a_span_of_the_name_that_dashboards_know() {
+    let (collector, address) = Collector::over_grpc().await;
+    let config = json!({"hooks": {"enabled": true, "token": "made-up-hook-token"}});
+    let gateway = Gateway::start_with(sent_to(address, config, json!({}))).await;
+    let call = async |body: Value| {
+        let asked = http().post(gateway.http("/hooks/wake")).bearer_auth("made-up-hook-token").json(&body);
+        asked.send().await.expect("an answer").status()
+    };
+    assert_eq!(call(json!({"text": "whisper-it", "mode": "next-heartbeat"})).await, StatusCode::OK);
+    assert_eq!(call(json!({})).await, StatusCode::BAD_REQUEST);
+    for (name, error) in [("openclaw.webhook.processed", None), ("openclaw.webhook.error", Some("Bad Request"))] {
+        let span = eventually(name, async || collector.spans().into_iter().find(|span| span.item.name == name)).await;
+        let attributes = attributes(&span.item.attributes);
+        assert_eq!(attributes["openclaw.webhook"], "wake");
+        assert_eq!(attributes.get("openclaw.error").map(String::as_str), error);
+    }
+    sec_79_nothing_private(&format!("{:?}", collector.spans()));
 }
 
 #[tokio::test]

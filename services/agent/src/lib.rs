@@ -95,6 +95,7 @@ impl Service {
         runs.recover().await?;
         delivery::recover(&runs).await?;
         runs.start_pruning();
+        runs.watch_over(&context.config.section("diagnostics")?);
         let replaced = CancellationToken::new();
         let heartbeats = Heartbeats::new(runs.clone());
         heartbeats.start(replaced.clone());

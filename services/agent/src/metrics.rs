@@ -4,6 +4,7 @@
 //! are the configuration's, and what looks otherwise is `other`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use verso_kit::metrics::{self, NONE, OTHER, whole};
 use verso_proto::agent::v1::Usage;
@@ -61,6 +62,10 @@ verso_kit::metrics! {
     LANE_SECONDS: Histogram(SECONDS) = "openclaw_queue_lane_wait_seconds" ["lane"] as "openclaw.queue.wait_ms";
     /// What sessions have come to be in.
     SESSION_STATE: Counter = "openclaw_session_state" ["reason", "state"] as "openclaw.session.state";
+    /// Runs that had not moved for long when they were looked at, by what they wait for.
+    STUCK: Counter = "openclaw_session_stuck" ["reason", "state"] as "openclaw.session.stuck";
+    /// How long they had not moved.
+    STUCK_SECONDS: Histogram(SECONDS) = "openclaw_session_stuck_age_seconds" ["reason", "state"] as "openclaw.session.stuck_age_ms";
     /// Runs of sessions by what they do.
     SESSION_DEPTH: Gauge = "openclaw_session_queue_depth" ["state"];
     /// Runs that were begun, by who asked for them.
@@ -136,6 +141,12 @@ pub(crate) fn run_ended(run: &Run, model: &Model, ended: &Ended) {
     PROCESSED.one_more([channel, outcome, reason]);
     PROCESSED_SECONDS.observe_ms([channel, outcome, reason], ended.at_ms - run.accepted_at_ms);
     SESSION_STATE.one_more(["run_completed", "idle"]);
+}
+
+/// Counts a run that was found not to move.
+pub(crate) fn run_stuck(reason: &str, silence: Duration) {
+    STUCK.one_more([reason, "processing"]);
+    STUCK_SECONDS.observe([reason, "processing"], silence.as_secs_f64());
 }
 
 /// Counts a call of a model, and what it has used.

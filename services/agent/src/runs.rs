@@ -11,6 +11,7 @@ mod queue;
 mod recovery;
 mod run;
 mod spans;
+mod stuck;
 mod throttle;
 mod turn;
 

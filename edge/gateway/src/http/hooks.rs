@@ -17,9 +17,9 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug_span, warn};
 use verso_kit::config::File;
-use verso_kit::metrics::OTHER;
+use verso_kit::metrics::{NONE, OTHER};
 
 use super::Asked;
 use super::body::read_bytes;
@@ -61,7 +61,24 @@ pub(super) async fn take(gateway: &Arc<Gateway>, asked: &Asked, head: Parts, bod
     // A name that means nothing is no series of its own.
     let known = if response.status() == StatusCode::NOT_FOUND { OTHER } else { name.trim_matches('/') };
     metrics::webhook(known, response.status(), begun.elapsed());
+    trace(known, response.status());
     response
+}
+
+/// The spans that dashboards of the reference look for: a call of a webhook that was answered, or could not be.
+fn trace(webhook: &str, status: StatusCode) {
+    if status.is_client_error() || status.is_server_error() {
+        let error = status.canonical_reason().unwrap_or_default();
+        debug_span!(
+            "openclaw.webhook.error",
+            otel.status_code = "ERROR",
+            openclaw.channel = NONE,
+            openclaw.webhook = webhook,
+            openclaw.error = error
+        );
+    } else {
+        debug_span!("openclaw.webhook.processed", openclaw.channel = NONE, openclaw.webhook = webhook);
+    }
 }
 
 async fn obey(gateway: &Arc<Gateway>, head: Parts, body: Body, (config, name): (&Config, &str)) -> Response {

@@ -1,6 +1,7 @@
 //! One run's events, in the order that clients count on: each `agent` event, then the `chat` event that derives from it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -107,6 +108,8 @@ struct State {
     /// Whether the next delta replaces what an earlier attempt has shown.
     replaces: bool,
     throttle: Throttle,
+    /// When something was last heard of the run.
+    moved: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +136,7 @@ impl Emitter {
             chat_shown: 0,
             replaces: earlier > 0,
             throttle: Throttle::default(),
+            moved: Instant::now(),
         };
         Self { hub, clock, source, state: Mutex::new(state), progress: watch::Sender::new(0) }
     }
@@ -202,6 +206,12 @@ impl Emitter {
     /// Returns the tool that is being called, the newest of several.
     pub(crate) fn activity(&self) -> Option<String> {
         self.state().working.last().map(|(_, name)| name.clone())
+    }
+
+    /// Returns how long nothing was heard of the run; none when it is over.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let state = self.state();
+        (state.mode == Mode::Open).then(|| state.moved.elapsed())
     }
 
     /// Says that the conversation is being shortened, or that it has been and the turn goes on.
@@ -344,6 +354,7 @@ impl Emitter {
             return;
         }
         state.seq += 1;
+        state.moved = Instant::now();
         let event = AgentEvent {
             run_id: self.source.run_id.clone(),
             stream: stream.to_owned(),

@@ -1,5 +1,7 @@
 //! The spans of a run: itself, each call of a model, each call of a tool. What anybody says, and in which session, is in none of them.
 
+use std::time::Duration;
+
 use tracing::field::Empty;
 use tracing::{Span, debug_span};
 use verso_kit::metrics::OTHER;
@@ -84,6 +86,18 @@ pub(super) fn used(request: &Request, model: &Model, usage: &Usage) {
         openclaw.tokens.output = usage.output,
         openclaw.tokens.cache_read = usage.cache_read,
         openclaw.tokens.cache_write = usage.cache_write
+    );
+}
+
+/// The span that dashboards of the reference look for: a run that does not move.
+pub(super) fn stuck(reason: &str, silence: Duration, waiting: usize) {
+    let _span = debug_span!(
+        "openclaw.session.stuck",
+        otel.status_code = "ERROR",
+        openclaw.state = "processing",
+        openclaw.reason = reason,
+        openclaw.ageMs = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
+        openclaw.queueDepth = waiting
     );
 }
 
