@@ -91,7 +91,7 @@ async fn what_the_owner_tries_out_holds_until_a_restart_and_is_written_nowhere()
         ("d5", "/debug set agents.defaults.maxConcurrent=many", "⚠️ agents.defaults.maxConcurrent"),
         ("d6", "/debug set channels.telegram.enabled=true", "⚠️ no agent follows channels.telegram.enabled"),
         ("d7", "/debug show", "Until a restart:\n```json\n{\n  \"agents\""),
-        ("d8", "/queue", "Queue: collect"),
+        ("d8", "/queue", "Queue: "),
         ("d9", "/debug unset agents.defaults.thinkingDefault", "agents.defaults.thinkingDefault is as in the file again."),
         ("da", "/think", "Thinking: off"),
     ] {
