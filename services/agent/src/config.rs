@@ -127,6 +127,8 @@ pub(crate) struct Agent {
     pub(crate) identity: Option<Identity>,
     /// How it wakes by itself. If any agent has this, those without it do not wake.
     pub(crate) heartbeat: Option<heartbeat::settings::Section>,
+    /// How its models choose their words, before what their own `params` say.
+    pub(crate) params: serde_json::Map<String, serde_json::Value>,
 }
 
 /// How an agent presents itself.
@@ -181,6 +183,8 @@ impl ModelChoice {
 pub(crate) struct Allowed {
     /// A short name.
     pub(crate) alias: Option<String>,
+    /// How it chooses its words, unless somebody asks for something else.
+    pub(crate) params: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The section `auth`.
