@@ -142,3 +142,22 @@ async fn a_model_is_asked_with_its_parameters_unless_the_caller_has_his_own() {
     assert_eq!(request.send().await.expect("an answer").status(), 200);
     assert_eq!(asked(), [json!(0.75), json!(0.5), json!(77)]);
 }
+
+#[tokio::test]
+async fn a_provider_that_falls_silent_is_waited_for_as_long_as_is_configured() {
+    let provider = Provider::start().await;
+    let mut config = provider.config();
+    config["agents"]["defaults"]["llm"] = json!({"idleTimeoutSeconds": 1});
+    let gateway = Gateway::start_with(config.clone()).await;
+    let client = gateway.client().await;
+    let params = |key: &str, orders: &str| json!({"message": format!("x [[{orders}]]"), "sessionKey": format!("agent:main:{key}"), "idempotencyKey": key});
+    let error = turn(&client, params("i1", "tokens=2 gap=600000")).await.expect_err("a failed run");
+    assert!(error.message.contains("fell silent for 1 s"), "{error:?}");
+    let slow = turn(&client, params("i2", "tokens=3 gap=300")).await.expect("who says something in time is heard to the end");
+    assert_eq!(slow["result"]["payloads"][0]["text"], reply(3));
+
+    config["agents"]["defaults"]["llm"] = json!({"idleTimeoutSeconds": 0});
+    let patient = Gateway::start_with(config).await;
+    let slow = turn(&patient.client().await, params("i3", "tokens=2 gap=1500")).await.expect("0 is no limit at all");
+    assert_eq!(slow["result"]["payloads"][0]["text"], reply(2));
+}

@@ -158,7 +158,7 @@ impl Parts {
             lanes: lasting.lanes,
             catalog: Catalog::new(config, &context.env, context.clock.clone()),
             keyring: lasting.keyring.unwrap_or_else(keyring),
-            clients: Clients::recording(lasting.raw_stream),
+            clients: Clients::new(defaults.idle_timeout(), lasting.raw_stream),
             reports: Reports::default(),
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
             embeddings: defaults.memory_search.clone(),
