@@ -320,3 +320,21 @@ async fn running(client: &verso_client::Client, channel: &str) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_prefix_says_which_model_has_answered_and_of_our_own_answers_it_does_not() {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let prefix = "[{Model} {modelFull} {provider} {thinkingLevel} {nobody}]";
+    let bot = json!({"allowFrom": ["42"], "blockStreaming": true, "streaming": {"mode": "off"}, "responsePrefix": prefix});
+    let gateway = gateway(&provider, &api, bot).await;
+    running(&gateway.client().await, "telegram").await;
+    api.write(42, "in pieces [[tokens=300]]");
+    let last = || texts(&api.sent_to(42)).last().cloned();
+    eventually("the last piece", async || last().filter(|text| text.contains("word299"))).await;
+    let pieces = texts(&api.sent_to(42));
+    let filled = "[model-1 scripted/model-1 scripted off {nobody}] ";
+    assert!(pieces.len() > 1 && pieces.iter().all(|text| text.starts_with(filled)), "{pieces:?}");
+    api.write(42, "/whoami");
+    let told = eventually("the command's answer", async || last().filter(|text| text.contains("Owner:"))).await;
+    assert!(told.starts_with(prefix), "{told}");
+}

@@ -74,6 +74,75 @@ async fn sec_20_the_owner_changes_the_configuration_from_a_chat_where_the_file_l
 }
 
 #[tokio::test]
+async fn what_the_owner_tries_out_holds_until_a_restart_and_is_written_nowhere() {
+    let provider = Provider::start().await;
+    let mut config = provider.config();
+    config["commands"] = json!({"debug": true});
+    let gateway = Gateway::start_with(config).await;
+    let client = gateway.client().await;
+    let file = || std::fs::read_to_string(gateway.state_dir().join("verso.json")).expect("the configuration");
+    let before = file();
+    for (key, words, answer) in [
+        ("d0", "/debug show", "Nothing is laid over the file."),
+        ("d1", "/debug set agents.defaults.thinkingDefault=high", "agents.defaults.thinkingDefault is set until a restart."),
+        ("d2", "/think", "Thinking: high"),
+        ("d3", "/debug set agents.defaults.thinkingDefault high", "⚠️ That is so already."),
+        ("d4", "/debug set messages.queue.cap = 7", "messages.queue.cap is set until a restart. That is for the agents; channel goes on"),
+        ("d5", "/debug set agents.defaults.maxConcurrent=many", "⚠️ agents.defaults.maxConcurrent"),
+        ("d6", "/debug set channels.telegram.enabled=true", "⚠️ no agent follows channels.telegram.enabled"),
+        ("d7", "/debug show", "Until a restart:\n```json\n{\n  \"agents\""),
+        ("d8", "/queue", "Queue: "),
+        ("d9", "/debug unset agents.defaults.thinkingDefault", "agents.defaults.thinkingDefault is as in the file again."),
+        ("da", "/think", "Thinking: off"),
+    ] {
+        let answered = say(&client, words, key).await;
+        assert!(answered.starts_with(answer), "{words}: {answered}");
+    }
+    for (key, words) in [("s0", "/debug set commands.bash=true"), ("s1", "/debug set gateway.auth.mode=none")] {
+        let answered = say(&client, words, key).await;
+        assert!(answered.contains("not changed from a chat"), "{words}: {answered}");
+    }
+    let writer = gateway.connect(gateway.options().with_scopes(["operator.read", "operator.write"])).await;
+    assert_eq!(say(&writer, "/debug set agents.defaults.thinkingDefault=low [[tokens=2]]", "w0").await, reply(2), "words for the model");
+    let pid = gateway.kill("agent").await;
+    gateway.recovered("agent", pid).await;
+    let session = "agent:main:after";
+    client.call("chat.send", json!({"message": "/debug show", "sessionKey": session, "idempotencyKey": "e0"})).await.expect("started");
+    eventually("the answer of the next process", async || {
+        let said = client.call("chat.history", json!({"sessionKey": session})).await.ok()?;
+        said.to_string().contains("Nothing is laid over the file.").then_some(())
+    })
+    .await;
+    assert_eq!(file(), before);
+}
+
+#[tokio::test]
+async fn what_goes_on_in_the_background_is_looked_at_and_ended_from_the_chat() {
+    let provider = Provider::start().await;
+    let mut config = provider.config();
+    config["commands"] = json!({"bash": true, "bashForegroundMs": 50});
+    config["tools"] = json!({"exec": {"security": "full", "ask": "off"}});
+    let gateway = Gateway::start_with(config).await;
+    let client = gateway.client().await;
+    assert!(say(&client, "!poll", "b0").await.starts_with("No program of this conversation"));
+    let begun = say(&client, "/bash echo begun; read line", "b1").await;
+    assert!(begun.contains("goes on in the background"), "{begun}");
+    let polls = std::cell::Cell::new(0);
+    let polled = async |words: &str, sign: &str| {
+        polls.set(polls.get() + 1);
+        Some(say(&client, words, &format!("p{}", polls.get())).await).filter(|answer| answer.contains(sign))
+    };
+    let shown = eventually("the output", async || polled("!poll", "begun").await).await;
+    assert!(shown.contains("Process still running."), "{shown}");
+    let id = begun.lines().last().and_then(|line| line.split_whitespace().next()).expect("an id").to_owned();
+    assert!(polled(&format!("/bash poll {id}"), "begun").await.is_some(), "what was shown is shown again");
+    assert!(polled("!poll deadbeef", "there is no session deadbeef").await.is_some());
+    assert!(say(&client, "!stop", "b2").await.contains(&format!("Killed session {id}")));
+    eventually("its end", async || polled("!poll", "Process was killed.").await).await;
+    assert!(say(&client, "! stop", "b3").await.contains("Process was killed."), "what has ended is not ended again");
+}
+
+#[tokio::test]
 async fn a_chat_list_grows_only_where_owners_are_named_elsewhere() {
     let (provider, api) = (Provider::start().await, BotApi::start().await);
     let mut config = provider.config();

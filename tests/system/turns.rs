@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use verso_tests::gateway::TOKEN;
 use verso_tests::provider::reply;
 use verso_tests::{Gateway, PATIENCE, Provider, eventually};
+
+use crate::http::http;
 
 async fn turn(client: &verso_client::Client, params: Value) -> Result<Value, verso_client::CallError> {
     let mut answers = client.call_streaming("agent", params).await?;
@@ -114,4 +117,47 @@ async fn a_provider_that_is_down_is_named_in_the_answer() {
     let error = turn(&client, params).await.expect_err("a failed run");
     assert_eq!(error.code, "UNAVAILABLE");
     assert!(error.message.contains("could not be reached"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_model_is_asked_with_its_parameters_unless_the_caller_has_his_own() {
+    let provider = Provider::start().await;
+    let mut config = provider.config();
+    config["agents"]["defaults"]["models"] =
+        json!({"scripted/model-1": {"params": {"temperature": 0.25, "topP": 0.5, "maxTokens": 77, "cacheRetention": "long"}}});
+    config["agents"]["list"] = json!([{"id": "main", "default": true}, {"id": "second", "params": {"temperature": 1, "maxTokens": 9000}}]);
+    let gateway = Gateway::start_with(config).await;
+    let client = gateway.client().await;
+    let asked = || {
+        let body = provider.calls().last().expect("a call").body.clone();
+        ["temperature", "top_p", "max_tokens"].map(|name| body[name].clone())
+    };
+    let params = |session: &str| json!({"message": "x [[tokens=1]]", "sessionKey": session, "idempotencyKey": session});
+    turn(&client, params("agent:main:p")).await.expect("a finished run");
+    assert_eq!(asked(), [json!(0.25), json!(0.5), json!(77)]);
+    turn(&client, params("agent:second:p")).await.expect("a finished run");
+    assert_eq!(asked(), [json!(1.0), json!(0.5), json!(4096)], "an agent's own come first, and no answer is longer than its model can");
+    let body = json!({"model": "verso", "temperature": 0.75, "messages": [{"role": "user", "content": "x [[tokens=1]]"}]});
+    let request = http().post(gateway.http("/v1/chat/completions")).bearer_auth(TOKEN).json(&body);
+    assert_eq!(request.send().await.expect("an answer").status(), 200);
+    assert_eq!(asked(), [json!(0.75), json!(0.5), json!(77)]);
+}
+
+#[tokio::test]
+async fn a_provider_that_falls_silent_is_waited_for_as_long_as_is_configured() {
+    let provider = Provider::start().await;
+    let mut config = provider.config();
+    config["agents"]["defaults"]["llm"] = json!({"idleTimeoutSeconds": 1});
+    let gateway = Gateway::start_with(config.clone()).await;
+    let client = gateway.client().await;
+    let params = |key: &str, orders: &str| json!({"message": format!("x [[{orders}]]"), "sessionKey": format!("agent:main:{key}"), "idempotencyKey": key});
+    let error = turn(&client, params("i1", "tokens=2 gap=600000")).await.expect_err("a failed run");
+    assert!(error.message.contains("fell silent for 1 s"), "{error:?}");
+    let slow = turn(&client, params("i2", "tokens=3 gap=300")).await.expect("who says something in time is heard to the end");
+    assert_eq!(slow["result"]["payloads"][0]["text"], reply(3));
+
+    config["agents"]["defaults"]["llm"] = json!({"idleTimeoutSeconds": 0});
+    let patient = Gateway::start_with(config).await;
+    let slow = turn(&patient.client().await, params("i3", "tokens=2 gap=1500")).await.expect("0 is no limit at all");
+    assert_eq!(slow["result"]["payloads"][0]["text"], reply(2));
 }

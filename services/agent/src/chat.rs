@@ -235,8 +235,15 @@ async fn reply(runs: &Runs, arriving: Arriving, reset: bool, text: String) -> Re
             emit_reply(&runs.parts.hub, &source, 1, as_event(message));
             let reason = if reset { "reset" } else { "command" };
             sessions::events::changed(runs, &key, &agent, sessions::events::What::reason(reason)).await;
-            let ended =
-                Ended { state: RunState::Ok, response, started_at_ms: Some(now_ms), at_ms: now_ms, cut_short: false, failure: None };
+            let ended = Ended {
+                state: RunState::Ok,
+                response,
+                started_at_ms: Some(now_ms),
+                at_ms: now_ms,
+                cut_short: false,
+                failure: None,
+                answerer: None,
+            };
             Answered { ended: Arc::new(ended), fresh: true }
         }
     })

@@ -6,8 +6,10 @@ mod bash;
 mod catalog;
 mod compact;
 mod configure;
+mod debug;
 mod directives;
 mod hear;
+mod kept;
 mod manage;
 mod options;
 mod set;
@@ -17,6 +19,7 @@ mod subagents;
 
 pub(crate) use catalog::offered;
 pub(crate) use hear::{Heard, Place, Spoken, afterwards, fresh, hear};
+pub(crate) use kept::Kept;
 pub(crate) use subagents::stop_all;
 
 use serde::Deserialize;
@@ -35,6 +38,8 @@ const RESET_TRIGGERS: [&str; 2] = ["/new", "/reset"];
 pub(crate) struct Section {
     /// Whether `/config` is there, and `/allowlist` changes anything. Default: no.
     config: bool,
+    /// Whether `/debug` is there. Default: no.
+    debug: bool,
     /// Whether `/bash` is there. Default: no.
     bash: bool,
     /// How long its programs are waited for, in milliseconds. Default: 2,000.
@@ -123,6 +128,7 @@ impl Commands {
     fn enabled(&self, command: &Command) -> bool {
         match command.does {
             Does::Config => self.section.config,
+            Does::Debug => self.section.debug,
             Does::Bash => self.section.bash,
             Does::Restart => self.section.restart.unwrap_or(false),
             _ => true,
@@ -132,7 +138,7 @@ impl Commands {
     /// Returns the command that a message of `who` is, if it is one that he may give.
     fn parse(&self, message: &str, who: &Who) -> Parsed {
         let message = message.trim();
-        let typed = message.strip_prefix("! ").filter(|_| self.section.bash).map(|program| format!("/bash {program}"));
+        let typed = exclaimed(message).filter(|_| self.section.bash);
         let message = typed.as_deref().unwrap_or(message);
         let lower = message.to_lowercase();
         if !who.authorized {
@@ -162,6 +168,14 @@ impl Commands {
             None => Parsed::Words,
         }
     }
+}
+
+/// Returns the command that an exclamation mark stands for: a program behind a space, or what `/bash` has words of its own for.
+fn exclaimed(message: &str) -> Option<String> {
+    let rest = message.strip_prefix('!')?;
+    let word = rest.split_whitespace().next()?;
+    let own = bash::WORDS.iter().any(|own| own.eq_ignore_ascii_case(word));
+    (own || rest.starts_with(' ')).then(|| format!("/bash {}", rest.trim_start()))
 }
 
 #[cfg(test)]
@@ -202,6 +216,23 @@ mod tests {
             ("", "words"),
         ] {
             assert_eq!(shown(&usual, message, &owner()), expected, "{message:?}");
+        }
+        let all = Commands::new(None, Section { bash: true, debug: true, ..Section::default() });
+        for (message, expected) in [
+            ("! ls -l", "bash ls -l"),
+            ("!poll", "bash poll"),
+            ("!POLL 1f", "bash POLL 1f"),
+            ("! stop", "bash stop"),
+            ("!stop 1f", "bash stop 1f"),
+            ("!stopped", "words"),
+            ("!", "words"),
+            ("!important", "words"),
+            ("/debug set a=b", "debug set a=b"),
+        ] {
+            assert_eq!(shown(&all, message, &owner()), expected, "{message:?}");
+            assert_eq!(shown(&usual, message, &owner()), "words", "{message:?} is not switched on");
+            let writer = Who { authorized: true, manages: true, ..Who::default() };
+            assert_eq!(shown(&all, message, &writer), "words", "{message:?} is the owner's");
         }
         let own = Commands::new(Some(vec!["fresh".to_owned(), "start over".to_owned()]), Section::default());
         let found = ["Fresh start", "Start over", "/new"].map(|message| shown(&own, message, &owner()));

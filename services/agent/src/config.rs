@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -16,6 +17,9 @@ const CONCURRENT_RUNS_DEFAULT: usize = 4;
 
 /// How long a run may take, in seconds, unless `agents.defaults.timeoutSeconds` says otherwise.
 const RUN_TIMEOUT_SECONDS_DEFAULT: u64 = 600;
+
+/// How long a model may be silent within its answer, in seconds, unless `agents.defaults.llm.idleTimeoutSeconds` says otherwise.
+const IDLE_TIMEOUT_SECONDS_DEFAULT: u64 = 120;
 
 /// Everything that the service reads from the file.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +79,8 @@ pub(crate) struct Defaults {
     pub(crate) max_concurrent: Option<usize>,
     /// How long a run may take, in seconds. Default: 600.
     pub(crate) timeout_seconds: Option<u64>,
+    /// How models are waited for.
+    pub(crate) llm: Llm,
     /// The IANA time zone of the user. Default: that of the host.
     pub(crate) user_timezone: Option<String>,
     /// How much a model should think. Default: `off`.
@@ -107,6 +113,20 @@ impl Defaults {
     pub(crate) fn run_timeout_seconds(&self) -> u64 {
         self.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or(RUN_TIMEOUT_SECONDS_DEFAULT)
     }
+
+    /// Returns how long a model may be silent within its answer. None: for ever.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        let seconds = self.llm.idle_timeout_seconds.unwrap_or(IDLE_TIMEOUT_SECONDS_DEFAULT);
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+}
+
+/// The section `agents.defaults.llm`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Llm {
+    /// How long a model may be silent within its answer, in seconds; 0: for ever. Default: 120.
+    pub(crate) idle_timeout_seconds: Option<u64>,
 }
 
 /// One of `agents.list`.
@@ -127,6 +147,8 @@ pub(crate) struct Agent {
     pub(crate) identity: Option<Identity>,
     /// How it wakes by itself. If any agent has this, those without it do not wake.
     pub(crate) heartbeat: Option<heartbeat::settings::Section>,
+    /// How its models choose their words, before what their own `params` say.
+    pub(crate) params: serde_json::Map<String, serde_json::Value>,
 }
 
 /// How an agent presents itself.
@@ -181,6 +203,8 @@ impl ModelChoice {
 pub(crate) struct Allowed {
     /// A short name.
     pub(crate) alias: Option<String>,
+    /// How it chooses its words, unless somebody asks for something else.
+    pub(crate) params: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The section `auth`.

@@ -185,7 +185,8 @@ impl Place {
         };
         let payloads = ended.response.result.as_ref().map(|result| result.payloads.clone()).unwrap_or_default();
         let payloads = payloads.into_iter().filter(says_something).collect();
-        SubmitResponse { payloads, error: ended.error().map(str::to_owned), ..self.response(status) }
+        let (error, answerer) = (ended.error().map(str::to_owned), ended.answerer.clone());
+        SubmitResponse { payloads, error, answerer, ..self.response(status) }
     }
 }
 

@@ -10,6 +10,11 @@ pub(crate) const INJECTED: &str = "injected";
 /// The provider of a message that no model wrote.
 pub(crate) const OURSELVES: &str = "verso";
 
+/// Whether these are the words of a model, and not our own about something else.
+pub(crate) fn is_a_model(provider: &str, model: &str) -> bool {
+    provider != OURSELVES || model == crate::models::OFFLINE_MODEL
+}
+
 /// The `model` of a command's reply, which is not shown to models.
 pub(crate) const COMMAND: &str = "command";
 

@@ -8,12 +8,13 @@ mod chain;
 mod keyring;
 mod known;
 mod local;
+mod params;
 mod price;
 mod server;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use verso_kit::clock::Clock;
@@ -21,6 +22,8 @@ use verso_kit::config::Env;
 
 use crate::config::{self, Config};
 use crate::error::Error;
+use crate::keys::AgentId;
+use crate::provider::Sampling;
 use crate::provider::client::Clients;
 pub(crate) use keyring::{Key, Keyring};
 use known::KNOWN;
@@ -59,6 +62,8 @@ pub(crate) struct Model {
     pub(crate) images: bool,
     /// What it costs, if somebody has said.
     pub(crate) price: Option<config::Price>,
+    /// How it chooses its words, unless somebody asks for something else.
+    pub(crate) sampling: Sampling,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -91,6 +96,7 @@ impl Model {
             reasoning: false,
             images: false,
             price: None,
+            sampling: Sampling::default(),
             endpoint,
         }
     }
@@ -108,6 +114,8 @@ pub(crate) struct Catalog {
     image: Vec<String>,
     /// The models that may be asked for, and their short names; empty: all.
     allowed: BTreeMap<String, config::Allowed>,
+    /// How the models of agents choose their words that have ways of their own.
+    sampling: HashMap<AgentId, Sampling>,
     /// The most context that any model is given, in tokens.
     context_limit: Option<u64>,
     /// The smallest window with which a model of another host is asked, in tokens.
@@ -128,6 +136,13 @@ impl Catalog {
             fallbacks: config.agents.defaults.model.as_ref().and_then(config::ModelChoice::fallbacks).unwrap_or_default().to_vec(),
             image: config.agents.defaults.image_model.iter().flat_map(config::ModelChoice::all).map(str::to_owned).collect(),
             allowed: config.agents.defaults.models.clone(),
+            sampling: config
+                .agents
+                .list
+                .iter()
+                .filter(|agent| !agent.params.is_empty())
+                .map(|agent| (AgentId::normalize(&agent.id), params::read(&agent.params)))
+                .collect(),
             context_limit: config.agents.defaults.context_tokens,
             context_floor: config.agents.defaults.min_context_tokens.unwrap_or(CONTEXT_WINDOW_MIN),
             env: env.clone(),
@@ -258,9 +273,11 @@ impl Catalog {
         }
     }
 
+    /// Gives a model what the configuration says about it wherever it is described.
     fn limited(&self, model: Model) -> Model {
         let context_window = self.context_limit.map_or(model.context_window, |limit| limit.min(model.context_window));
-        Model { context_window, ..model }
+        let params = self.allowed.get(&model.full_name()).map(|allowed| params::read(&allowed.params));
+        Model { context_window, sampling: params.unwrap_or_default(), ..model }
     }
 }
 

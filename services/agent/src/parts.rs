@@ -14,7 +14,7 @@ use verso_kit::tasks::Tasks;
 use verso_proto::agent::v1::Event;
 use verso_tools::skills::Shelf;
 
-use crate::commands::Commands;
+use crate::commands::{Commands, Kept};
 use crate::compaction;
 use crate::config::Config;
 use crate::error::Error;
@@ -64,6 +64,8 @@ pub(crate) struct Parts {
     /// How each agent wakes by itself.
     pub(crate) heartbeats: Vec<Plan>,
     pub(crate) commands: Commands,
+    /// What commands keep in memory.
+    pub(crate) kept: Arc<Kept>,
     pub(crate) queue: QueueSection,
     /// When conversations begin afresh by themselves.
     pub(crate) freshness: crate::sessions::freshness::Policies,
@@ -99,6 +101,7 @@ struct Lasting {
     lanes: Lanes,
     keyring: Option<Arc<Keyring>>,
     raw_stream: Option<RawStream>,
+    kept: Arc<Kept>,
     up_since_ms: i64,
 }
 
@@ -118,6 +121,7 @@ impl Parts {
             lanes: Lanes::new(config.agents.defaults.concurrent_runs()),
             keyring: None,
             raw_stream: RawStream::asked_for(&context.env, &context.state_dir, context.clock.clone()),
+            kept: Arc::new(Kept::new(Arc::clone(&context.config), context.reload.clone())),
             up_since_ms: context.clock.now_ms(),
         };
         Self::assemble(&config, context, lasting, Toolbox::open(context, tasks)?)
@@ -134,6 +138,7 @@ impl Parts {
             lanes: self.lanes.clone(),
             keyring: self.keyring.serves(&main, &config.auth.order).then(|| Arc::clone(&self.keyring)),
             raw_stream: self.clients.raw_stream(),
+            kept: Arc::clone(&self.kept),
             up_since_ms: self.up_since_ms,
         };
         let parts = Self::assemble(&config, context, lasting, toolbox)?;
@@ -153,7 +158,7 @@ impl Parts {
             lanes: lasting.lanes,
             catalog: Catalog::new(config, &context.env, context.clock.clone()),
             keyring: lasting.keyring.unwrap_or_else(keyring),
-            clients: Clients::recording(lasting.raw_stream),
+            clients: Clients::new(defaults.idle_timeout(), lasting.raw_stream),
             reports: Reports::default(),
             speech: Speech::new(config.messages.tts.clone(), &context.env, &context.state_dir),
             embeddings: defaults.memory_search.clone(),
@@ -161,6 +166,7 @@ impl Parts {
             heartbeats: roster.heartbeats(config),
             roster,
             commands: Commands::new(config.session.reset_triggers.clone(), config.commands.clone()),
+            kept: lasting.kept,
             freshness: config.session.freshness.clone(),
             queue: config.messages.queue.clone(),
             chunks: defaults.block_streaming_chunk,

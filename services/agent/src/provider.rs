@@ -297,6 +297,8 @@ pub(crate) fn shown(call: &Call<'_>) -> Result<Option<PreviewRequest>, Failure> 
 }
 
 fn render(server: &Server, call: &Call<'_>) -> Result<exchange::Outgoing, Failure> {
+    let sampling = call.model.sampling(call.sampling);
+    let call = &Call { sampling: &sampling, ..*call };
     match server.dialect {
         Dialect::Completions => completions::request(server, call),
         Dialect::Responses => responses::request(server, call),

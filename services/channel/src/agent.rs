@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 use verso_kit::clock::Clock;
 use verso_kit::peer::{Answers, Backoff, Caller, Peer, broken_by_transport};
-use verso_proto::agent::v1::{ActivationRequest, Attachment, Payload, ReplyFile, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ActivationRequest, Answerer, Attachment, Payload, ReplyFile, SubmitRequest, SubmitResponse};
 
 use crate::message::{ChatKind, Incoming};
 use crate::store::AccountKey;
@@ -60,6 +60,8 @@ pub(crate) struct Pieces {
     pub(crate) files: Vec<ReplyFile>,
     /// Who says it.
     pub(crate) agent: String,
+    /// With which model, if it is a model's.
+    pub(crate) answerer: Option<Answerer>,
 }
 
 /// What an agent tells of its answer.
@@ -203,8 +205,8 @@ impl Pending {
     }
 
     fn take(&mut self, response: SubmitResponse) {
-        let SubmitResponse { status, payloads, error, pieces_before, draft, activity, files, agent_id, .. } = response;
-        let pieces = Pieces { first: pieces_before, payloads, files, agent: agent_id };
+        let SubmitResponse { status, payloads, error, pieces_before, draft, activity, files, agent_id, answerer, .. } = response;
+        let pieces = Pieces { first: pieces_before, payloads, files, agent: agent_id, answerer };
         self.said = match status.as_str() {
             "accepted" => None,
             "part" => Some(Said::Part(pieces)),

@@ -82,7 +82,7 @@ impl Dispatch {
         let mut preview = preview;
         for (at, payload) in pieces.payloads.iter().enumerate() {
             let number = pieces.first.saturating_add(i64::try_from(at).unwrap_or(i64::MAX));
-            let one = Pieces { first: number, payloads: vec![payload.clone()], files: pieces.files.clone(), agent: pieces.agent.clone() };
+            let one = Pieces { first: number, payloads: vec![payload.clone()], ..pieces.clone() };
             let parts = self.compose_answer(batch, &one, preview.take()).await;
             postings.extend(self.name(batch, &number.to_string(), &parts));
         }

@@ -70,7 +70,7 @@ impl Dispatch {
         for payload in &piece.payloads {
             let about = format!("{}:{}:{}:{}", self.key.channel, self.key.account, batch.name(), piece.first);
             let (files, missing) = self.composer().files(payload, &piece.files, &about).await;
-            let said = self.profile.prefixed(&payload.text, &piece.agent);
+            let said = self.profile.prefixed(&payload.text, &piece.agent, piece.answerer.as_ref());
             let words = if missing.is_empty() { said } else { format!("{said}\n\n{missing}") };
             let mut own = self.composer().parts(&to, &words, files);
             let quote = self.quote(&batch.incoming, piece.first == 0 && parts.is_empty());

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use verso_kit::config::{self, Env, File, Secret};
 use verso_kit::service::Context;
+use verso_proto::agent::v1::Answerer;
 
 use crate::adapter::Fault;
 use crate::mentions::Mentions;
@@ -369,11 +370,12 @@ impl Profile {
         }
     }
 
-    /// Returns an answer with what stands before every answer of the agent.
-    pub(crate) fn prefixed(&self, text: &str, agent: &str) -> String {
+    /// Returns an answer with what stands before every answer of the agent, and of the model that has given it.
+    pub(crate) fn prefixed(&self, text: &str, agent: &str, answerer: Option<&Answerer>) -> String {
         let usual = self.response_prefix.as_deref().or(self.manners.response_prefix.as_deref());
         // Where the owner writes to himself, nothing else tells the two apart.
-        let prefix = usual.or_else(|| self.self_chat.then_some(AUTO)).map(|prefix| self.manners.prefix(prefix, agent)).unwrap_or_default();
+        let template = usual.or_else(|| self.self_chat.then_some(AUTO));
+        let prefix = template.map(|template| self.manners.prefix(template, agent, answerer)).unwrap_or_default();
         let begun = prefix.is_empty() || text.trim().is_empty() || text.starts_with(&prefix);
         if begun { text.to_owned() } else { format!("{prefix} {text}") }
     }
@@ -431,7 +433,7 @@ mod tests {
     #[test]
     fn what_stands_before_answers_is_the_account_s_own_or_that_of_all() {
         let config = |network: Value| json!({"messages": {"responsePrefix": "[all]"}, "agents": {"list": [{"id": "Main", "identity": {"name": " Vera "}}]}, "channels": {"irc": network}});
-        let said = |network: Value, text: &str, agent: &str| of_channel("irc", config(network)).prefixed(text, agent);
+        let said = |network: Value, text: &str, agent: &str| of_channel("irc", config(network)).prefixed(text, agent, None);
         assert_eq!(said(json!({}), "hi", "main"), "[all] hi");
         assert_eq!(said(json!({"responsePrefix": "auto"}), "hi", "main"), "[Vera] hi");
         assert_eq!(said(json!({"responsePrefix": "auto"}), "hi", "nobody"), "hi");
@@ -445,8 +447,8 @@ mod tests {
     fn whoever_writes_to_himself_sees_who_answers() {
         let config = json!({"agents": {"list": [{"id": "main", "identity": {"name": "Vera"}}]}, "channels": {"whatsapp": {"allowFrom": ["+49 170"]}}});
         let mine = of_channel("whatsapp", config.clone()).with_owner(Some("+49170".into()));
-        assert_eq!(mine.prefixed("hi", "main"), "[Vera] hi");
-        assert_eq!(of_channel("whatsapp", config).with_owner(Some("+1555".into())).prefixed("hi", "main"), "hi");
+        assert_eq!(mine.prefixed("hi", "main", None), "[Vera] hi");
+        assert_eq!(of_channel("whatsapp", config).with_owner(Some("+1555".into())).prefixed("hi", "main", None), "hi");
     }
 
     #[test]

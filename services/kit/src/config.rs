@@ -86,6 +86,12 @@ impl File {
         Self { path, ..self }
     }
 
+    /// The same file with another content, such as what was laid over it.
+    #[must_use]
+    pub fn with_value(self, value: Value) -> Self {
+        Self { value, ..self }
+    }
+
     /// The same configuration with other variables.
     #[must_use]
     pub fn with_env(self, env: Env) -> Self {

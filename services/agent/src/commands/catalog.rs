@@ -122,9 +122,10 @@ const CATALOG: [Command; 28] = [
     command("activation", Does::Activation, Gate::Owner, "management", "When the agent answers in a group.").takes("mention|always"),
     command("approve", Does::Approve, Gate::Approver, "management", "Decide about a program.").takes("id allow-once|allow-always|deny"),
     command("allowlist", Does::Allowlist, Gate::Owner, "management", "Who may write.").takes("[list|add <id>|remove <id>]"),
-    command("bash", Does::Bash, Gate::Owner, "management", "Run a program on the gateway's host.").takes("<command>"),
+    command("bash", Does::Bash, Gate::Owner, "management", "Run a program on the gateway's host.").takes("<command>|poll [id]|stop [id]"),
     command("config", Does::Config, Gate::Owner, "management", "The configuration.").takes("show|get <key>|set <key> <value>|unset <key>"),
-    command("debug", Does::Debug, Gate::Owner, "management", "Settings that last until a restart.").takes("show"),
+    command("debug", Does::Debug, Gate::Owner, "management", "Settings that last until a restart.")
+        .takes("show|set <key>=<value>|unset <key>|reset"),
     command("restart", Does::Restart, Gate::Owner, "management", "Start the agents' process again."),
 ];
 

@@ -111,7 +111,7 @@ fn shown(runs: &Runs, path: &str) -> String {
 }
 
 /// Returns a merge patch that sets one key.
-fn patch(path: &str, value: Value) -> String {
+pub(super) fn patch(path: &str, value: Value) -> String {
     path.rsplit('.').fold(value, |value, key| json!({key: value})).to_string()
 }
 

@@ -4,7 +4,7 @@ use verso_proto::upkeep::v1::ChangeRequest;
 
 use super::catalog::{self, Command, Does};
 use super::directives::{self, Directives};
-use super::{Parsed, Who, bash, compact, configure, manage, options, set, show, speech, subagents};
+use super::{Parsed, Who, bash, compact, configure, debug, manage, options, set, show, speech, subagents};
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::runs::{Inline, QueueWishes, Runs};
@@ -120,7 +120,7 @@ async fn answer(runs: &Runs, place: &Place, who: &Who, (command, arguments): (&C
         Does::Approve => manage::approve(runs, arguments).await.into(),
         Does::Config => configure::config(runs, arguments).await,
         Does::Bash => bash::bash(runs, place, who, arguments).await?.into(),
-        Does::Debug => manage::debug().into(),
+        Does::Debug => debug::debug(runs, arguments).await.into(),
         Does::Allowlist => configure::allowlist(runs, who, arguments).await,
         Does::Restart => Answer { text: "The agents' process is started again now.".to_owned(), afterwards: Some(Afterwards::Restart) },
         Does::Help | Does::Stop | Does::Reset | Does::Skill | Does::Directive => {

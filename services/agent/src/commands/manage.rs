@@ -30,10 +30,6 @@ pub(super) async fn approve(runs: &Runs, arguments: &str) -> String {
     }
 }
 
-pub(super) fn debug() -> String {
-    "No setting lasts only until a restart here. What can be changed for a session: /think, /model, /queue, /verbose.".to_owned()
-}
-
 /// Has the supervisor start this process again, in a moment.
 pub(super) fn restart(runs: &Runs) {
     let parts = std::sync::Arc::clone(&runs.parts);

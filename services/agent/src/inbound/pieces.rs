@@ -182,7 +182,7 @@ impl Pieces {
         let payloads: Vec<Payload> = self.ready.drain(..).collect();
         let pieces_before = self.told;
         self.told += i64::try_from(payloads.len()).unwrap_or(0);
-        SubmitResponse { payloads, pieces_before, ..self.place.response("part") }
+        SubmitResponse { payloads, pieces_before, answerer: self.run.answerer(), ..self.place.response("part") }
     }
 
     fn end(&mut self, ended: &Ended) -> SubmitResponse {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, Endpoint, Model};
+use super::{Catalog, Endpoint, Model, params};
 use crate::error::Error;
 use crate::provider::client::Clients;
 use crate::provider::{Failure, Kind};
@@ -19,6 +19,11 @@ impl Catalog {
             if chain.iter().all(|other| other.full_name() != model.full_name()) {
                 chain.push(Arc::new(model));
             }
+        }
+        if let Some(own) = self.sampling.get(&profile.id) {
+            // What an agent has of its own counts before what its model has.
+            let sampled = |model: &Model| Model { sampling: params::or(own, &model.sampling), ..model.clone() };
+            chain = chain.iter().map(|model| Arc::new(sampled(model))).collect();
         }
         Ok(chain)
     }

@@ -21,17 +21,24 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const IDLE_CONNECTIONS_MAX: usize = 32;
 
 /// The clients, each made when it is first needed: most hosts need one of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clients {
     plain: OnceCell<Client>,
     secure: OnceCell<Client>,
+    /// How long a provider may be silent within its answer. None: for ever.
+    idle_timeout: Option<Duration>,
     raw: Option<RawStream>,
 }
 
 impl Clients {
-    /// Clients whose answers are also written to `raw`.
-    pub(crate) fn recording(raw: Option<RawStream>) -> Self {
-        Self { raw, ..Self::default() }
+    /// Clients that wait so long within an answer; what they hear is also written to `raw`.
+    pub(crate) fn new(idle_timeout: Option<Duration>, raw: Option<RawStream>) -> Self {
+        Self { plain: OnceCell::new(), secure: OnceCell::new(), idle_timeout, raw }
+    }
+
+    /// Returns how long a provider may be silent within its answer. None: for ever.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
     }
 
     /// Returns where answers are also written.

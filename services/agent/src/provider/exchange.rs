@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use verso_kit::trace;
 
 use super::client::Clients;
-use super::reading::{self, Parse};
+use super::reading::{self, Parse, Patience};
 use super::{Answer, Call, Failure, Kind};
 use crate::models::Server;
 
@@ -104,11 +104,12 @@ impl Outgoing {
 /// Sends a request until its answer begins. With `patient`, a busy provider is asked again.
 pub(super) async fn call(clients: &Clients, request: Outgoing, parser: Box<dyn Parse>, patient: bool) -> Result<Answer, Failure> {
     let client = clients.for_url(&request.url).await.map_err(|error| Failure::new(Kind::Unusable, error.to_string()))?;
+    let patience = Patience { document: FIRST_BYTE_TIMEOUT, idle: clients.idle_timeout() };
     let mut repeats = 0;
     loop {
         let sending = client.post(&request.url).headers(request.headers.clone()).body(request.body.clone()).send();
         let failure = match timeout(FIRST_BYTE_TIMEOUT, sending).await {
-            Ok(Ok(response)) if response.status().is_success() => return reading::read(response, parser, FIRST_BYTE_TIMEOUT).await,
+            Ok(Ok(response)) if response.status().is_success() => return reading::read(response, parser, patience).await,
             Ok(Ok(response)) => refused(response).await,
             Ok(Err(error)) => Failure::from_client(&error),
             Err(_) => Failure::new(Kind::Timeout, format!("the provider did not answer within {} s", FIRST_BYTE_TIMEOUT.as_secs())),

@@ -12,9 +12,6 @@ use tokio::time::timeout;
 
 use super::{Answer, Delta, Failure, Kind, bedrock};
 
-/// How long a provider may be silent within its answer.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
-
 /// The largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -48,11 +45,20 @@ pub(super) fn json<'a, T: serde::Deserialize<'a>>(data: &'a [u8]) -> Result<T, F
     serde_json::from_slice(data).map_err(|error| Failure::new(Kind::Malformed, format!("the provider's answer is not JSON: {error}")))
 }
 
+/// How long a provider is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For an answer that is not streamed.
+    pub(super) document: Duration,
+    /// For the next piece of one that is. None: for ever.
+    pub(super) idle: Option<Duration>,
+}
+
 /// Reads an answer as it arrives.
-pub(super) async fn read(response: Response, mut parser: Box<dyn Parse>, document_timeout: Duration) -> Result<Answer, Failure> {
+pub(super) async fn read(response: Response, mut parser: Box<dyn Parse>, patience: Patience) -> Result<Answer, Failure> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     if kind.starts_with("application/json") {
-        let body = timeout(document_timeout, whole(response)).await.map_err(|_| silent())??;
+        let body = timeout(patience.document, whole(response)).await.map_err(|_| silent(patience.document))??;
         let delta = parser.document(&body)?;
         return Ok(stream::once(async { Ok(delta) }).boxed());
     }
@@ -64,7 +70,7 @@ pub(super) async fn read(response: Response, mut parser: Box<dyn Parse>, documen
     } else {
         Source::Events(bytes.eventsource())
     };
-    let reading = Reading { source, parser, finished: false, over: false };
+    let reading = Reading { source, parser, idle: patience.idle, finished: false, over: false };
     Ok(stream::unfold(reading, Reading::next).boxed())
 }
 
@@ -134,6 +140,8 @@ impl Source {
 struct Reading {
     source: Source,
     parser: Box<dyn Parse>,
+    /// How long the provider may be silent.
+    idle: Option<Duration>,
     /// Whether the model has said why it stopped: what follows is only about costs.
     finished: bool,
     over: bool,
@@ -142,13 +150,17 @@ struct Reading {
 impl Reading {
     async fn next(mut self) -> Option<(Result<Delta, Failure>, Self)> {
         while !self.over {
-            let step = match timeout(IDLE_TIMEOUT, self.source.next()).await {
-                Ok(Ok(Some(data))) if data.is_empty() => continue,
-                Ok(Ok(Some(data))) if data.trim() == "[DONE]" => return None,
-                Ok(Ok(Some(data))) => self.parser.piece(&data),
-                Ok(Ok(None)) => Err(cut()),
-                Ok(Err(failure)) => Err(failure),
-                Err(_) => Err(silent()),
+            let next = self.source.next();
+            let next = match self.idle {
+                Some(idle) => timeout(idle, next).await.unwrap_or_else(|_| Err(silent(idle))),
+                None => next.await,
+            };
+            let step = match next {
+                Ok(Some(data)) if data.is_empty() => continue,
+                Ok(Some(data)) if data.trim() == "[DONE]" => return None,
+                Ok(Some(data)) => self.parser.piece(&data),
+                Ok(None) => Err(cut()),
+                Err(failure) => Err(failure),
             };
             let item = match step {
                 Ok(Step::Add(delta)) => Ok(delta),
@@ -184,6 +196,6 @@ fn cut() -> Failure {
     Failure::new(Kind::Cut, "the provider's answer broke off in the middle")
 }
 
-fn silent() -> Failure {
-    Failure::new(Kind::Timeout, format!("the provider fell silent for {} s", IDLE_TIMEOUT.as_secs()))
+fn silent(waited: Duration) -> Failure {
+    Failure::new(Kind::Timeout, format!("the provider fell silent for {} s", waited.as_secs()))
 }

@@ -211,6 +211,7 @@ impl Asking<'_> {
                 trace: trace::current(),
                 status: &self.status,
             };
+            self.run.asks_of(model, call.thinking);
             let begun_ms = self.runs.parts.clock.now_ms();
             let span = spans::model_call(model);
             let calling = async {

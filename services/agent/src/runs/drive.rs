@@ -193,7 +193,7 @@ pub(super) fn end_dropped(runs: &Runs, run: &Run, response: RunResponse) {
 }
 
 fn over(state: RunState, response: RunResponse, at_ms: i64) -> Ended {
-    Ended { state, response, started_at_ms: None, at_ms, cut_short: false, failure: None }
+    Ended { state, response, started_at_ms: None, at_ms, cut_short: false, failure: None, answerer: None }
 }
 
 async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Accession) -> Result<(Turn, Box<Head>), Error> {
@@ -296,7 +296,7 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
         Outcome::Failed(turn::Error::Provider(unanswered)) => Some(unanswered.failure),
         _ => None,
     };
-    let ended = Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure };
+    let ended = Ended { state, response, started_at_ms, at_ms: now_ms, cut_short, failure, answerer: run.answerer() };
     metrics::run_ended(run, &model, &ended);
     spans::run_ended(&model, &ended);
     run.set_phase(Phase::Ended(Arc::new(ended)));

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use verso_kit::CancellationToken;
-use verso_proto::agent::v1::{AgentMeta, ChatMessage, Payload, PendingToolCall, RunError, RunMeta, RunResponse, RunResult, Usage};
+use verso_proto::agent::v1::{
+    AgentMeta, Answerer, ChatMessage, Payload, PendingToolCall, RunError, RunMeta, RunResponse, RunResult, Usage,
+};
 use verso_proto::wire::v1::Party;
 
 use super::emitter::{Emitter, StopReason};
@@ -14,8 +16,10 @@ use super::queue::Queue;
 use crate::error::Error;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages::{self, Image};
+use crate::models::Model;
 use crate::provider::{Failure, Sampling, ToolChoice, ToolSpec};
 use crate::reply::{self, Beat};
+use crate::sessions::levels;
 use crate::store::{self, RunRecord, RunState};
 
 /// What is asked of an agent. As JSON it is in the journal, so that a later incarnation can do it.
@@ -150,6 +154,8 @@ pub(crate) struct Ended {
     pub(crate) cut_short: bool,
     /// Why no model answered, if that is how it ended. Nor does it keep this.
     pub(crate) failure: Option<Failure>,
+    /// What has answered, if a model has.
+    pub(crate) answerer: Option<Answerer>,
 }
 
 impl Ended {
@@ -158,7 +164,10 @@ impl Ended {
         let unknown = || failure_response(&record.run_id, "the end of this run could not be saved; send the message again", None);
         let (state, at_ms) = record.ended_at_ms.map_or((RunState::Error, record.accepted_at_ms), |at_ms| (record.state, at_ms));
         let response = record.response.clone().unwrap_or_else(unknown);
-        Self { state, response, started_at_ms: record.started_at_ms, at_ms, cut_short: false, failure: None }
+        let meta = response.result.as_ref().and_then(|result| result.meta.as_ref()?.agent_meta.as_ref());
+        let answerer = meta.filter(|meta| messages::is_a_model(&meta.provider, &meta.model));
+        let answerer = answerer.map(|meta| Answerer { provider: meta.provider.clone(), model: meta.model.clone(), thinking: None });
+        Self { state, response, started_at_ms: record.started_at_ms, at_ms, cut_short: false, failure: None, answerer }
     }
 
     /// Returns what went wrong, if something did.
@@ -205,6 +214,8 @@ pub(crate) struct Run {
     heard: AtomicBool,
     /// The runs whose messages this one has heard: they end with it.
     within: Mutex<Vec<Arc<Run>>>,
+    /// The model that was asked last.
+    answerer: Mutex<Option<Answerer>>,
 }
 
 impl Run {
@@ -228,6 +239,7 @@ impl Run {
             absorbed: CancellationToken::new(),
             heard: AtomicBool::new(false),
             within: Mutex::default(),
+            answerer: Mutex::default(),
         }
     }
 
@@ -323,6 +335,18 @@ impl Run {
     /// Waits until somebody stops it.
     pub(crate) async fn stopped(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Says that a model is asked, and how much it is told to think.
+    pub(crate) fn asks_of(&self, model: &Model, thinking: &str) {
+        let thinking = Some(if model.reasoning { thinking } else { levels::OFF }.to_owned());
+        let answerer = Answerer { provider: model.provider.clone(), model: model.id.clone(), thinking };
+        *self.answerer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answerer);
+    }
+
+    /// Returns the model that was asked last: whose words there are, if there are any.
+    pub(crate) fn answerer(&self) -> Option<Answerer> {
+        self.answerer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds a whole round to what the turn adds to the transcript.

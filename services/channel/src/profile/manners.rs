@@ -1,10 +1,13 @@
 //! What holds for the accounts of all networks: `messages`.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use regex::{Captures, Regex};
 use serde::Deserialize;
 use verso_kit::config::File;
+use verso_proto::agent::v1::Answerer;
 
 use crate::adapter::Fault;
 
@@ -40,6 +43,18 @@ pub(crate) struct Manners {
     identities: BTreeMap<String, String>,
     #[serde(skip)]
     debounce: Duration,
+}
+
+/// A word of a prefix that stands for something.
+static VARIABLE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\{([a-zA-Z][a-zA-Z0-9.]*)\}").expect("a correct pattern"));
+
+/// What a model's name may end in that tells people nothing: a date, or that there is no newer one.
+static VERSION: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(-latest)?(-[0-9]{8})?$").expect("a correct pattern"));
+
+/// Returns a model's name without who made it and without its version.
+fn short(model: &str) -> &str {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    VERSION.find(name).map_or(name, |version| &name[..version.start()])
 }
 
 /// The prefix that is made of an agent's name.
@@ -91,20 +106,55 @@ impl Manners {
         Ok(manners)
     }
 
-    /// Returns what stands before an answer of an agent, its name filled in. What is not known here stays as it is written.
-    pub(super) fn prefix(&self, template: &str, agent: &str) -> String {
+    /// Returns what stands before an answer of an agent, with its name and what has answered filled in. What is not known stays as it is
+    /// written.
+    pub(super) fn prefix(&self, template: &str, agent: &str, answerer: Option<&Answerer>) -> String {
         let name = self.identities.get(&agent.to_lowercase()).map(|name| name.trim()).filter(|name| !name.is_empty());
         if template.trim() == AUTO {
             return name.map(|name| format!("[{name}]")).unwrap_or_default();
         }
-        let filled = ["{identity.name}", "{identityName}", "{identityname}"]
-            .into_iter()
-            .fold(template.to_owned(), |text, variable| name.map_or_else(|| text.clone(), |name| text.replace(variable, name)));
+        let known = |word: &str| match word.to_lowercase().as_str() {
+            "identity.name" | "identityname" => name.map(str::to_owned),
+            "model" => answerer.map(|answerer| short(&answerer.model).to_owned()),
+            "modelfull" => answerer.map(|answerer| format!("{}/{}", answerer.provider, answerer.model)),
+            "provider" => answerer.map(|answerer| answerer.provider.clone()),
+            "thinkinglevel" | "think" => answerer.and_then(|answerer| answerer.thinking.clone()),
+            _ => None,
+        };
+        let filled = VARIABLE.replace_all(template, |found: &Captures<'_>| known(&found[1]).unwrap_or_else(|| found[0].to_owned()));
         filled.trim().to_owned()
     }
 
     /// Returns how long further messages of one sender are waited for.
     pub(crate) fn debounce(&self) -> Duration {
         self.debounce
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_says_what_has_answered() {
+        let identities = BTreeMap::from([("main".to_owned(), "Vera".to_owned())]);
+        let manners = Manners { identities, ..Manners::default() };
+        let answerer = |model: &str| Answerer { provider: "acme".into(), model: model.into(), thinking: Some("low".into()) };
+        for (template, model, expected) in [
+            ("[{model}]", Some("m-5"), "[m-5]"),
+            ("[{MODEL}]", Some("m-5-20260205"), "[m-5]"),
+            ("[{model}]", Some("maker/m-5-latest"), "[m-5]"),
+            ("[{model}]", Some("m-5-2026"), "[m-5-2026]"),
+            ("{modelFull}", Some("m-5-20260205"), "acme/m-5-20260205"),
+            ("{provider}:", Some("m"), "acme:"),
+            ("{thinkingLevel} {ThinkingLevel} {think}", Some("m"), "low low low"),
+            ("{identity.name} {identityName}", None, "Vera Vera"),
+            ("{model} {modelFull} {provider} {thinkingLevel}", None, "{model} {modelFull} {provider} {thinkingLevel}"),
+            ("{unknown} {} { model } {{model}}", Some("m"), "{unknown} {} { model } {m}"),
+            ("  {model}  ", Some("{provider}"), "{provider}"),
+            ("auto", Some("m"), "[Vera]"),
+        ] {
+            assert_eq!(manners.prefix(template, "Main", model.map(answerer).as_ref()), expected, "{template}");
+        }
     }
 }

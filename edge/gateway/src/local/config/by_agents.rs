@@ -48,6 +48,9 @@ const CLOSED: [&str; 12] =
 /// The key that opens the file to its owner's commands.
 const BY_COMMANDS: &str = "/commands/config";
 
+/// The key that lets him try settings out, which change no file.
+const BY_TRIAL: &str = "/commands/debug";
+
 /// Whether a path is one of `keys`, or below it.
 fn below(path: &str, keys: &[&str]) -> bool {
     keys.iter().any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
@@ -87,7 +90,7 @@ pub(crate) fn change(gateway: &Gateway, request: &ChangeRequest) -> Result<Chang
     let (before, after) = preview(&desk, &patch)?;
     let paths = changed_paths(&before, &after);
     if request.by_owner {
-        open_to_owner(&before, &paths)?;
+        open_to_owner(&before, &paths, request.check_only)?;
     }
     let out_of_reach: Vec<&str> = paths.iter().map(String::as_str).filter(|path| !changeable(path)).collect();
     if !out_of_reach.is_empty() && !request.by_owner {
@@ -108,8 +111,9 @@ pub(crate) fn change(gateway: &Gateway, request: &ChangeRequest) -> Result<Chang
 }
 
 /// Checks that the file lets its owner change it from a chat, and that this is nothing that is closed to chats.
-fn open_to_owner(before: &Value, paths: &[String]) -> Result<(), ErrorShape> {
-    if before.pointer(BY_COMMANDS) != Some(&Value::Bool(true)) {
+fn open_to_owner(before: &Value, paths: &[String], check_only: bool) -> Result<(), ErrorShape> {
+    let on = |key: &str| before.pointer(key) == Some(&Value::Bool(true));
+    if !on(BY_COMMANDS) && !(check_only && on(BY_TRIAL)) {
         return Err(ErrorShape::new(Code::Forbidden, "commands.config is off"));
     }
     let closed: Vec<&str> = paths.iter().map(String::as_str).filter(|path| below(path, &CLOSED)).collect();
@@ -139,7 +143,11 @@ mod tests {
     #[test]
     fn sec_20_what_is_changed_from_a_chat_is_switched_on_in_the_file_and_opens_no_door() {
         let on = serde_json::json!({"commands": {"config": true}});
-        let open = |before: &Value, path: &str| open_to_owner(before, &[path.to_owned()]).is_ok();
+        let open = |before: &Value, path: &str| open_to_owner(before, &[path.to_owned()], false).is_ok();
+        let tries = |before: &Value, path: &str| open_to_owner(before, &[path.to_owned()], true).is_ok();
+        let trial = serde_json::json!({"commands": {"debug": true}});
+        assert!(tries(&trial, "agents.defaults.model") && !open(&trial, "agents.defaults.model"), "a trial changes no file");
+        assert!(!tries(&trial, "gateway.auth.token") && !tries(&serde_json::json!({}), "agents.defaults.model"));
         for path in ["messages.ackReaction", "channels.telegram.allowFrom", "agents.defaults.model", "tools.exec.security"] {
             assert!(open(&on, path), "{path}");
             assert!(!open(&serde_json::json!({}), path) && !open(&serde_json::json!({"commands": {"config": false}}), path), "{path}");
