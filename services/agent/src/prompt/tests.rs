@@ -129,7 +129,7 @@ fn hides_the_replies_of_commands() {
 #[test]
 fn shows_pictures_only_to_models_that_see() {
     let picture = [Image { mime_type: "image/png".to_owned(), data: "aGk=".to_owned() }];
-    let conversation = [messages::user("look", &picture, 0)];
+    let conversation = [Arc::new(messages::user("look", &picture, 0))];
     let blind = prompt(&conversation, &models::offline(), None).messages;
     assert!(words(&blind[0]).contains("1 picture(s) attached"));
     let seeing = prompt(&conversation, &Model { images: true, ..models::offline() }, None).messages;
