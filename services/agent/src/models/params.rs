@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    fn of(params: Value) -> Sampling {
+    fn of(params: &Value) -> Sampling {
         read(params.as_object().unwrap())
     }
 
@@ -75,8 +75,8 @@ mod tests {
                          "stop": "END", "cacheRetention": "long"});
         let wire = json!({"temperature": 0.5, "top_p": 0.9, "frequency_penalty": 0.1, "presence_penalty": 0.2, "seed": 7,
                           "max_tokens": 100, "stop": ["END"]});
-        assert_eq!((of(own), of(wire)), (all.clone(), all));
-        assert_eq!(of(json!({"temperature": "hot", "maxTokens": 0, "topP": null, "seed": 1.5})), Sampling::default());
+        assert_eq!((of(&own), of(&wire)), (all.clone(), all));
+        assert_eq!(of(&json!({"temperature": "hot", "maxTokens": 0, "topP": null, "seed": 1.5})), Sampling::default());
     }
 
     #[test]

@@ -113,7 +113,8 @@ pub(crate) fn change(gateway: &Gateway, request: &ChangeRequest) -> Result<Chang
 /// Checks that the file lets its owner change it from a chat, and that this is nothing that is closed to chats.
 fn open_to_owner(before: &Value, paths: &[String], check_only: bool) -> Result<(), ErrorShape> {
     let on = |key: &str| before.pointer(key) == Some(&Value::Bool(true));
-    if !on(BY_COMMANDS) && !(check_only && on(BY_TRIAL)) {
+    let open = on(BY_COMMANDS) || check_only && on(BY_TRIAL);
+    if !open {
         return Err(ErrorShape::new(Code::Forbidden, "commands.config is off"));
     }
     let closed: Vec<&str> = paths.iter().map(String::as_str).filter(|path| below(path, &CLOSED)).collect();
