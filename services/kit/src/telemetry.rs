@@ -163,19 +163,17 @@ pub fn start(service: &'static str, state_dir: &Path, config: &File, env: &Env) 
         .with_ansi(false)
         .event_format(record::Format::new(service, Arc::clone(&looks)))
         .with_filter(file_filter);
-    let records: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Box::new(to_console), Box::new(to_file)];
+    let mut layers: Layers = vec![Box::new(to_console), Box::new(to_file)];
     crate::metrics::begin();
     let (otlp, unusable) = match otlp::Otlp::start(service, config, env) {
         Ok(otlp) => (otlp, None),
         Err(reason) => (None, Some(reason)),
     };
-    // Events inside of spans would take with them what they say of sessions.
-    let only_spans = filter_fn(|metadata: &Metadata<'_>| metadata.is_span()).and(own(LevelFilter::DEBUG));
-    let spans = otlp.as_ref().and_then(|otlp| otlp.spans(service)).map(|layer| layer.with_filter(only_spans));
-    let exported = own(logging.level.unwrap_or(Level::Info).filter()).with_target(otlp::TARGET, LevelFilter::OFF);
-    let logs = otlp.as_ref().and_then(|otlp| otlp.logs(&looks)).map(|layer| layer.with_filter(exported));
+    if let Some(otlp) = &otlp {
+        layers.extend(exported(otlp, service, logging.level.unwrap_or(Level::Info).filter(), &looks));
+    }
     // A test process may have a subscriber already.
-    if tracing_subscriber::registry().with(records).with(spans).with(logs).try_init().is_ok() {
+    if tracing_subscriber::registry().with(layers).try_init().is_ok() {
         // Set once: there is one subscriber.
         drop(LIVE.set(Live { console, file, log, looks, wanted }));
         if let Err(error) = opened {
@@ -186,6 +184,25 @@ pub fn start(service: &'static str, state_dir: &Path, config: &File, env: &Env) 
         tracing::warn!(reason, "diagnostics.otel cannot be used; nothing is exported");
     }
     Ok(Guard { otlp })
+}
+
+type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+/// Returns what exports spans and, if that is asked for, records of at least `level`.
+///
+/// Each says which levels it wants at most, and none is an optional layer: with either, every span of every library would be made just to
+/// be thrown away, at three times the price of a request.
+fn exported(otlp: &otlp::Otlp, service: &'static str, level: LevelFilter, looks: &Arc<ArcSwap<Looks>>) -> Layers {
+    let mut layers: Layers = Vec::new();
+    if let Some(spans) = otlp.spans(service) {
+        // Events inside of spans would take with them what they say of sessions.
+        let only_spans = filter_fn(|metadata: &Metadata<'_>| metadata.is_span()).with_max_level_hint(LevelFilter::DEBUG);
+        layers.push(Box::new(spans.with_filter(only_spans.and(own(LevelFilter::DEBUG)))));
+    }
+    if let Some(logs) = otlp.logs(looks) {
+        layers.push(Box::new(logs.with_filter(own(level).with_target(otlp::TARGET, LevelFilter::OFF))));
+    }
+    layers
 }
 
 /// Puts another `logging` section in force.
@@ -217,4 +234,34 @@ pub fn log_file(logging: &Logging, state_dir: &Path, clock: &Clock) -> PathBuf {
 /// Our own records at `level`; those of libraries only when they warn.
 fn own(level: LevelFilter) -> Targets {
     Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("verso", level)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tracing::{enabled, span_enabled};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_libraries_trace_is_not_made_for_spans_that_are_exported() {
+        for more in [json!({}), json!({"logs": true}), json!({"traces": false, "logs": true})] {
+            let mut otel = json!({"endpoint": "http://127.0.0.1:9", "sampleRate": 0.01});
+            otel.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let config = File::from_value(json!({"diagnostics": {"otel": otel}}));
+            let otlp = otlp::Otlp::start("agent", &config, &Env::default()).unwrap().unwrap();
+            let looks = Arc::new(ArcSwap::from_pointee(Looks::of(&Logging::default())));
+            let layers = exported(&otlp, "agent", LevelFilter::INFO, &looks);
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layers), || {
+                let spans = otel["traces"] != false;
+                assert!(
+                    !span_enabled!(target: "h2", tracing::Level::TRACE) && !span_enabled!(target: "h2", tracing::Level::DEBUG),
+                    "{otel}"
+                );
+                assert!(!enabled!(target: "h2", tracing::Level::DEBUG), "{otel}");
+                assert_eq!(span_enabled!(target: "verso_agent", tracing::Level::DEBUG), spans, "{otel}");
+                assert_eq!(enabled!(target: "verso_agent", tracing::Level::INFO), otel["logs"] == true, "{otel}");
+            });
+        }
+    }
 }
