@@ -30,15 +30,20 @@ fn pdf(objects: &[String]) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn page_that_says(words: &str) -> Vec<u8> {
-    let content = format!("BT /F1 12 Tf 72 720 Td ({words}) Tj ET");
+/// One page, whose content is this stream.
+fn page(content: String) -> Vec<u8> {
     pdf(&[
         "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
         "<</Type/Pages/Kids[4 0 R]/Count 1>>".to_owned(),
         "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_owned(),
         "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F1 3 0 R>>>>/Contents 5 0 R>>".to_owned(),
-        format!("<</Length {}>>stream\n{content}\nendstream", content.len()),
+        content,
     ])
+}
+
+fn page_that_says(words: &str) -> Vec<u8> {
+    let content = format!("BT /F1 12 Tf 72 720 Td ({words}) Tj ET");
+    page(format!("<</Length {}>>stream\n{content}\nendstream", content.len()))
 }
 
 /// Pages that are their own children.
@@ -85,13 +90,7 @@ fn page_that_unfolds() -> Vec<u8> {
     let content = outer.finish().expect("a vector grows");
     assert!(content.len() < 256 << 10, "{} bytes", content.len());
     let hex: String = content.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    pdf(&[
-        "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
-        "<</Type/Pages/Kids[4 0 R]/Count 1>>".to_owned(),
-        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_owned(),
-        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F1 3 0 R>>>>/Contents 5 0 R>>".to_owned(),
-        format!("<</Filter[/ASCIIHexDecode/FlateDecode/FlateDecode]/Length {}>>stream\n{hex}\nendstream", hex.len()),
-    ])
+    page(format!("<</Filter[/ASCIIHexDecode/FlateDecode/FlateDecode]/Length {}>>stream\n{hex}\nendstream", hex.len()))
 }
 
 async fn ask(gateway: &Gateway, file: &[u8]) -> (StatusCode, Value) {

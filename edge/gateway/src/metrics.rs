@@ -159,9 +159,9 @@ pub(crate) fn served(route: &str, method: &http::Method, status: http::StatusCod
 }
 
 /// Takes down a call of a webhook that knew the secret: `wake`, `agent`, or a name that the operator has mapped.
-pub(crate) fn webhook(name: &str, status: http::StatusCode, elapsed: Duration) {
+pub(crate) fn webhook(name: &str, failed: bool, elapsed: Duration) {
     WEBHOOKS.one_more([NONE, name]);
-    if status.is_client_error() || status.is_server_error() {
+    if failed {
         WEBHOOK_ERRORS.one_more([NONE, name]);
     }
     WEBHOOK_SECONDS.observe([NONE, name], elapsed.as_secs_f64());

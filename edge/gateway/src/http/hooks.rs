@@ -60,14 +60,16 @@ pub(super) async fn take(gateway: &Arc<Gateway>, asked: &Asked, head: Parts, bod
     let response = obey(gateway, head, body, (config, name)).await;
     // A name that means nothing is no series of its own.
     let known = if response.status() == StatusCode::NOT_FOUND { OTHER } else { name.trim_matches('/') };
-    metrics::webhook(known, response.status(), begun.elapsed());
-    trace(known, response.status());
+    let status = response.status();
+    let refused = (status.is_client_error() || status.is_server_error()).then_some(status);
+    metrics::webhook(known, refused.is_some(), begun.elapsed());
+    trace(known, refused);
     response
 }
 
 /// The spans that dashboards of the reference look for: a call of a webhook that was answered, or could not be.
-fn trace(webhook: &str, status: StatusCode) {
-    if status.is_client_error() || status.is_server_error() {
+fn trace(webhook: &str, refused: Option<StatusCode>) {
+    if let Some(status) = refused {
         let error = status.canonical_reason().unwrap_or_default();
         debug_span!(
             "openclaw.webhook.error",

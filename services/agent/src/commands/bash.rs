@@ -49,16 +49,10 @@ fn read(arguments: &str) -> Wish<'_> {
 
 /// Runs a program for the owner, shows what one in the background has printed, or ends it.
 pub(super) async fn bash(runs: &Runs, place: &Place, who: &Who, arguments: &str) -> Result<String, Error> {
-    let wish = read(arguments);
-    if wish == Wish::Options {
-        return Ok(OPTIONS.to_owned());
-    }
-    if !may_elevate(runs, who) {
-        return Ok("Programs may not be run for you here: see tools.elevated in the configuration.".to_owned());
-    }
     let known = |id: Option<&str>| id.map(str::to_owned).or_else(|| runs.parts.kept.newest_running(&place.key));
-    match wish {
+    match read(arguments) {
         Wish::Options => Ok(OPTIONS.to_owned()),
+        _ if !may_elevate(runs, who) => Ok("Programs may not be run for you here: see tools.elevated in the configuration.".to_owned()),
         Wish::Run(command) => run(runs, place, command).await,
         Wish::Poll(id) => match known(id) {
             Some(id) => Ok(tail(runs, place, &id).await?.text),

@@ -25,17 +25,20 @@ To connect a model, add a provider to the configuration file (`verso.json` in th
 Any server with an OpenAI-compatible `/chat/completions` will do; `api` names another dialect, such as `anthropic-messages`. Or start the gateway with `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` set, \
 or run Ollama or llama.cpp on this host: they are found by themselves. Ask for `status` to see how this gateway is doing.";
 
-/// Answers at once.
+/// Answers at once, word by word.
 pub(super) fn answer(call: &Call<'_>) -> Answer {
     let asked = call.prompt.messages.iter().rev().find(|message| message.role == "user").map(|message| messages::text_of(message));
     let text = if asked.as_deref().is_some_and(asks_for_status) { call.status.to_owned() } else { EXPLANATION.to_owned() };
     let words: Vec<String> = text.split_inclusive([' ', '\n']).map(str::to_owned).collect();
     let last = words.len().saturating_sub(1);
-    let pieces = words.into_iter().enumerate().map(move |(place, text)| {
-        let finish = (place == last).then_some(Finish::Stop);
-        Ok(Delta { text, finish, ..Delta::default() })
-    });
-    stream::iter(pieces).boxed()
+    stream::iter(words.into_iter().enumerate())
+        .then(move |(place, text)| async move {
+            // Lets the listeners have each word by itself.
+            tokio::task::yield_now().await;
+            let finish = (place == last).then_some(Finish::Stop);
+            Ok(Delta { text, finish, ..Delta::default() })
+        })
+        .boxed()
 }
 
 /// Whether a message, with or without the time stamp in front of it, asks how things are.

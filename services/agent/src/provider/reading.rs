@@ -1,11 +1,13 @@
 //! Reads the answer of a provider: server-sent events, lines of JSON, or one JSON document.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use bytes::{Bytes, BytesMut};
 use eventsource_stream::{EventStream, EventStreamError, Eventsource as _};
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::FutureExt as _;
+use futures_util::stream::{self, BoxStream, Peekable, StreamExt as _};
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use tokio::time::timeout;
@@ -14,6 +16,12 @@ use super::{Answer, Delta, Failure, Kind, bedrock};
 
 /// The largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What arrives together is sent together, up to so many pieces …
+const MERGED_DELTAS_MAX: usize = 64;
+
+/// … and so many bytes.
+const MERGED_BYTES_MAX: usize = 16 << 10;
 
 /// What a piece of a stream means.
 #[derive(Debug, PartialEq)]
@@ -71,7 +79,38 @@ pub(super) async fn read(response: Response, mut parser: Box<dyn Parse>, patienc
         Source::Events(bytes.eventsource())
     };
     let reading = Reading { source, parser, idle: patience.idle, finished: false, over: false };
-    Ok(stream::unfold(reading, Reading::next).boxed())
+    Ok(gathered(stream::unfold(reading, Reading::next).boxed()))
+}
+
+/// Makes one of what arrives together: each event holds the whole text so far. The beginning of the text waits for nothing.
+fn gathered(pieces: Answer) -> Answer {
+    let state = (pieces.peekable(), false);
+    let gathered = stream::unfold(state, |(mut pieces, mut has_begun)| async move {
+        let mut item = pieces.next().await?;
+        if let Ok(delta) = &mut item {
+            for _ in 0..if has_begun { MERGED_DELTAS_MAX } else { 0 } {
+                if delta.text.len() >= MERGED_BYTES_MAX {
+                    break;
+                }
+                let Some(later) = arrived(&mut pieces).await else { break };
+                delta.merge(later);
+            }
+            has_begun |= !delta.text.is_empty();
+        }
+        Some((item, (pieces, has_begun)))
+    });
+    gathered.boxed()
+}
+
+/// Returns the next piece if it is there.
+async fn arrived(pieces: &mut Peekable<Answer>) -> Option<Delta> {
+    let mut found = Pin::new(&mut *pieces).next_if(Result::is_ok).now_or_never();
+    if found.is_none() {
+        // The connection's own task hands over one piece at a time; it has a chance to bring the next one.
+        tokio::task::yield_now().await;
+        found = Pin::new(pieces).next_if(Result::is_ok).now_or_never();
+    }
+    found.flatten()?.ok()
 }
 
 async fn whole(response: Response) -> Result<BytesMut, Failure> {

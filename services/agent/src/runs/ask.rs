@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
 use verso_kit::trace;
 use verso_proto::agent::v1::{ChatMessage, Usage};
@@ -21,12 +21,6 @@ use crate::store::Head;
 
 /// Tools that a model may call at once.
 const CALLS_MAX: usize = 16;
-
-/// What arrives together is sent together, up to so many pieces …
-const MERGED_DELTAS_MAX: usize = 64;
-
-/// … and so many bytes.
-const MERGED_BYTES_MAX: usize = 16 << 10;
 
 /// What a model has said and asked for in one round.
 #[derive(Debug, Default)]
@@ -248,44 +242,19 @@ impl Asking<'_> {
 /// Streams an answer to whoever listens.
 async fn listen(run: &Run, answer: Answer) -> Result<Round, Failure> {
     let mut answer = answer.fuse();
-    let (mut round, mut has_begun) = (Round::default(), false);
+    let mut round = Round::default();
     let mut due: Option<Instant> = None;
-    let mut next: Option<Option<Result<Delta, Failure>>> = None;
     loop {
-        let item = if let Some(item) = next.take() {
-            item
-        } else {
-            tokio::select! {
-                biased;
-                item = answer.next() => item,
-                () = sleep_until(due), if due.is_some() => {
-                    due = run.emitter.show_due();
-                    continue;
-                }
+        let item = tokio::select! {
+            biased;
+            item = answer.next() => item,
+            () = sleep_until(due), if due.is_some() => {
+                due = run.emitter.show_due();
+                continue;
             }
         };
-        let Some(mut delta) = item.transpose()? else { return Ok(round) };
-        // One event for what came together: each holds the whole text so far. The beginning waits for nothing.
-        for _ in 0..if has_begun { MERGED_DELTAS_MAX } else { 0 } {
-            if delta.text.len() >= MERGED_BYTES_MAX {
-                break;
-            }
-            let mut more = answer.next().now_or_never();
-            if more.is_none() {
-                // The connection's own task hands over one piece at a time; it has a chance to bring the next one.
-                tokio::task::yield_now().await;
-                more = answer.next().now_or_never();
-            }
-            match more {
-                Some(Some(Ok(more))) => delta.merge(more),
-                other => {
-                    next = other;
-                    break;
-                }
-            }
-        }
+        let Some(delta) = item.transpose()? else { return Ok(round) };
         if !delta.text.is_empty() {
-            has_begun = true;
             due = run.emitter.text(&delta.text);
         }
         round.take(delta)?;

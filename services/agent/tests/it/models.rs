@@ -150,7 +150,7 @@ async fn without_a_model_the_offline_responder_says_so() {
     }
     assert_eq!(result.meta.unwrap().agent_meta.unwrap().model, "offline");
     let streamed = events.until_end("r1").await.iter().filter(|line| line.contains(" assistant ")).count();
-    assert!(streamed > 1, "{streamed} pieces");
+    assert!(streamed > 20, "{streamed} pieces");
 
     let (_, last) = agent.run(turn("main", "status?", "r2")).await.unwrap().rest().await;
     let text = &last.result.unwrap().payloads[0].text;
