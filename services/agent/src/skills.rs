@@ -93,10 +93,11 @@ pub(crate) async fn install(runs: &Runs, request: SkillsInstallRequest) -> Resul
     })
 }
 
-/// Loads the skills that an agent at `workspace` sees.
-pub(crate) async fn load(parts: &Parts, workspace: &Path) -> Result<Vec<Skill>, Error> {
+/// Loads the skills that an agent at `workspace` sees. The disk is read from this call on.
+pub(crate) fn load(parts: &Parts, workspace: &Path) -> impl Future<Output = Result<Vec<Skill>, Error>> + Send + use<> {
     let (shelf, workspace) = (parts.skills.clone(), workspace.to_owned());
-    tokio::task::spawn_blocking(move || shelf.load(&workspace)).await.map_err(Error::Read)
+    let reading = tokio::task::spawn_blocking(move || shelf.load(&workspace));
+    async { reading.await.map_err(Error::Read) }
 }
 
 fn workspaces(parts: &Parts) -> Vec<PathBuf> {

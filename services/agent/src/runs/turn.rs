@@ -4,14 +4,16 @@ mod tool_calls;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use verso_proto::Json;
 use verso_proto::agent::v1::{ChatMessage, ContentBlock, PendingToolCall, Usage};
+use verso_tools::skills::Skill;
 
 use super::Runs;
 use super::ask::{Asking, Round, Unanswered};
 use super::run::{Request, Run};
 use crate::compaction::{self, Outcome};
-use crate::keys::SessionKey;
+use crate::keys::{AgentId, SessionKey};
 use crate::messages::{self, Author, Named as _};
 use crate::models::Model;
 use crate::parts::Parts;
@@ -66,8 +68,14 @@ impl Error {
     }
 }
 
-/// Carries the turn out.
-pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, head: &Head) -> Result<Reply, Error> {
+/// Carries the turn out. `folder` is the agent's, if somebody has begun to read it.
+pub(super) async fn converse(
+    runs: &Runs,
+    run: &Arc<Run>,
+    request: &Request,
+    head: &Head,
+    folder: Option<Folder<'_>>,
+) -> Result<Reply, Error> {
     let parts = &runs.parts;
     let profile = parts.roster.get(&run.agent);
     let asked = request.model.clone().or_else(|| head.session.model_override());
@@ -88,7 +96,8 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
     };
     let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin: request.origin.as_ref(), exec };
     // Neither needs the other, and each waits for the disk.
-    let (conversation, scenery) = tokio::join!(conversation(runs, run, request, head, &chain[0]), scenery(scene));
+    let folder = folder.unwrap_or_else(|| Folder::open(parts, &run.agent, &run.key));
+    let (conversation, scenery) = tokio::join!(conversation(runs, run, request, head, &chain[0]), scenery(scene, folder));
     let (conversation, Scenery { files, skills, equipment }) = (conversation?, scenery?);
     let own = |spec: &&ToolSpec| request.tools.iter().any(|tool| tool.name == spec.name);
     let offered: Vec<ToolSpec> = equipment.specs.iter().filter(|spec| !own(spec)).chain(&request.tools).cloned().collect();
@@ -142,6 +151,19 @@ pub(super) async fn summarise(runs: &Runs, run: &Run, head: &Head, chain: &[Arc<
     }
 }
 
+/// An agent's folder on its way from the disk: what of it belongs to every turn.
+pub(super) struct Folder<'a>(BoxFuture<'a, Result<(Vec<ContextFile>, Vec<Skill>), Error>>);
+
+impl<'a> Folder<'a> {
+    /// Begins to read it.
+    pub(super) fn open(parts: &'a Parts, agent: &AgentId, key: &SessionKey) -> Self {
+        let workspace = parts.roster.get(agent).workspace;
+        let files = parts.workspaces.files(&workspace, key.is_subagent());
+        let skills = crate::skills::load(parts, &workspace);
+        Self(Box::pin(async { Ok((files.await, skills.await.map_err(|error| Error::Refused(error.into()))?)) }))
+    }
+}
+
 /// What is around a turn.
 pub(super) struct Scenery {
     pub(super) files: Vec<ContextFile>,
@@ -172,11 +194,9 @@ pub(super) fn surroundings<'a>(
     }
 }
 
-pub(super) async fn scenery(turn: Turn<'_>) -> Result<Scenery, Error> {
-    let (parts, workspace) = (&turn.runs.parts, &turn.profile.workspace);
-    let files = parts.workspaces.files(workspace, turn.key.is_subagent());
-    let (files, skills) = tokio::join!(files, crate::skills::load(parts, workspace));
-    let skills = skills.map_err(|error| Error::Refused(error.into()))?;
+pub(super) async fn scenery(turn: Turn<'_>, folder: Folder<'_>) -> Result<Scenery, Error> {
+    let parts = &turn.runs.parts;
+    let (files, skills) = folder.0.await?;
     let turn = Turn { skills: &skills, ..turn };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
     // Without the tool to read them they would be no use.
