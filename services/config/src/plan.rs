@@ -75,10 +75,9 @@ const CHANNEL_HOT: Effect = Effect::On(&[("channel", Action::Hot)]);
 const TALKING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("channel", Action::Hot)]);
 const NODE_HOT: Effect = Effect::On(&[("node", Action::Hot)]);
 const RUNNING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("node", Action::Hot)]);
-const CANVAS: Effect = Effect::On(&[("canvas", Action::Restart)]);
 
 /// The longest prefix counts. A section without a rule restarts everything.
-const RULES: [(&str, Effect); 61] = [
+const RULES: [(&str, Effect); 56] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -98,17 +97,13 @@ const RULES: [(&str, Effect); 61] = [
     ("gateway.budgets", Effect::Nothing),
     ("gateway.nodes", NODE_HOT),
     ("gateway.tailscale", Effect::Nothing),
-    ("gateway.services.presence", Effect::On(&[("presence", Action::Restart)])),
+    // How they are restarted is for the supervisor, which follows by itself.
+    ("gateway.services", Effect::Nothing),
     ("gateway.services.presence.enabled", Effect::Gateway),
-    ("gateway.services.node", Effect::On(&[("node", Action::Restart)])),
     ("gateway.services.node.enabled", Effect::Gateway),
-    ("gateway.services.channel", Effect::On(&[("channel", Action::Restart)])),
     ("gateway.services.channel.enabled", Effect::Gateway),
-    ("gateway.services.agent", Effect::On(&[("agent", Action::Restart)])),
     ("gateway.services.agent.enabled", Effect::Gateway),
-    ("gateway.services.canvas", CANVAS),
     ("gateway.services.canvas.enabled", Effect::Gateway),
-    ("gateway.services.edge", EDGE),
     ("canvasHost", Effect::On(&[("canvas", Action::Restart), ("edge", Action::Hot)])),
     ("canvasHost.enabled", Effect::Gateway),
     ("canvasHost.port", Effect::Gateway),
@@ -301,7 +296,7 @@ mod tests {
         assert_eq!(hot.ignored, ["gateway.port"]);
         assert_eq!(plan(&["canvasHost.root"], ReloadMode::Hot).ignored, ["canvasHost.root"]);
         assert_eq!(plan(&paths, ReloadMode::Restart).doing(Action::Restart), ["agent", "edge"]);
-        let both = plan(&["agents.list", "hooks.token", "gateway.services.edge.address"], ReloadMode::Hybrid);
+        let both = plan(&["agents.list", "hooks.token", "gateway.limits.pingMs"], ReloadMode::Hybrid);
         assert_eq!((both.doing(Action::Hot), both.doing(Action::Restart)), (vec!["agent"], vec!["edge"]));
     }
 

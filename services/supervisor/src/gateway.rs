@@ -23,6 +23,7 @@ use crate::keeper::Shared;
 use crate::launch::Launcher;
 use crate::lock::{self, Lock, Tenure};
 use crate::metrics;
+use crate::pace::Paces;
 use crate::reload::Reloader;
 use crate::service_name::ServiceName;
 use crate::signals::{Signal, Signals};
@@ -85,11 +86,15 @@ impl Gateway {
             epochs: Epochs::load(&config.state_dir, &clock).during(tenure),
             board: Board::new(&config.services),
             limits: config.limits.clone(),
+            paces: Paces::new(&config.limits),
             tasks: Tasks::new(shutdown.clone()),
             at_once: CancellationToken::new(),
         });
         let source = config.configuration.take();
         let first = source.as_ref().and_then(|source| (source.read)().ok());
+        if let Some(first) = &first {
+            shared.paces.follow(&first.value);
+        }
         for name in &config.services {
             let Some(first) = &first else { break };
             shared.launcher.hand_over(*name, &first.value).map_err(|source| Error::RunDir { path: listening.run_dir.clone(), source })?;

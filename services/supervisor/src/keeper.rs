@@ -19,6 +19,7 @@ use crate::config::Limits;
 use crate::epochs::Epochs;
 use crate::error::Error;
 use crate::launch::{Inheritance, Launcher};
+use crate::pace::{Pace, Paces};
 use crate::probe::Probe;
 use crate::process::{Exit, Process};
 use crate::service_name::ServiceName;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) epochs: Epochs,
     pub(crate) board: Board,
     pub(crate) limits: Limits,
+    pub(crate) paces: Paces,
     pub(crate) tasks: Tasks,
     /// Triggered when nothing may take time any more.
     pub(crate) at_once: CancellationToken,
@@ -181,9 +183,14 @@ impl Keeper {
         }
     }
 
+    /// How quickly the service is started again.
+    fn pace(&self) -> Pace {
+        self.shared.paces.get(self.name)
+    }
+
     /// Publishes that the process serves.
     fn serves(&mut self, process: &Process) -> Instant {
-        let (now, left) = (Instant::now(), self.budget.left(&self.shared.limits));
+        let (now, left) = (Instant::now(), self.budget.left(&self.pace()));
         self.shared.board.update(self.name, |entry| {
             entry.state = State::Serving;
             (entry.pid, entry.epoch) = (Some(process.pid()), process.epoch);
@@ -254,7 +261,7 @@ impl Keeper {
 
     /// Waits before the next start after a failure.
     async fn rest(&mut self, why: String, served: Duration) {
-        let verdict = self.budget.failed(served, &self.shared.limits);
+        let verdict = self.budget.failed(served, &self.shared.limits, &self.pace());
         let (state, pause) = match verdict {
             Verdict::Retry(pause) => (State::Backoff, pause),
             Verdict::Spent(pause) => (State::Failed, pause),
@@ -265,7 +272,7 @@ impl Keeper {
             Verdict::Spent(_) => error!(service = %self.name, why, retry_in_ms, "service keeps ending; its budget is used up"),
         }
         self.answer(&Err(why.clone()));
-        let (until, failures, left) = (Instant::now() + pause, self.budget.failures(), self.budget.left(&self.shared.limits));
+        let (until, failures, left) = (Instant::now() + pause, self.budget.failures(), self.budget.left(&self.pace()));
         self.shared.board.update(self.name, |entry| {
             (entry.state, entry.retry_at) = (state, Some(until));
             (entry.latency, entry.failures_left) = (None, left);

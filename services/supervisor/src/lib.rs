@@ -19,6 +19,7 @@ mod lock;
 mod logs;
 mod memory;
 mod metrics;
+mod pace;
 mod probe;
 mod process;
 mod reload;

@@ -41,7 +41,7 @@ pub(crate) fn start(shared: Weak<Shared>) {
             // A service that has stayed up begins with a whole budget.
             let healthy = entry.serving_since.is_some_and(|since| since.elapsed() >= shared.limits.healthy_after);
             let failures = if healthy { 0 } else { entry.failures };
-            BUDGET.set([service], whole(shared.limits.budget_failures.saturating_sub(failures)));
+            BUDGET.set([service], whole(shared.paces.get(name).failures_max.saturating_sub(failures)));
             EPOCH.set([service], whole(entry.epoch));
             UPTIME.set([service], entry.serving_since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
             let retry_in = entry.retry_at.map_or(0.0, |at| at.saturating_duration_since(Instant::now()).as_secs_f64());

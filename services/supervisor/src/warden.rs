@@ -64,6 +64,7 @@ impl Warden {
             {
                 config = newest;
                 allowances = Allowances::of(&config);
+                self.fleet.shared.paces.follow(&config);
             }
             tokio::select! {
                 biased;

@@ -22,7 +22,6 @@ pub(super) fn findings(session: &Session) -> Vec<Finding> {
     secrets(root, &mut found);
     tools(root, &mut found);
     channels(root, &mut found);
-    services(root, &mut found);
     found
 }
 
@@ -241,15 +240,6 @@ fn channels(root: &Value, found: &mut Vec<Finding>) {
     }
 }
 
-fn services(root: &Value, found: &mut Vec<Finding>) {
-    let over_tcp = text(root, "/gateway/services/transport") == Some("tcp");
-    if over_tcp && root.pointer("/gateway/services/tls/caPath").is_none() {
-        let finding =
-            Finding::new(Warn, "services.tcp_no_mtls", "services talk over TCP without proof", "gateway.services.transport is tcp");
-        found.push(finding.mended_by("Set gateway.services.tls, or use Unix sockets."));
-    }
-}
-
 /// Closes what the file leaves open. Returns whether it was written.
 pub(super) fn close(session: &Session, changes: &mut Vec<String>) -> anyhow::Result<bool> {
     let root = session.snapshot.file.value();
@@ -292,7 +282,6 @@ mod tests {
         secrets(root, &mut found);
         tools(root, &mut found);
         channels(root, &mut found);
-        services(root, &mut found);
         found.into_iter().map(|finding| finding.check_id).collect()
     }
 
@@ -304,7 +293,7 @@ mod tests {
     #[test]
     fn every_open_door_is_named() {
         let root = json!({
-            "gateway": {"auth": {"token": "same", "password": "p"}, "services": {"transport": "tcp"}},
+            "gateway": {"auth": {"token": "same", "password": "p"}},
             "hooks": {"token": "same", "path": "/"},
             "logging": {"redactSensitive": "off"},
             "browser": {"profiles": {"far": {"cdpUrl": "http://10.0.0.1:9222"}}},
@@ -330,7 +319,6 @@ mod tests {
             "security.exposure.open_groups_with_elevated",
             "channels.irc.dm.disabled",
             "channels.signal.dm.open_invalid",
-            "services.tcp_no_mtls",
         ] {
             assert!(found.iter().any(|one| one == id), "{id} is missing: {found:?}");
         }
