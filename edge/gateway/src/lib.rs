@@ -75,6 +75,7 @@ pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), 
         handover::expect(&gateway, listener);
     }
     sources::follow_all(&gateway);
+    roster::keep_told(&gateway);
     sources::wait_until_followed(&gateway).await;
     health::keep_fresh(&gateway);
     timers::start(&gateway);

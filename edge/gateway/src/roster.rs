@@ -1,9 +1,13 @@
-//! What this edge has told the presence and node services, to be told again when they have restarted.
+//! What this edge has told the presence and node services, to be told again when they have restarted, or have not heard it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+use tonic::Status;
 use tracing::{debug, warn};
+use verso_kit::error::made_by_service;
+use verso_kit::peer::Backoff;
 use verso_proto::canvas::v1::StatusRequest as CanvasStatus;
 use verso_proto::node::v1::AnnounceRequest as NodeAnnounce;
 use verso_proto::presence::v1::AnnounceRequest as PresenceAnnounce;
@@ -11,11 +15,27 @@ use verso_proto::presence::v1::{AdvertiseRequest, RestoreRequest};
 
 use crate::gateway::Gateway;
 
-/// The announcements of every live connection, by connection.
+/// Farewells that a service may still have to hear. Of more, the oldest are forgotten: commands to such a node fail when they are tried.
+const FAREWELLS_MAX: usize = 1_024;
+
+/// The announcements of every live connection, by connection, and what services have not heard of them.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     live: Mutex<HashMap<String, Announced>>,
+    /// By the name of the process.
+    unheard: Mutex<BTreeMap<&'static str, Unheard>>,
+    missed: Notify,
 }
+
+/// What a service has not heard: nodes that went, and that there is something to be told anew.
+#[derive(Debug, Default)]
+struct Unheard {
+    gone: VecDeque<NodeAnnounce>,
+}
+
+/// The services that are told of connections.
+pub(crate) const PRESENCE: &str = "presence";
+pub(crate) const NODE: &str = "node";
 
 /// What was announced for one connection.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +58,22 @@ impl Roster {
         self.live().get(conn_id)?.node.as_deref().cloned()
     }
 
+    /// Notes that a service did not hear of a connection in time; `gone` is a node that went.
+    pub(crate) fn missed_by(&self, process: &'static str, gone: Option<NodeAnnounce>) {
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = &mut unheard.entry(process).or_default().gone;
+        missed.extend(gone);
+        if missed.len() > FAREWELLS_MAX {
+            missed.pop_front();
+        }
+        self.missed.notify_one();
+    }
+
+    /// Takes what some service has not heard.
+    fn take_unheard(&self) -> Option<(&'static str, Unheard)> {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
     fn presence(&self) -> Vec<PresenceAnnounce> {
         self.live().values().filter_map(|announced| announced.presence.as_deref().cloned()).collect()
     }
@@ -51,19 +87,55 @@ impl Roster {
     }
 }
 
-/// Tells a new incarnation of a service what the last one knew of this edge.
+/// Tells a new incarnation of a service what the last one knew of this edge. What it does not hear, it hears later.
 pub(crate) async fn restore(gateway: &Arc<Gateway>, process: &str) {
-    let told = match process {
-        "presence" => restore_presence(gateway).await,
-        "node" => restore_nodes(gateway).await,
-        _ => Ok(()),
-    };
-    if let Err(status) = told {
+    let Some(process) = [PRESENCE, NODE].into_iter().find(|known| *known == process) else { return };
+    if let Err(status) = tell(gateway, process).await {
         warn!(service = process, error = &status as &dyn std::error::Error, "could not restore the service's view of this edge");
+        gateway.roster.missed_by(process, None);
     }
 }
 
-async fn restore_presence(gateway: &Arc<Gateway>) -> Result<(), tonic::Status> {
+/// Tells services what they did not hear in time, until the shutdown.
+pub(crate) fn keep_told(gateway: &Arc<Gateway>) {
+    let (telling, shutdown) = (Arc::clone(gateway), gateway.tasks.shutdown().clone());
+    gateway.tasks.spawn("catching up", async move {
+        shutdown.run_until_cancelled(catch_up(&telling)).await;
+    });
+}
+
+/// A service that was stopped for a while, or out of reach, goes on as if nothing had been: nothing else tells it. Never returns.
+async fn catch_up(gateway: &Arc<Gateway>) {
+    loop {
+        gateway.roster.missed.notified().await;
+        let mut backoff = Backoff::default();
+        while let Some((process, unheard)) = gateway.roster.take_unheard() {
+            tokio::time::sleep(backoff.next_pause()).await;
+            for (place, node) in unheard.gone.iter().enumerate() {
+                if let Err(status) = gateway.services.call(node.clone()).await
+                    && !made_by_service(&status)
+                {
+                    unheard.gone.iter().skip(place).for_each(|node| gateway.roster.missed_by(process, Some(node.clone())));
+                    break;
+                }
+            }
+            match tell(gateway, process).await {
+                Ok(()) => backoff.reset(),
+                Err(status) if made_by_service(&status) => {
+                    warn!(service = process, error = &status as &dyn std::error::Error, "the service does not take this edge's view");
+                }
+                Err(_) => gateway.roster.missed_by(process, None),
+            }
+        }
+    }
+}
+
+/// Tells a service of all that this edge holds.
+async fn tell(gateway: &Arc<Gateway>, process: &str) -> Result<(), Status> {
+    if process == PRESENCE { restore_presence(gateway).await } else { restore_nodes(gateway).await }
+}
+
+async fn restore_presence(gateway: &Arc<Gateway>) -> Result<(), Status> {
     let version = gateway.state_version().presence;
     let restored = gateway.services.call(RestoreRequest { connections: gateway.roster.presence(), version }).await?;
     gateway.saw_presence_list(restored.version, restored.entries);
@@ -84,7 +156,7 @@ async fn advertise(gateway: &Gateway) {
     }
 }
 
-async fn restore_nodes(gateway: &Gateway) -> Result<(), tonic::Status> {
+async fn restore_nodes(gateway: &Gateway) -> Result<(), Status> {
     for node in gateway.roster.nodes() {
         gateway.services.call(node).await?;
     }

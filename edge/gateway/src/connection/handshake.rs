@@ -24,6 +24,7 @@ use crate::journal::Resume;
 use crate::metrics;
 use crate::outlet::Outlet;
 use crate::request_facts::Facts;
+use crate::roster;
 
 /// How long the presence service may take to answer a handshake; after that the last known list has to do.
 const PRESENCE_WAIT: Duration = Duration::from_millis(500);
@@ -85,7 +86,9 @@ pub(super) async fn connect(
 pub(super) async fn introduce(gateway: &Arc<Gateway>, conn_id: &str) {
     if let Some(node) = gateway.roster.node(conn_id) {
         let telling = tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(node));
-        drop(trace::scope(TraceContext::generate(), telling).await);
+        if !matches!(trace::scope(TraceContext::generate(), telling).await, Ok(Ok(_))) {
+            gateway.roster.missed_by(roster::NODE, None);
+        }
     }
 }
 
@@ -109,7 +112,9 @@ pub(crate) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
             if let Some(info) = &mut node.node {
                 info.connected = false;
             }
-            drop(told.services.call(*node).await);
+            if told.services.call((*node).clone()).await.is_err() {
+                told.roster.missed_by(roster::NODE, Some(*node));
+            }
         }
     });
 }
@@ -191,9 +196,9 @@ impl Attempt<'_> {
 
 /// Tells the presence service of a new connection. A service that is away is told when it is back.
 async fn announce_presence(gateway: &Arc<Gateway>, presence: Option<Box<PresenceAnnounce>>) {
-    if let Some(presence) = presence
-        && let Ok(Ok(answer)) = tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(*presence)).await
-    {
-        gateway.saw_presence_list(answer.version, answer.entries);
+    let Some(presence) = presence else { return };
+    match tokio::time::timeout(PRESENCE_WAIT, gateway.services.call(*presence)).await {
+        Ok(Ok(answer)) => gateway.saw_presence_list(answer.version, answer.entries),
+        Ok(Err(_)) | Err(_) => gateway.roster.missed_by(roster::PRESENCE, None),
     }
 }
