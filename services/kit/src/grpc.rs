@@ -83,16 +83,30 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     }
 }
 
+/// Serves `routes` over the connections that `incoming` brings, for a service's own tests.
+#[cfg(feature = "testing")]
+pub async fn serve_over<S>(
+    incoming: impl tokio_stream::Stream<Item = std::io::Result<S>>,
+    routes: Routes,
+) -> Result<(), tonic::transport::Error>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + tonic::transport::server::Connected + Send + Unpin + 'static,
+{
+    let gate = GateLayer(Arc::new(Gate::new("test", None, crate::clock::Clock::system())));
+    let mut layered = Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .layer(TracingLayer)
+        .layer(gate);
+    layered.add_routes(routes).serve_with_incoming(incoming).await
+}
+
 /// Serves `routes` over a pipe within the process, for a service's own tests.
 #[cfg(feature = "testing")]
 #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
 pub fn in_memory(routes: Routes) -> tonic::transport::Channel {
     let (client, server) = tokio::io::duplex(1 << 20);
-    tokio::spawn(async move {
-        let gate = GateLayer(Arc::new(Gate::new("test", None, crate::clock::Clock::system())));
-        let layered = Server::builder().layer(TracingLayer).layer(gate).add_routes(routes);
-        layered.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(server))).await
-    });
+    tokio::spawn(serve_over(tokio_stream::once(Ok(server)), routes));
     let mut client = Some(client);
     tonic::transport::Endpoint::from_static("http://verso.local").connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
         let client = client.take().ok_or_else(|| std::io::Error::other("the pipe is closed"));

@@ -15,6 +15,7 @@ use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -84,9 +85,18 @@ impl Peer {
     /// A service that listens on the Unix socket at `path`. Connects when it is first called.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
+        Self::through(move || UnixStream::connect(path.clone()))
+    }
+
+    /// A service at the other end of what `dial` returns. Dials when it is first called, and whenever a connection is lost.
+    pub fn through<S, F>(dial: impl Fn() -> F + Send + 'static) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
         let connector = tower::service_fn(move |_: Uri| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            let dialing = dial();
+            async { dialing.await.map(TokioIo::new) }
         });
         Self::over(endpoint().connect_with_connector_lazy(connector))
     }
@@ -105,7 +115,7 @@ impl Peer {
     /// A service at a TCP address, which proves with a certificate of ours that it is that service. Connects when it is first called.
     pub(crate) fn tls(address: &str, service: &str, identity: Arc<Identity>) -> Self {
         let (address, name) = (address.to_owned(), name_in_certificate(service));
-        let connector = tower::service_fn(move |_: Uri| {
+        Self::through(move || {
             let (address, name, identity) = (address.clone(), name.clone(), Arc::clone(&identity));
             async move {
                 let name = ServerName::try_from(name).map_err(io::Error::other)?;
@@ -114,10 +124,9 @@ impl Peer {
                     stream.set_nodelay(true)?;
                     TlsConnector::from(identity.client()).connect(name, stream).await
                 };
-                timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| io::ErrorKind::TimedOut)?.map(TokioIo::new)
+                timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| io::ErrorKind::TimedOut)?
             }
-        });
-        Self::over(endpoint().connect_with_connector_lazy(connector))
+        })
     }
 
     /// A service behind a channel that exists already.

@@ -17,6 +17,8 @@ use verso_proto::presence::v1::{
     AnnounceRequest, Entry, Event, PresenceEvent, RestoreRequest, SubscribeRequest, SystemEventRequest, SystemPresenceRequest, event,
 };
 
+mod simulated;
+
 const NOW_MS: i64 = 1_700_000_000_000;
 
 /// One incarnation of the service.
