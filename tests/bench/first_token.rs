@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use verso_tests::Gateway;
+use verso_tests::lean::Socket;
 
-use crate::clients::Socket;
 use crate::report::Report;
 use crate::usage::{quantile, us};
 

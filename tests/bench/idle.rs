@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use verso_tests::lean::{self, Socket};
 use verso_tests::{Gateway, process};
 
-use crate::clients;
 use crate::report::Report;
 use crate::usage::{self, us, whole};
 
@@ -36,11 +36,11 @@ pub(crate) async fn connections(report: &mut Report) {
     for count in [1_000_usize, 10_000] {
         let gateway = Gateway::start_with(json!({"agents": {"defaults": {"model": {"primary": "verso/offline"}}}})).await;
         // What the first connections cost once, such as compiled schemas, is not the price of one more.
-        drop(clients::many(&gateway.url(), WARM_UP).await);
+        drop(lean::many(&gateway.url(), WARM_UP).await);
         tokio::time::sleep(SETTLE).await;
         let edge = gateway.service("edge").await.pid.unwrap_or_default();
         let before_kib = process::pss_kib(edge);
-        let sockets = clients::many(&gateway.url(), count).await;
+        let sockets = lean::many(&gateway.url(), count).await;
         let open = sockets.len();
         tokio::time::sleep(SETTLE).await;
         let grown_kib = process::pss_kib(edge).saturating_sub(before_kib);
@@ -58,7 +58,7 @@ pub(crate) async fn connections(report: &mut Report) {
 
 /// The share of one core that a process uses while its clients only answer pings.
 #[allow(clippy::disallowed_methods, reason = "the benchmark's own tasks")]
-async fn busy_share(edge: i64, sockets: Vec<clients::Socket>) -> f64 {
+async fn busy_share(edge: i64, sockets: Vec<Socket>) -> f64 {
     let mut readers = tokio::task::JoinSet::new();
     for mut socket in sockets {
         readers.spawn(async move { while socket.text().await.is_some() {} });

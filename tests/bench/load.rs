@@ -6,8 +6,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use verso_tests::Gateway;
+use verso_tests::lean::{Socket, many};
 
-use crate::clients::{Socket, many};
 use crate::peers::Peer;
 use crate::report::Report;
 use crate::usage::{self, us, whole};

@@ -4,7 +4,6 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
-mod clients;
 mod control_ui;
 mod first_token;
 mod http;
@@ -24,6 +23,7 @@ use report::Report;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use verso_tests::Gateway;
+use verso_tests::lean::Socket;
 
 /// Starts of the gateway whose median counts.
 const BOOTS: usize = 5;
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Measures everything, or, with `connections`, `control-ui`, `nodes`, `sessions` or `telemetry` among the arguments, only what those cost.
+/// Measures everything, or, with `connections`, `control-ui`, `first-token`, `nodes`, `sessions` or `telemetry` among the arguments, only what
+/// those cost.
 async fn measure(arguments: &[String]) -> ExitCode {
     if cfg!(debug_assertions) {
         eprintln!("a debug build: the numbers say that it works, and nothing of how fast");
@@ -55,10 +56,15 @@ async fn measure(arguments: &[String]) -> ExitCode {
     usage::raise_descriptor_limit();
     let mut report = Report::default();
     let asked_for = |part: &str| arguments.iter().any(|argument| argument == part);
-    let parts = ["connections", "control-ui", "nodes", "sessions", "telemetry"];
+    let parts = ["connections", "control-ui", "first-token", "nodes", "sessions", "telemetry"];
     let all = !parts.into_iter().any(asked_for);
     if all {
         everything_else(&mut report).await;
+    }
+    if asked_for("first-token") {
+        let provider = peers::Peer::start("provider").await;
+        let gateway = Gateway::start_with(with_model(&provider)).await;
+        first_token::added(&gateway, &provider.address, &mut report).await;
     }
     if all || asked_for("nodes") {
         nodes::invokes(&mut report).await;
@@ -111,7 +117,7 @@ async fn boot(report: &mut Report) {
         let mut gateway = Gateway::prepare(json!({"agents": {"defaults": {"model": {"primary": "verso/offline"}}}}));
         let begun = Instant::now();
         gateway.launch(&[]);
-        clients::Socket::connect_patiently(&gateway.url()).await;
+        Socket::connect_patiently(&gateway.url()).await;
         times_ms.push(begun.elapsed().as_secs_f64() * 1000.0);
         gateway.ready().await;
     }

@@ -10,8 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use verso_client::{Client, Identity, Options};
 use verso_tests::Gateway;
 use verso_tests::gateway::TOKEN;
+use verso_tests::lean::Socket;
 
-use crate::clients::Socket;
 use crate::report::Report;
 use crate::usage::{self, us, whole};
 
@@ -159,7 +159,7 @@ async fn burst(gateway: &Gateway, ids: &[String], report: &mut Report) {
 /// Calls at a steady rate, whatever the answers take; returns how long each took, in microseconds.
 #[allow(clippy::disallowed_methods, reason = "the benchmark's own tasks")]
 async fn steady(gateway: &Gateway, ids: &[String]) -> Vec<f64> {
-    let mut idle: Vec<Socket> = crate::clients::many(&gateway.url(), CALLERS).await;
+    let mut idle: Vec<Socket> = verso_tests::lean::many(&gateway.url(), CALLERS).await;
     let (give_back, mut free) = tokio::sync::mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let mut beat = interval(Duration::from_micros(1_000_000 / PER_SECOND));
@@ -192,7 +192,7 @@ async fn steady(gateway: &Gateway, ids: &[String]) -> Vec<f64> {
 #[allow(clippy::disallowed_methods, reason = "the benchmark's own tasks")]
 async fn leave_unanswered(gateway: &Gateway, ids: &[String]) -> usize {
     let mut tasks = JoinSet::new();
-    for (caller, mut socket) in crate::clients::many(&gateway.url(), CALLERS).await.into_iter().enumerate() {
+    for (caller, mut socket) in verso_tests::lean::many(&gateway.url(), CALLERS).await.into_iter().enumerate() {
         let ids = ids.to_vec();
         tasks.spawn(async move {
             let mut refused = 0_usize;

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use tokio::time::Instant;
+use verso_tests::lean::{Socket, many};
 use verso_tests::{Gateway, process};
 
-use crate::clients::{Socket, many};
 use crate::report::Report;
 use crate::usage::{self, whole};
 

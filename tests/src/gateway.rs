@@ -30,6 +30,14 @@ pub struct Gateway {
     child: Option<Child>,
 }
 
+/// Lets services be killed as often as a test likes: the supervisor is not to take it for a fault that comes back at every start.
+pub fn with_endless_restarts(mut config: Value) -> Value {
+    for service in SERVICES.into_iter().chain(["edge"]) {
+        config["gateway"]["services"][service]["restart"] = json!({"initialMs": 10, "maxMs": 100, "limit": 1_000_000});
+    }
+    config
+}
+
 impl Gateway {
     /// Starts a gateway without any model and waits until every service serves.
     pub async fn start() -> Self {

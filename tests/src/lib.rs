@@ -13,6 +13,7 @@ pub mod file_drop;
 pub mod gateway;
 pub mod irc_server;
 pub mod leak;
+pub mod lean;
 pub mod mount;
 pub mod peers;
 pub mod process;

@@ -8,22 +8,32 @@ mod others;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, join4};
+use futures_util::StreamExt as _;
+use futures_util::future::{join_all, join3, join4, ready};
+use futures_util::stream;
 use rustix::process::Signal;
+use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use verso_client::{CallError, CallErrorKind, Client};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
+use verso_chaos::{Fault, percentile};
+use verso_client::{CallError, CallErrorKind};
 use verso_kit::peer::{Caller, Peer};
 use verso_proto::supervisor::v1::ServicesRestartRequest;
 use verso_tests::bot_api::BotApi;
-use verso_tests::chaos::{Fault, Scale, percentile};
+use verso_tests::chaos::Scale;
+use verso_tests::gateway::with_endless_restarts;
+use verso_tests::lean::{Client, Response, Socket};
 use verso_tests::mount::Mount;
 use verso_tests::{Gateway, Provider, eventually, process};
 
 /// A call that is not answered in this time has no answer.
 const ANSWER: Duration = Duration::from_secs(40);
+
+/// Connections that are opened at the same time: below the limit on strangers of one address.
+const CONNECTING_AT_ONCE: usize = 16;
 
 /// Between two calls of one client.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -56,22 +66,51 @@ impl Seen {
 
 type Shared = RefCell<Seen>;
 
-/// Counts one answer. What may not be is an error that asks for nothing better, silence, or the end of the connection.
-fn count(seen: &Shared, method: &str, begun: Instant, answer: &Result<Value, CallError>) {
-    let mut seen = seen.borrow_mut();
-    seen.calls += 1;
-    seen.waits.push(begun.elapsed());
-    match answer {
-        Ok(_) => seen.answers += 1,
-        Err(error) if error.kind == CallErrorKind::Closed => seen.fail(format!("{method}: the socket was closed")),
-        Err(error) if error.retryable || is_of_the_disk(error) => seen.asked_to_come_back += 1,
-        Err(error) => seen.fail(format!("{method}: {error:?}")),
+/// How a request was answered.
+#[derive(Debug)]
+enum Answered {
+    Well,
+    /// The disk is full, or whoever should answer is just coming back: the answer asks for patience.
+    ComeBack,
+    /// What may not be: an error that asks for nothing better, or the end of the connection.
+    Badly(String),
+}
+
+impl Answered {
+    fn refused(message: &str, retryable: bool) -> Self {
+        // A disk that is full is said to be.
+        let of_the_disk = message.contains("disk") || message.contains("No space");
+        if retryable || of_the_disk { Self::ComeBack } else { Self::Badly(message.to_owned()) }
+    }
+
+    fn of(response: Option<&Response>) -> Self {
+        match response {
+            None => Self::Badly("the socket was closed".to_owned()),
+            Some(Response { ok: true, .. }) => Self::Well,
+            Some(Response { error: Some(error), .. }) => Self::refused(&error.message, error.retryable),
+            Some(Response { error: None, .. }) => Self::Badly("the gateway gave no reason".to_owned()),
+        }
+    }
+
+    fn of_call(answer: &Result<Value, CallError>) -> Self {
+        match answer {
+            Ok(_) => Self::Well,
+            Err(error) if error.kind == CallErrorKind::Closed => Self::Badly("the socket was closed".to_owned()),
+            Err(error) => Self::refused(&error.to_string(), error.retryable),
+        }
     }
 }
 
-/// A disk that is full is said to be.
-fn is_of_the_disk(error: &CallError) -> bool {
-    error.message.contains("disk") || error.message.contains("No space")
+/// Counts one answer.
+fn count(seen: &Shared, method: &str, begun: Instant, answered: Answered) {
+    let mut seen = seen.borrow_mut();
+    seen.calls += 1;
+    seen.waits.push(begun.elapsed());
+    match answered {
+        Answered::Well => seen.answers += 1,
+        Answered::ComeBack => seen.asked_to_come_back += 1,
+        Answered::Badly(why) => seen.fail(format!("{method}: {why}")),
+    }
 }
 
 /// Calls this and that until the end.
@@ -82,52 +121,37 @@ async fn use_it(client: &Client, seen: &Shared, until: Instant) {
             return;
         }
         let begun = Instant::now();
-        match timeout(ANSWER, client.call(method, json!({}))).await {
-            Ok(answer) => count(seen, method, begun, &answer),
+        match timeout(ANSWER, client.call(method, &json!({}))).await {
+            Ok(response) => count(seen, method, begun, Answered::of(response.as_ref())),
             Err(_) => seen.borrow_mut().fail(format!("{method}: no answer")),
         }
         sleep(PAUSE).await;
     }
 }
 
-/// Reads events until the end, and looks at their numbers.
-async fn listen(client: &Client, seen: &Shared, until: Instant) {
-    let (mut events, mut expected) = (client.events(), None);
-    while let Ok(event) = tokio::time::timeout_at(until, events.next()).await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => return seen.borrow_mut().fail(format!("events: {error:?}")),
-        };
-        seen.borrow_mut().events += 1;
-        if event.name == "shutdown" {
-            seen.borrow_mut().fail("a client was told to leave".to_owned());
-        }
-        let Some(seq) = event.seq else { continue };
-        if expected.is_some_and(|expected| expected != seq) {
-            seen.borrow_mut().fail(format!("events: {seq} came instead of {expected:?}"));
-        }
-        expected = Some(seq + 1);
-    }
-}
-
 /// Has one conversation: each turn gets one answer, or hears why not. Returns what was said.
-async fn talk(client: &Client, session: &str, seen: &Shared, until: Instant) -> Vec<String> {
+async fn talk(client: &Client, session: &str, scale: &Scale, seen: &Shared, until: Instant) -> Vec<String> {
     let mut said = Vec::new();
     for turn in 0.. {
         if Instant::now() >= until {
             break;
         }
         let key = format!("{session}-{turn}");
-        let params = json!({"message": format!("{key} [[tokens=8 gap=20]]"), "sessionKey": session, "idempotencyKey": key});
-        let Ok(mut answers) = client.call_streaming("agent", params).await else {
-            seen.borrow_mut().fail(format!("{key}: the socket was closed"));
-            break;
-        };
-        let mut parts = Vec::new();
+        let orders = format!("{key} [[tokens={} gap={}]]", scale.tokens, scale.gap_ms);
+        let params = json!({"message": orders, "sessionKey": session, "idempotencyKey": key});
+        let mut responses = client.ask("agent", &params).await;
+        let mut heard = Vec::new();
         loop {
-            match timeout(ANSWER, answers.next()).await {
-                Ok(Some(part)) => parts.push(part),
-                Ok(None) => break,
+            let length = Duration::from_millis(scale.tokens as u64 * scale.gap_ms);
+            match timeout(ANSWER + length, responses.recv()).await {
+                Ok(response) => {
+                    let status = response.as_ref().and_then(status);
+                    let last = status.as_deref() != Some("accepted");
+                    heard.push((Answered::of(response.as_ref()), status));
+                    if last {
+                        break;
+                    }
+                }
                 Err(_) => {
                     seen.borrow_mut().fail(format!("{key}: no answer"));
                     break;
@@ -136,21 +160,32 @@ async fn talk(client: &Client, session: &str, seen: &Shared, until: Instant) -> 
         }
         let mut seen = seen.borrow_mut();
         seen.runs += 1;
-        match parts.as_slice() {
+        let of = |(answered, status): &(Answered, Option<String>), expected: &str| {
+            matches!(answered, Answered::Well) && status.as_deref() == Some(expected)
+        };
+        match heard.as_slice() {
             // One that ended while it was handed over is answered by its end alone.
-            [Ok(last)] if last["status"] == "ok" => said.push(key),
-            [Ok(first), Ok(last)] if first["status"] == "accepted" && last["status"] == "ok" => said.push(key),
-            [.., Err(error)] if error.retryable || error.message.contains("restart") || is_of_the_disk(error) => {
-                seen.asked_to_come_back += 1;
-            }
+            [last] if of(last, "ok") => said.push(key),
+            [first, last] if of(first, "accepted") && of(last, "ok") => said.push(key),
+            [.., (Answered::ComeBack, _)] => seen.asked_to_come_back += 1,
+            [.., (Answered::Badly(why), _)] if why.contains("restart") => seen.asked_to_come_back += 1,
             other => seen.fail(format!("{key}: {other:?}")),
         }
     }
     said
 }
 
+/// What a response says of a run.
+fn status(response: &Response) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Payload {
+        status: String,
+    }
+    serde_json::from_str::<Payload>(response.payload.as_ref()?.get()).ok().map(|payload| payload.status)
+}
+
 /// Reads replies over HTTP: each ends, and one without its end is no whole reply.
-async fn stream(gateway: &Gateway, seen: &Shared, until: Instant) {
+async fn read_replies(gateway: &Gateway, seen: &Shared, until: Instant) {
     drop(rustls::crypto::ring::default_provider().install_default());
     let http = reqwest::Client::builder().tls_certs_only([]).build().expect("a client");
     while Instant::now() < until {
@@ -218,7 +253,7 @@ async fn restart(gateway: &Gateway, service: &str) {
 }
 
 /// What the transcripts say: each message that was answered is there once, with one answer.
-async fn reconcile(client: &Client, said: BTreeMap<String, Vec<String>>, seen: &Shared) {
+async fn reconcile(client: &verso_client::Client, said: BTreeMap<String, Vec<String>>, seen: &Shared) {
     for (session, keys) in said {
         let params = json!({"sessionKey": session, "limit": 1_000});
         let history = eventually("the transcript", async || client.call("chat.history", params.clone()).await.ok()).await;
@@ -242,9 +277,29 @@ fn is_said(message: &Value, mark: &str) -> bool {
     message["role"] == "user" && message["content"].to_string().contains(mark)
 }
 
-async fn connect(gateway: &Gateway, number: usize) -> Client {
-    let protocol = if number.is_multiple_of(2) { 3..=3 } else { 4..=4 };
-    gateway.connect(gateway.options().with_protocol(protocol)).await
+/// Connects many, half of them in each version of the protocol.
+async fn connect(gateway: &Gateway, count: usize) -> Vec<Client> {
+    let mut clients = Vec::with_capacity(count);
+    for number in 0..count {
+        let protocol = if number.is_multiple_of(2) { 3 } else { 4 };
+        clients.push(Client::connect(&gateway.url(), protocol).await.expect("a connection"));
+    }
+    clients
+}
+
+/// Adds what the clients have seen of events, and which of them are open.
+fn look(clients: &[Client], seen: &Shared) -> usize {
+    let mut seen = seen.borrow_mut();
+    for client in clients {
+        seen.events += usize::try_from(client.seen.events.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let wrong = std::mem::take(&mut *client.seen.wrong.lock().expect("what was wrong"));
+        seen.wrong.extend(wrong);
+    }
+    let open = clients.iter().filter(|client| client.is_open()).count();
+    if open != clients.len() {
+        seen.fail(format!("{open} of {} sockets are open at the end", clients.len()));
+    }
+    open
 }
 
 fn ms(values: &[Duration], percent: usize) -> f64 {
@@ -280,40 +335,31 @@ async fn services_die_at_random_and_nobody_who_is_connected_notices() {
     let mut config = provider.config();
     config["gateway"]["http"] = json!({"endpoints": {"chatCompletions": {"enabled": true}}});
     others::with_bot(&mut config, &api);
-    let mut gateway = Gateway::prepare(config);
+    let mut gateway = Gateway::prepare(with_endless_restarts(config));
     let disk = Mount::at(&gateway.state_dir().join("agent"), scale.disk_kib);
     gateway.launch(&[]);
     gateway.ready().await;
-    let mut clients = Vec::new();
-    for number in 0..scale.clients {
-        clients.push(connect(&gateway, number).await);
-    }
+    let (clients, watcher) = (connect(&gateway, scale.clients).await, gateway.client().await);
     let begin = Instant::now();
     let until = begin + scale.length;
-    // They listen on a little, so that what the last fault has stirred up is heard.
-    let listening = join_all(clients.iter().map(|client| listen(client, &seen, until + Duration::from_secs(1))));
     let using = join_all(clients.iter().map(|client| use_it(client, &seen, until)));
     let talking = join_all((0..scale.runs).map(|number| {
-        let (client, seen) = (&clients[number % clients.len()], &seen);
+        let (client, scale, seen) = (&clients[number % clients.len()], &scale, &seen);
         async move {
             let session = format!("agent:main:chaos-{number}");
-            let said = talk(client, &session, seen, until).await;
+            let said = talk(client, &session, scale, seen, until).await;
             (session, said)
         }
     }));
     let others = join4(
         disturb((&gateway, disk.as_ref()), &scale, &seen, begin),
-        stream(&gateway, &seen, until),
-        others::command_it(&gateway, &clients[0], folder.path(), &seen, until),
-        others::write_to_it(&clients[0], &api, &seen, until),
+        read_replies(&gateway, &seen, until),
+        others::command_it(&gateway, &watcher, folder.path(), &seen, until),
+        others::write_to_it(&watcher, &api, &seen, until),
     );
-    let (_, _, said, _) = join4(listening, using, talking, others).await;
-    reconcile(&clients[0], said.into_iter().collect(), &seen).await;
-    for client in &clients {
-        if client.call("health", json!({})).await.is_err() {
-            seen.borrow_mut().fail("a socket is closed at the end".to_owned());
-        }
-    }
+    let (_, said, _) = join3(using, talking, others).await;
+    reconcile(&watcher, said.into_iter().collect(), &seen).await;
+    look(&clients, &seen);
     judge("services", &scale, &seen.into_inner(), &json!({}));
 }
 
@@ -322,18 +368,14 @@ async fn services_die_at_random_and_nobody_who_is_connected_notices() {
 async fn the_edge_is_replaced_again_and_again_and_nobody_who_is_or_gets_connected_notices() {
     let scale = Scale::from_environment();
     let (provider, seen) = (Provider::start().await, Shared::default());
-    let gateway = Gateway::start_with(provider.config()).await;
-    let mut clients = Vec::new();
-    for number in 0..scale.clients {
-        clients.push(connect(&gateway, number).await);
-    }
+    let gateway = Gateway::start_with(with_endless_restarts(provider.config())).await;
+    let clients = connect(&gateway, scale.clients).await;
     let (begin, connected) = (Instant::now(), RefCell::new(Vec::new()));
     let until = begin + scale.length;
-    let listening = join_all(clients.iter().map(|client| listen(client, &seen, until + Duration::from_secs(1))));
     let using = join_all(clients.iter().map(|client| use_it(client, &seen, until)));
     let talking = join_all((0..scale.runs).map(|number| {
-        let (client, seen) = (&clients[number % clients.len()], &seen);
-        async move { talk(client, &format!("agent:main:edges-{number}"), seen, until).await }
+        let (client, scale, seen) = (&clients[number % clients.len()], &scale, &seen);
+        async move { talk(client, &format!("agent:main:edges-{number}"), scale, seen, until).await }
     }));
     let replacing = async {
         let pause = scale.length / u32::try_from(scale.edges.max(1) + 1).unwrap_or(1);
@@ -342,33 +384,20 @@ async fn the_edge_is_replaced_again_and_again_and_nobody_who_is_or_gets_connecte
             restart(&gateway, "edge").await;
         }
     };
-    let pause = Duration::from_secs(1) / u32::try_from(scale.connects_per_second.max(1)).unwrap_or(1);
-    let connecting = async {
-        let mut waiting = Vec::new();
-        while Instant::now() < until {
-            waiting.push(async {
-                let since = Instant::now();
-                match Client::connect(gateway.options()).await {
-                    Ok(client) => {
-                        let answer = client.call("health", json!({})).await;
-                        count(&seen, "health", since, &answer);
-                        connected.borrow_mut().push(since.elapsed());
-                    }
-                    Err(error) => seen.borrow_mut().fail(format!("no connection: {error}")),
-                }
-            });
-            if waiting.len() >= 8 {
-                join_all(waiting.drain(..)).await;
-            }
-            sleep(pause).await;
-        }
-        join_all(waiting).await;
-    };
-    let (_, _, _, _) = join4(listening, using, talking, join(replacing, connecting)).await;
-    let kept = join_all(clients.iter().map(|client| client.call("health", json!({})))).await.iter().filter(|answer| answer.is_ok()).count();
-    if kept != clients.len() {
-        seen.borrow_mut().fail(format!("{kept} of {} sockets are open at the end", clients.len()));
-    }
+    // Those that are held up come as soon as they can, and none is left out.
+    let mut due = interval(Duration::from_secs(1) / u32::try_from(scale.connects_per_second.max(1)).unwrap_or(1));
+    let arrivals = stream::poll_fn(move |context| due.poll_tick(context).map(Some)).take_while(|_| ready(Instant::now() < until));
+    let connecting = arrivals.for_each_concurrent(CONNECTING_AT_ONCE, async |since| {
+        let Some(mut socket) = Socket::connect(&gateway.url()).await else {
+            return seen.borrow_mut().fail("no connection".to_owned());
+        };
+        let answer = socket.call("health", "h", &json!({})).await;
+        let response = answer.and_then(|answer| serde_json::from_str(&answer).ok());
+        count(&seen, "health", since, Answered::of(response.as_ref()));
+        connected.borrow_mut().push(since.elapsed());
+    });
+    join4(using, talking, replacing, connecting).await;
+    let kept = look(&clients, &seen);
     assert_eq!(gateway.service("edge").await.starts, scale.edges as u64 + 1);
     let connected = connected.into_inner();
     let more = json!({"edges": scale.edges, "connections": connected.len(), "kept": kept,

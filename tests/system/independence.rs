@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
+use verso_chaos::percentile;
 use verso_client::Client;
-use verso_tests::chaos::percentile;
 use verso_tests::provider::calling;
 use verso_tests::{Gateway, Provider, count};
 

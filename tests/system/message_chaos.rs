@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use verso_tests::bot_api::{BotApi, TOKEN};
+use verso_tests::gateway::with_endless_restarts;
 use verso_tests::{Gateway, Provider};
 
 /// Accounts that the messages are spread over.
@@ -68,7 +69,7 @@ async fn every_message_is_answered_once_or_reported_while_processes_are_killed()
     for _ in 0..ACCOUNTS {
         apis.push(BotApi::start().await);
     }
-    let gateway = Gateway::start_with(config(&provider, &apis)).await;
+    let gateway = Gateway::start_with(with_endless_restarts(config(&provider, &apis))).await;
     let mut kills = 0;
     for number in 0..count {
         let person = FIRST_PERSON + i64::try_from(number).expect("a small number");

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use verso_client::{Client, Identity};
 use verso_tests::gateway::TOKEN;
-use verso_tests::{Gateway, Provider, eventually};
+use verso_tests::{Gateway, Provider, eventually, process};
 
 /// The secret of the made-up device that the script is.
 const SEED: &str = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20";
@@ -105,6 +106,26 @@ async fn a_node_in_another_language_loses_nothing() {
     let _node = Node::script(&gateway, &journal);
     let shown = invoke(&gateway, SCRIPT_ID, "system.notify", json!({"title": "back"}), "back").await;
     assert_eq!(shown["ok"], true);
+}
+
+#[tokio::test]
+async fn a_node_that_comes_while_the_node_service_stands_still_is_known_when_it_goes_on() {
+    let gateway = Gateway::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let client = gateway.client().await;
+    let pid = gateway.service("node").await.pid.expect("a process");
+    process::signal(pid, Signal::STOP);
+    let _node = Node::script(&gateway, &folder.path().join("journal"));
+    eventually("the node among those who are present", async || {
+        let present = client.call("system-presence", json!({})).await.ok()?;
+        present.as_array()?.iter().any(|entry| entry["mode"] == "node").then_some(())
+    })
+    .await;
+    // The edge waits longer for this answer than for what it has told the service of the node.
+    client.call("node.list", json!({})).await.expect_err("nobody answers");
+    process::signal(pid, Signal::CONT);
+    connected(&gateway, "python").await;
+    assert_eq!(gateway.service("node").await.pid, Some(pid), "it is the same process");
 }
 
 /// A node host whose owner lets everything run.

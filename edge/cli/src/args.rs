@@ -5,6 +5,8 @@ mod agents;
 mod alone;
 mod backup;
 mod canvas;
+#[cfg(feature = "chaos")]
+mod chaos;
 mod chats;
 mod config;
 mod cron;
@@ -30,6 +32,8 @@ pub(crate) use agents::{Agents, Allowlist, AllowlistEntry, Approvals, Models, Pr
 pub(crate) use alone::{Certificates, ServiceRun};
 pub(crate) use backup::Backup;
 pub(crate) use canvas::{NodesA2ui, NodesCanvas, OnNode};
+#[cfg(feature = "chaos")]
+pub(crate) use chaos::Chaos;
 pub(crate) use chats::{Channels, Destination, Message, MessagePoll, MessageSend, Sessions, SessionsGroup, SessionsList};
 pub(crate) use config::Config;
 pub(crate) use cron::{Cron, Job};
@@ -170,6 +174,10 @@ pub(crate) enum Command {
     /// Run one service in the foreground. The gateway does this by itself.
     #[command(hide = true)]
     Service(ServiceRun),
+    /// End processes of the running gateway, and see whether anybody notices.
+    #[cfg(feature = "chaos")]
+    #[command(hide = true)]
+    Chaos(Chaos),
 }
 
 /// `verso gateway`.

@@ -107,6 +107,12 @@ impl Connection {
         timeout(patience, turn).await.unwrap_or_else(|_| Err(self.failed(timed_out("agent", patience), patience)))
     }
 
+    /// The client that holds the connection.
+    #[cfg(feature = "chaos")]
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Returns what the gateway said about itself.
     pub(crate) fn server(&self) -> Server {
         let hello = self.client.hello();

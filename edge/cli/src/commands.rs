@@ -8,6 +8,8 @@ mod backup;
 mod call;
 mod certificates;
 mod channels;
+#[cfg(feature = "chaos")]
+mod chaos;
 mod completion;
 mod config;
 mod configure;
@@ -108,6 +110,8 @@ fn run(profile: &Profile, cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::PdfText { pages }) => verso_gateway::read_pdf(pages)?,
         // Its environment is complete: whoever started it has seen to that.
         Some(Command::Service(arguments)) => return service::run(&arguments),
+        #[cfg(feature = "chaos")]
+        Some(Command::Chaos(arguments)) => return runtime()?.block_on(chaos::run(&session(), &arguments)),
         Some(Command::Certificates(arguments)) => certificates::run(&arguments)?,
         Some(Command::Gateway(gateway)) => return of_gateway(session(), gateway),
         Some(Command::Health(arguments)) => runtime()?.block_on(health::run(&session(), &arguments))?,

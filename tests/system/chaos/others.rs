@@ -9,7 +9,7 @@ use verso_client::Client;
 use verso_tests::Gateway;
 use verso_tests::bot_api::BotApi;
 
-use super::{ANSWER, Shared, count};
+use super::{ANSWER, Answered, Shared, count};
 use crate::nodes::{self, Node};
 
 /// Between two commands, and between two messages.
@@ -47,7 +47,7 @@ pub(super) async fn command_it(gateway: &Gateway, client: &Client, folder: &Path
                 if answer.is_ok() {
                     shown.push(title);
                 }
-                count(seen, "node.invoke", begun, &answer);
+                count(seen, "node.invoke", begun, Answered::of_call(&answer));
             }
             Err(_) => seen.borrow_mut().fail(format!("{title}: no answer")),
         }

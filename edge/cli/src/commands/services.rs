@@ -248,6 +248,6 @@ pub(super) fn supervisor(instance: &Instance) -> anyhow::Result<Peer> {
     Ok(Peer::supervisor(&run_dir))
 }
 
-fn refused(status: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+pub(super) fn refused(status: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
     anyhow::Error::new(status)
 }
