@@ -88,10 +88,15 @@ def main():
     told = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     say("connected")
-    down, answers, refusals = {}, 0, 0
+    down, answers, refusals, longest = {}, 0, 0, 0
     while not told:
         for service in PROBES:
+            asked = time.monotonic()
             refused = operator.probe(service)
+            took = time.monotonic() - asked
+            longest = max(longest, took)
+            if took > 1:
+                say(f"{service} answered after {took:.1f} s")
             answers, refusals = answers + (not refused), refusals + bool(refused)
             if refused and service not in down:
                 say(f"{service} is away: {refused}")
@@ -104,7 +109,8 @@ def main():
         if time.monotonic() > end:
             sys.exit(f"no answer: {away}")
         time.sleep(0.1)
-    say(f"one socket, {answers} answers, {refusals} told to come again, {operator.events} events without a gap; a turn is {operator.turn()}")
+    say(f"one socket, {answers} answers, the longest after {longest:.1f} s, {refusals} times told to come again,",
+        f"{operator.events} events without a gap; a turn is {operator.turn()}")
 
 
 if __name__ == "__main__":

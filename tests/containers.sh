@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs what deploy/compose*.yaml describe in a real container engine: every service comes up without rights, the command line is paired and
+# Runs what deploy/compose*.yaml describe in a container engine: every service comes up without rights, the command line is paired and
 # answered, an operator stays connected while each service is replaced and killed, a change of the configuration restarts the one that it
 # is for, a rescue gateway runs beside the first, and all of it stops by itself. Ends only what it started; keys in deploy/*.env stay unused.
 #
@@ -35,9 +35,9 @@ fi
 
 work=$(mktemp -d)
 project=verso-proof-$$ client=''
-rescue() { docker compose -p "$project-rescue" -f "$work/deploy/compose.yaml" -f "$work/deploy/compose.rescue.yaml" "$@"; }
-compose() { docker compose -p "$project" -f "$work/deploy/compose.yaml" "$@"; }
-single() { docker compose -p "$project-single" -f "$work/deploy/compose.single.yaml" "$@"; }
+rescue() { docker compose --progress quiet -p "$project-rescue" -f "$work/deploy/compose.yaml" -f "$work/deploy/compose.rescue.yaml" "$@"; }
+compose() { docker compose --progress quiet -p "$project" -f "$work/deploy/compose.yaml" "$@"; }
+single() { docker compose --progress quiet -p "$project-single" -f "$work/deploy/compose.single.yaml" "$@"; }
 leave() {
   status=$?
   trap - EXIT
@@ -45,7 +45,7 @@ leave() {
   if [ "$status" != 0 ]; then
     compose ps -a || true
     compose logs --tail 30 || true
-    cat "$work/client" "$work/error" 2>/dev/null || true
+    cat "$work/client" "$work/client.error" 2>/dev/null || true
   fi
   for one in rescue compose single; do "$one" --profile cli down -v -t 5 >/dev/null 2>&1 || true; done
   [ -z "$binary" ] || docker image rm "$image" >/dev/null 2>&1 || true
@@ -131,14 +131,14 @@ connect() { # port, command
   shift
   (operator "$port") >"$work/client" || true
   quiet "$@" devices approve "$(awk '$1 == "pairing" { print $2 }' "$work/client")"
-  (operator "$port") >"$work/client" 2>"$work/error" &
+  (operator "$port") >"$work/client" 2>"$work/client.error" &
   client=$!
   becomes grep -q connected "$work/client" || fails 'an approved operator'
 }
 # Tells the operator to end; he says what he has seen.
 disconnect() {
   kill "$client" 2>/dev/null || true
-  wait "$client" || fails "the operator: $(cat "$work/client" "$work/error")"
+  wait "$client" || fails 'the operator'
   client=''
   proves "$(tail -n 1 "$work/client")"
 }
