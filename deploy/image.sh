@@ -4,6 +4,8 @@
 #
 #   deploy/image.sh [--arch amd64|arm64] [--binary PATH] [--tag verso:local] [--out verso-image.tar]
 set -euo pipefail
+# Whoever runs this: what is not the service's own can be read by it.
+umask 022
 cd "$(dirname "$0")/.."
 
 arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/') binary='' tag=verso:local out=verso-image.tar
@@ -41,7 +43,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 system=$work/system own=$work/own blobs=$work/image/blobs/sha256
-mkdir -p "$system/etc/ssl/certs" "$system/usr/share" "$system/tmp" "$own/data" "$own/config" "$own/run/verso" "$own/tls" "$blobs"
+mkdir -p "$system/etc/ssl/certs" "$system/usr/share" "$system/run" "$system/tmp" "$own/data" "$own/config" "$own/run/verso" "$own/tls" "$blobs"
 install -m 0755 "$binary" "$system/verso"
 roots=${VERSO_IMAGE_CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}
 [ -f "$roots" ] || { echo "$roots is missing: it holds the TLS roots" >&2; exit 1; }
@@ -53,12 +55,13 @@ chmod -R 0700 "$own/data" "$own/config" "$own/tls" "$own/run/verso"
 
 # Prints the digest of what it has stored.
 store() { local digest; digest=$(sha256sum "$1" | cut -d' ' -f1); mv "$1" "$blobs/$digest"; echo "$digest"; }
-layer() { # folder, user
-  tar --sort=name --mtime=@0 --owner="$2" --group="$2" --numeric-owner --format=gnu -C "$1" -cf "$work/layer" .
+layer() { # folder, user, what of it
+  tar --sort=name --mtime=@0 --owner="$2" --group="$2" --numeric-owner --format=gnu -C "$1" -cf "$work/layer" "${@:3}"
   store "$work/layer"
 }
-system_layer=$(layer "$system" 0)
-own_layer=$(layer "$own" 1000)
+system_layer=$(layer "$system" 0 .)
+# By name: the folders around them stay root's.
+own_layer=$(layer "$own" 1000 config data run/verso tls)
 size() { wc -c < "$blobs/$1" | tr -d ' '; }
 
 printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":{"User":"1000:1000","Env":["HOME=/data","VERSO_STATE_DIR=/data/state","VERSO_RUN_DIR=/run/verso"],"Entrypoint":["/verso"],"Cmd":["gateway","--bind","lan","--allow-unconfigured"],"ExposedPorts":{"18789/tcp":{},"18793/tcp":{}},"Volumes":{"/data":{}},"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]}}' \

@@ -209,6 +209,9 @@ fn pods_are_without_rights_and_each_has_its_own_secrets() {
         let volumes = pod["volumes"].as_array().expect("volumes");
         assert!(volumes.iter().any(|volume| volume["secret"]["secretName"] == format!("verso-tls-{name}")), "{name}");
     }
+    let shared = documents("kubernetes/base/config.yaml");
+    let run_dir = shared[0]["data"]["VERSO_RUN_DIR"].as_str().expect("a folder for sockets");
+    assert!(run_dir.starts_with("/run/verso/"), "a volume of the cluster's is not the service's to close to others: {run_dir}");
     let single = documents("kubernetes/single.yaml").into_iter().find(|document| document["kind"] == "StatefulSet").expect("a set");
     understands(&words(&single["spec"]["template"]["spec"]["containers"][0]["args"]));
 }
