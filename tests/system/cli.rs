@@ -159,3 +159,23 @@ async fn commands_print_words_for_people_and_name_what_they_did() {
     assert_eq!(failed.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&failed.stderr).contains("unknown requestId"), "{failed:?}");
 }
+
+#[tokio::test]
+async fn a_file_of_an_older_gateway_is_told_which_of_its_keys_do_nothing() {
+    let gateway = Gateway::start().await;
+    let patch =
+        "{browser: {headless: true}, channels: {discord: {enabled: false, dm: {policy: 'pairing'}}}, tools: {elevated: {enabled: true}}}";
+    let patched = run(&gateway, &["config", "patch", patch]).await;
+    assert!(patched.status.success(), "{patched:?}");
+    let said = run(&gateway, &["config", "validate"]).await;
+    assert!(said.status.success() && stdout(&said).starts_with("Config OK: "), "{said:?}");
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(words, "Accepted from older files, without effect: browser, channels.discord\n");
+    let document: Value = serde_json::from_str(stdout(&run(&gateway, &["config", "validate", "--json"]).await)).expect("JSON");
+    assert_eq!((&document["valid"], &document["withoutEffect"]), (&json!(true), &json!(["browser", "channels.discord"])));
+    let looked = run(&gateway, &["doctor"]).await;
+    assert!(looked.status.success(), "{looked:?}");
+    let line = "ok    config.without-effect: accepted from older files, without effect: browser, channels.discord";
+    assert_eq!(stdout(&looked).matches("without effect").count(), 1, "{looked:?}");
+    assert!(stdout(&looked).contains(line), "{looked:?}");
+}

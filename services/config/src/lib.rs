@@ -18,6 +18,7 @@ mod snapshot;
 mod store;
 mod table;
 mod watch;
+mod without_effect;
 
 pub use check::{Problem, check, warnings};
 pub use defaults::with_defaults;
@@ -33,3 +34,4 @@ pub use schema::{Hint, hints, lookup, schema};
 pub use snapshot::Snapshot;
 pub use store::{Disk, Error, Fs, GENERATIONS_MAX, Generation, Store, Written, content_hash};
 pub use watch::Watch;
+pub use without_effect::without_effect;

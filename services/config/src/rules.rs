@@ -22,7 +22,7 @@ const NOT_HONOURED: [(&str, &str); 5] = [
     ("/hooks/internal/handlers", "handlers are scripts, which this gateway cannot run"),
     ("/plugins/load/paths", "plugins of these folders are scripts, which this gateway cannot run"),
     ("/skills/install/nodeManager", "this gateway installs no packages of Node"),
-    ("/audio/transcription", "tools.media.audio has replaced it"),
+    ("/audio/transcription", "this gateway does not understand speech"),
     ("/session/idleMinutes", "session.reset.idleMinutes has replaced it"),
 ];
 

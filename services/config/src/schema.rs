@@ -11,12 +11,15 @@ use crate::table::{Kind, Node, ROOT};
 /// Sections that most people never need.
 const ADVANCED: [&str; 8] = ["meta", "wizard", "diagnostics", "nodeHost", "plugins", "memory", "$schema", "update"];
 
+/// What is told of a key that nobody reads.
+const NO_EFFECT: &str = "(Accepted from older files; no effect.)";
+
 /// What a form shows for one key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hint {
     /// The name that people read.
     pub label: String,
-    /// What the key does.
+    /// What the key does, or that it does nothing.
     pub help: String,
     /// The section that it belongs to; none for a section itself.
     pub group: Option<String>,
@@ -73,8 +76,9 @@ fn of(node: &Node) -> Value {
         1 => forms.remove(0),
         _ => json!({"anyOf": forms}),
     };
-    if !node.about.is_empty() {
-        schema["description"] = node.about.into();
+    let help = help(node);
+    if !help.is_empty() {
+        schema["description"] = help.into();
     }
     if let Some(default) = &node.default {
         schema["default"] = default.clone();
@@ -93,7 +97,7 @@ fn collect(path: &str, node: &Node, found: &mut BTreeMap<String, Hint>) {
                 place.clone(),
                 Hint {
                     label: label(name),
-                    help: field.about.to_owned(),
+                    help: help(field),
                     group: (!path.is_empty()).then(|| label(section)),
                     order,
                     advanced: ADVANCED.contains(&section),
@@ -104,6 +108,12 @@ fn collect(path: &str, node: &Node, found: &mut BTreeMap<String, Hint>) {
         }
         collect(&place, field, found);
     }
+}
+
+/// Returns what people are told of a key.
+fn help(node: &Node) -> String {
+    let told = if node.without_effect { [node.about, NO_EFFECT].join(" ") } else { node.about.to_owned() };
+    told.trim().to_owned()
 }
 
 /// `maxBodyBytes` reads as "Max body bytes".
@@ -151,6 +161,16 @@ mod tests {
         assert_eq!(hints["gateway.port"].placeholder.as_deref(), Some("18789"));
         assert_eq!(hints["gateway.controlUi.allowedOrigins"].label, "Allowed origins");
         assert_eq!(hints["gateway.port"].group.as_deref(), Some("Gateway"));
+    }
+
+    #[test]
+    fn keys_that_nobody_reads_say_so() {
+        let hints = hints();
+        let said = |path: &str| hints[path].help.ends_with(NO_EFFECT);
+        assert!(said("browser.enabled") && said("agents.defaults.contextPruning.mode") && said("channels.slack.mode"));
+        assert!(!said("gateway.port") && !said("channels.slack.mediaRetentionHours") && !said("messages.tts.openai.voice"));
+        let (schema, _) = lookup("agents.list.*.skills").unwrap();
+        assert_eq!(schema["description"], format!("Its skills. {NO_EFFECT}"));
     }
 
     #[test]

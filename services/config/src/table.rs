@@ -23,6 +23,10 @@ pub(crate) struct Node {
     pub(crate) kinds: Vec<Kind>,
     pub(crate) default: Option<serde_json::Value>,
     pub(crate) about: &'static str,
+    /// It is accepted because files of older gateways have it, and nothing reads it, nor what is below unless that says otherwise.
+    pub(crate) without_effect: bool,
+    /// What the table says of that; none: what holds for the place that it is in.
+    mark: Option<bool>,
     /// The keys of an object, in the order of the table.
     pub(crate) fields: Vec<(String, Node)>,
     /// Any other key.
@@ -56,6 +60,31 @@ impl Node {
         if is_list { node.item.get_or_insert_default() } else { node }
     }
 
+    /// Returns the place at a path that other lines have described.
+    fn described(&mut self, path: &str) -> Option<&mut Self> {
+        path.split('.').filter(|name| !name.is_empty()).try_fold(self, |node, name| {
+            let (name, is_list) = name.strip_suffix("[]").map_or((name, false), |name| (name, true));
+            let node = if name == "*" {
+                node.any.as_deref_mut()
+            } else {
+                node.fields.iter_mut().find(|(known, _)| known == name).map(|(_, node)| node)
+            };
+            if is_list { node?.item.as_deref_mut() } else { node }
+        })
+    }
+
+    /// Says of every place whether it has an effect. A place that is only made of others has none when none of them has.
+    fn settle(&mut self, of_all: bool) {
+        let marked = self.mark.unwrap_or(of_all);
+        let inner = self.any.as_deref_mut().into_iter().chain(self.item.as_deref_mut());
+        let mut none_acts = self.kinds.is_empty();
+        for node in self.fields.iter_mut().map(|(_, node)| node).chain(inner) {
+            node.settle(marked);
+            none_acts &= node.without_effect;
+        }
+        self.without_effect = marked || none_acts;
+    }
+
     fn lay(&mut self, other: &Self) {
         if self.about.is_empty() {
             self.about = other.about;
@@ -64,6 +93,7 @@ impl Node {
             self.kinds.clone_from(&other.kinds);
             self.default.clone_from(&other.default);
         }
+        self.mark = self.mark.or(other.mark);
         for (name, field) in &other.fields {
             self.enter(name).lay(field);
         }
@@ -84,27 +114,38 @@ fn read(sources: &[&'static str]) -> Result<Node, String> {
     for source in sources {
         let (mut group, mut prefix) = (None, "");
         for line in source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (mark, line) = marked(line);
             if let Some(name) = line.strip_prefix('@') {
                 (group, prefix) = (Some(name), "");
                 continue;
             }
             if line.starts_with('[') && line.ends_with(']') {
                 (group, prefix) = (None, &line[1..line.len() - 1]);
+                if mark.is_some() {
+                    at(&mut root, prefix, "").mark = mark;
+                }
                 continue;
             }
             let mut target = group.map_or_else(Node::default, |name| groups.remove(name).unwrap_or_default());
             let base = if group.is_some() { &mut target } else { &mut root };
-            row(base, prefix, line, &groups).map_err(|why| format!("{why}: {line}"))?;
+            row(base, prefix, (mark, line), &groups).map_err(|why| format!("{why}: {line}"))?;
             if let Some(name) = group {
                 groups.insert(name, target);
             }
         }
     }
+    root.settle(false);
     Ok(root)
 }
 
-/// Reads one line below `prefix`.
-fn row(base: &mut Node, prefix: &str, line: &'static str, groups: &BTreeMap<&str, Node>) -> Result<(), String> {
+/// Takes the mark off a line: whether what it is about is without effect, if it says so.
+fn marked(line: &'static str) -> (Option<bool>, &'static str) {
+    let told = [("~ ", true), ("+ ", false)].into_iter().find_map(|(sign, mark)| Some((Some(mark), line.strip_prefix(sign)?.trim())));
+    told.unwrap_or((None, line))
+}
+
+/// Reads one line below `prefix`, and its mark.
+fn row(base: &mut Node, prefix: &str, (mark, line): (Option<bool>, &'static str), groups: &BTreeMap<&str, Node>) -> Result<(), String> {
     if let Some(about) = line.strip_prefix('=') {
         at(base, prefix, "").about = about.trim();
         return Ok(());
@@ -112,7 +153,16 @@ fn row(base: &mut Node, prefix: &str, line: &'static str, groups: &BTreeMap<&str
     if let Some((paths, name)) = line.split_once(" use @") {
         let group = groups.get(name.trim()).ok_or("no such group")?;
         for path in expand(paths.trim()) {
-            at(base, prefix, &path).lay(group);
+            let node = at(base, prefix, &path);
+            node.mark = mark.or(node.mark);
+            node.lay(group);
+        }
+        return Ok(());
+    }
+    if mark.is_some() && !line.contains('|') {
+        for path in expand(line) {
+            let node = base.described(&format!("{prefix}.{path}")).ok_or("a mark of what no line describes")?;
+            node.mark = mark;
         }
         return Ok(());
     }
@@ -126,6 +176,7 @@ fn row(base: &mut Node, prefix: &str, line: &'static str, groups: &BTreeMap<&str
         node.kinds.clone_from(&kinds);
         node.default.clone_from(&default);
         node.about = about;
+        node.mark = mark.or(node.mark);
     }
     Ok(())
 }
@@ -166,5 +217,40 @@ mod tests {
     fn names_a_line_that_it_cannot_read() {
         assert_eq!(read(&["[a]\nb | nonsense | | c"]).unwrap_err(), "unknown type \"nonsense\": b | nonsense | | c");
         assert_eq!(read(&["a use @x"]).unwrap_err(), "no such group: a use @x");
+        assert_eq!(read(&["[a]\nb | bool | | c\n~ d.e"]).unwrap_err(), "a mark of what no line describes: d.e");
+    }
+
+    #[test]
+    fn marks_hold_for_keys_groups_and_sections_with_what_is_below() {
+        let source = "@g\nlive | bool | | x\n~ dead | bool | | x\n~ [old]\n= x\na.b | text | | x\nc[].*.d | text | | x\n[new]\n\
+                      ~ key.{one,two} | text | | x\nkey.three | text | | x\nfirst use @g\n~ second use @g\nl[].*.e | text | | x\n\
+                      ~ l[].*.e\n+ second.live\n[old]\n+ a";
+        let table = read(&[source]).unwrap();
+        let effect = |path: &str| {
+            let place = path.split('.').fold(&table, |node, name| match name {
+                "[]" => node.item.as_deref().unwrap(),
+                name => node.field(name).unwrap(),
+            });
+            !place.without_effect
+        };
+        for (path, acts) in [
+            ("old", false),
+            ("old.a.b", true),
+            ("old.c.[].x.d", false),
+            ("new", true),
+            ("new.key", true),
+            ("new.key.one", false),
+            ("new.key.two", false),
+            ("new.key.three", true),
+            ("new.first", true),
+            ("new.first.live", true),
+            ("new.first.dead", false),
+            ("new.second", false),
+            ("new.second.live", true),
+            ("new.second.dead", false),
+            ("new.l.[].x.e", false),
+        ] {
+            assert_eq!(effect(path), acts, "{path}");
+        }
     }
 }

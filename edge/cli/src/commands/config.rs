@@ -76,16 +76,20 @@ fn get(session: &Session, path: &str, as_json: bool, reveal: bool) -> anyhow::Re
 fn validate(session: &Session, as_json: bool) -> anyhow::Result<()> {
     let snapshot = &session.snapshot;
     let valid = snapshot.is_valid();
+    let without_effect = verso_config::without_effect(snapshot.file.value());
     if as_json {
         let warnings = verso_config::warnings(snapshot.file.value());
         output::document(&json!({
             "valid": valid, "path": session.instance.config_path, "issues": snapshot.problems, "legacyIssues": snapshot.legacy,
-            "warnings": warnings, "missing": snapshot.missing,
+            "warnings": warnings, "missing": snapshot.missing, "withoutEffect": without_effect,
         }))?;
     } else if valid {
         output::line(format!("Config OK: {}", session.instance.short(&session.instance.config_path)))?;
         let waiting = verso_config::warnings(snapshot.file.value()).into_iter().chain(snapshot.missing.clone());
         waiting.for_each(|problem| output::notice(format!("Warning: {problem}")));
+        if !without_effect.is_empty() {
+            output::notice(format!("Accepted from older files, without effect: {}", without_effect.join(", ")));
+        }
     } else {
         output::notice(snapshot.complaint(&session.instance));
     }

@@ -76,7 +76,8 @@ pub(super) async fn run(session: &Session, arguments: &Doctor) -> anyhow::Result
     let checks = watched("Looking at everything", checks(session, arguments)).await?;
     let ok = checks.iter().all(|check| check.status != Status::Error);
     if arguments.json {
-        return Ok(output::document(&json!({"ok": ok, "checks": checks}))?);
+        let without_effect = verso_config::without_effect(session.again().snapshot.file.value());
+        return Ok(output::document(&json!({"ok": ok, "checks": checks, "withoutEffect": without_effect}))?);
     }
     for check in &checks {
         let (tone, word) = match check.status {

@@ -151,6 +151,26 @@ fn the_file_is_read_and_changed_without_losing_anything() {
 }
 
 #[test]
+fn keys_that_nobody_reads_are_named_and_are_no_fault() {
+    let user = User::new().without_gateway();
+    user.configure(
+        "{gateway: {mode: 'local', auth: {token: 'a-token-of-more-than-24-letters'}}, browser: {enabled: true},
+          agents: {list: [{id: 'a', skills: ['x'], sandbox: {mode: 'off', scope: 'agent'}}]}}",
+    );
+    let paths = ["browser", "agents.list[0].skills", "agents.list[0].sandbox.scope"];
+    let said = user.run(&["config", "validate"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), "Config OK: ~/.verso/verso.json\n"), "{said:?}");
+    assert_eq!(said.stderr, format!("Accepted from older files, without effect: {}\n", paths.join(", ")));
+    let document = user.run(&["config", "validate", "--json"]);
+    assert_eq!((document.code, &document.json()["withoutEffect"]), (Some(0), &serde_json::json!(paths)));
+    let looked = user.run(&["doctor", "--json"]).json();
+    assert_eq!(looked["withoutEffect"], serde_json::json!(paths));
+    let checks = looked["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["id"] == "config.without-effect").unwrap();
+    assert_eq!(check["status"], "ok", "it is no fault: {check}");
+}
+
+#[test]
 fn a_broken_file_can_be_looked_into_and_mended() {
     let user = User::new();
     user.configure("{gateway: {mode: 'local'}}");

@@ -24,6 +24,7 @@ const DESCRIPTORS_MIN: u64 = 1_024;
 pub(super) fn all(session: &Session, fix: bool) -> Vec<Check> {
     let instance = &session.instance;
     let mut checks = vec![environment(&Env::process()), config(session), mode(session), exposure(session), secrets(session)];
+    checks.extend(without_effect(session));
     checks.push(state_dir(session, fix));
     let private = [
         ("config.permissions", instance.config_path.clone(), 0o600),
@@ -65,6 +66,13 @@ fn config(session: &Session) -> Check {
     Check::wrong("config.valid", Status::Error, format!("{path} cannot be used: {}", problems.join("; ")))
         .because("The gateway does not start with a configuration that it may misunderstand.")
         .mended_by("Correct the named keys.")
+}
+
+/// Names what the file says and nobody reads: that is no fault, but whoever relies on it should know. None when there is no such key.
+fn without_effect(session: &Session) -> Option<Check> {
+    let found = verso_config::without_effect(session.snapshot.file.value());
+    let message = format!("accepted from older files, without effect: {}", found.join(", "));
+    (!found.is_empty()).then(|| Check::ok("config.without-effect", message))
 }
 
 fn mode(session: &Session) -> Check {
