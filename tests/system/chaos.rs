@@ -158,6 +158,10 @@ async fn talk(client: &Client, session: &str, scale: &Scale, seen: &Shared, unti
                 }
             }
         }
+        // Whoever is told to come back does not do so at once.
+        if !matches!(heard.last(), Some((Answered::Well, _))) {
+            sleep(PAUSE).await;
+        }
         let mut seen = seen.borrow_mut();
         seen.runs += 1;
         let of = |(answered, status): &(Answered, Option<String>), expected: &str| {
@@ -202,7 +206,11 @@ async fn read_replies(gateway: &Gateway, seen: &Shared, until: Instant) {
         seen.streams += 1;
         match replied {
             Ok(Ok((status, text))) if status == 200 && text.contains("[DONE]") => {}
-            Ok(_) => seen.cut += 1,
+            Ok(_) => {
+                seen.cut += 1;
+                drop(seen);
+                sleep(PAUSE).await;
+            }
             Err(_) => seen.fail("a stream did not end".to_owned()),
         }
     }

@@ -445,6 +445,9 @@ pub(crate) struct Completion {
 impl Cli {
     /// Parses the arguments, the program's name included.
     pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, Usage> {
+        if let Some(service) = ServiceAlone::read(&arguments) {
+            return Ok(service);
+        }
         Self::try_parse_from(arguments).map_err(|error| Usage::of(&error))
     }
 
@@ -454,9 +457,38 @@ impl Cli {
     }
 }
 
+/// `verso service` without the definitions of everything else, which a process that stays would make once and keep the memory of.
+#[derive(Debug, Parser)]
+struct ServiceAlone {
+    #[command(flatten)]
+    run: ServiceRun,
+}
+
+impl ServiceAlone {
+    /// Returns what is asked for if it is this and no more. Help and mistakes are for the whole parser.
+    fn read(arguments: &[OsString]) -> Option<Cli> {
+        let (_, own) = arguments.split_first().filter(|(_, own)| own.first().is_some_and(|word| word == "service"))?;
+        let Self { run } = Self::try_parse_from(own).ok()?;
+        Some(Cli { version: false, no_color: false, _dev: false, _profile: None, command: Some(Command::Service(run)) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_is_read_the_same_without_the_rest() {
+        for line in ["verso service agent", "verso service edge --bind lan --listen tcp://[::1]:1 --check"] {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let alone = ServiceAlone::read(&words).expect("a service");
+            let whole = Cli::try_parse_from(words).expect("a command");
+            assert_eq!(format!("{alone:?}"), format!("{whole:?}"));
+        }
+        for line in ["verso service", "verso service --help", "verso service agent --no-color", "verso services list", "verso"] {
+            assert!(ServiceAlone::read(&line.split(' ').map(Into::into).collect::<Vec<_>>()).is_none(), "{line}");
+        }
+    }
 
     #[test]
     fn the_definition_is_consistent() {

@@ -44,6 +44,23 @@ pub(crate) struct Announced {
     pub(crate) node: Option<Box<NodeAnnounce>>,
 }
 
+/// What the presence service is told when the connection is gone.
+pub(crate) fn presence_farewell(mut presence: PresenceAnnounce, now_ms: i64) -> PresenceAnnounce {
+    if let Some(entry) = &mut presence.entry {
+        entry.reason = Some("disconnect".to_owned());
+        entry.ts_ms = now_ms;
+    }
+    PresenceAnnounce { broadcast: true, ..presence }
+}
+
+/// What the node service is told when the connection is gone.
+pub(crate) fn node_farewell(mut node: NodeAnnounce) -> NodeAnnounce {
+    if let Some(info) = &mut node.node {
+        info.connected = false;
+    }
+    node
+}
+
 impl Roster {
     pub(crate) fn add(&self, conn_id: &str, announced: Announced) {
         self.live().insert(conn_id.to_owned(), announced);
@@ -72,6 +89,10 @@ impl Roster {
     /// Takes what some service has not heard.
     fn take_unheard(&self) -> Option<(&'static str, Unheard)> {
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    fn holds(&self, conn_id: &str) -> bool {
+        self.live().contains_key(conn_id)
     }
 
     fn presence(&self) -> Vec<PresenceAnnounce> {
@@ -137,8 +158,14 @@ async fn tell(gateway: &Arc<Gateway>, process: &str) -> Result<(), Status> {
 
 async fn restore_presence(gateway: &Arc<Gateway>) -> Result<(), Status> {
     let version = gateway.state_version().presence;
-    let restored = gateway.services.call(RestoreRequest { connections: gateway.roster.presence(), version }).await?;
+    let connections = gateway.roster.presence();
+    let restored = gateway.services.call(RestoreRequest { connections: connections.clone(), version }).await?;
     gateway.saw_presence_list(restored.version, restored.entries);
+    // Those that went meanwhile may have taken their leave before they were told of.
+    for presence in connections.into_iter().filter(|presence| !gateway.roster.holds(&presence.conn_id)) {
+        gateway.services.call(presence_farewell(presence, gateway.context.clock.now_ms())).await?;
+        gateway.presence_list.void();
+    }
     let (told, shutdown) = (Arc::clone(gateway), gateway.tasks.shutdown().clone());
     gateway.tasks.spawn("advertise", async move {
         shutdown.run_until_cancelled(advertise(&told)).await;
@@ -158,7 +185,10 @@ async fn advertise(gateway: &Gateway) {
 
 async fn restore_nodes(gateway: &Gateway) -> Result<(), Status> {
     for node in gateway.roster.nodes() {
-        gateway.services.call(node).await?;
+        gateway.services.call(node.clone()).await?;
+        if !gateway.roster.holds(&node.conn_id) {
+            gateway.services.call(node_farewell(node)).await?;
+        }
     }
     Ok(())
 }

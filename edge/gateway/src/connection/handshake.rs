@@ -98,22 +98,14 @@ pub(crate) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
     let Some(announced) = gateway.roster.remove(conn_id) else { return };
     let told = Arc::clone(gateway);
     gateway.tasks.spawn("farewell", async move {
-        if let Some(mut presence) = announced.presence {
-            if let Some(entry) = &mut presence.entry {
-                entry.reason = Some("disconnect".to_owned());
-                entry.ts_ms = told.context.clock.now_ms();
-            }
-            presence.broadcast = true;
-            // A presence service that is away rebuilds its list without this connection.
-            drop(told.services.call(*presence).await);
+        if let Some(presence) = announced.presence {
+            // A presence service that is away rebuilds its list without this connection; one that stands still forgets it in a while.
+            drop(told.services.call(roster::presence_farewell(*presence, told.context.clock.now_ms())).await);
             told.presence_list.void();
         }
-        if let Some(mut node) = announced.node {
-            if let Some(info) = &mut node.node {
-                info.connected = false;
-            }
-            if told.services.call((*node).clone()).await.is_err() {
-                told.roster.missed_by(roster::NODE, Some(*node));
+        if let Some(node) = announced.node.map(|node| roster::node_farewell(*node)) {
+            if told.services.call(node.clone()).await.is_err() {
+                told.roster.missed_by(roster::NODE, Some(node));
             }
         }
     });
