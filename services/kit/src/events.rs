@@ -1,8 +1,10 @@
 //! A service's events: emitted once, kept for a while, streamed to every edge from the point that it asks for.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio_stream::Stream;
 use tonic::Status;
@@ -23,21 +25,23 @@ const BATCH_EVENTS_MAX: usize = 256;
 /// Where a service emits its events. Clones share them.
 #[derive(Debug)]
 pub struct Hub<E> {
-    shared: Arc<Shared<E>>,
+    shared: Arc<Shared>,
+    event: PhantomData<fn() -> E>,
 }
 
 #[derive(Debug)]
-struct Shared<E> {
+struct Shared {
     incarnation: String,
-    ring: Mutex<Ring<E>>,
+    ring: Mutex<Ring>,
     /// The number of the last event; subscribers wait for it to grow.
     last: watch::Sender<u64>,
     arrivals: Notify,
 }
 
+/// Past events as they are sent: many times smaller than as messages in memory.
 #[derive(Debug)]
-struct Ring<E> {
-    events: VecDeque<(usize, E)>,
+struct Ring {
+    events: VecDeque<Bytes>,
     size_bytes: usize,
     /// The number of the newest event; the first one is 1.
     last: u64,
@@ -45,7 +49,7 @@ struct Ring<E> {
 
 impl<E> Clone for Hub<E> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), event: PhantomData }
     }
 }
 
@@ -55,6 +59,7 @@ impl<E: ServiceEvent> Hub<E> {
         let ring = Mutex::new(Ring { events: VecDeque::new(), size_bytes: 0, last: 0 });
         Self {
             shared: Arc::new(Shared { incarnation: incarnation.to_owned(), ring, last: watch::Sender::new(0), arrivals: Notify::new() }),
+            event: PhantomData,
         }
     }
 
@@ -73,12 +78,12 @@ impl<E: ServiceEvent> Hub<E> {
             let meta = event.meta_mut();
             meta.seq = ring.last;
             meta.epoch.clone_from(&self.shared.incarnation);
-            let size_bytes = event.encoded_len();
-            ring.size_bytes += size_bytes;
-            ring.events.push_back((size_bytes, event));
+            let event = Bytes::from(event.encode_to_vec());
+            ring.size_bytes += event.len();
+            ring.events.push_back(event);
             while ring.events.len() > RING_EVENTS_MAX || ring.size_bytes > RING_BYTES_MAX {
-                let Some((freed_bytes, _)) = ring.events.pop_front() else { break };
-                ring.size_bytes -= freed_bytes;
+                let Some(freed) = ring.events.pop_front() else { break };
+                ring.size_bytes -= freed.len();
             }
             ring.last
         };
@@ -121,14 +126,14 @@ impl<E: ServiceEvent> Hub<E> {
             hub: self.clone(),
             changes: self.shared.last.subscribe(),
             seen: start,
-            batch: VecDeque::from([greeting]),
+            batch: VecDeque::from([Bytes::from(greeting.encode_to_vec())]),
             lost: false,
         };
         self.shared.arrivals.notify_waiters();
         Box::pin(futures_util::stream::unfold(subscription, Subscription::next))
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring<E>> {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
         self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,7 +142,7 @@ struct Subscription<E> {
     hub: Hub<E>,
     changes: watch::Receiver<u64>,
     seen: u64,
-    batch: VecDeque<E>,
+    batch: VecDeque<Bytes>,
     lost: bool,
 }
 
@@ -145,7 +150,8 @@ impl<E: ServiceEvent> Subscription<E> {
     async fn next(mut self) -> Option<(Result<E, Status>, Self)> {
         loop {
             if let Some(event) = self.batch.pop_front() {
-                return Some((Ok(event), self));
+                let event = E::decode(event).map_err(|error| Status::internal(format!("a kept event cannot be read: {error}")));
+                return Some((event, self));
             }
             if self.lost {
                 return None;
@@ -171,7 +177,7 @@ impl<E: ServiceEvent> Subscription<E> {
             return false;
         }
         let skip = usize::try_from(self.seen - oldest).unwrap_or(usize::MAX);
-        self.batch.extend(ring.events.iter().skip(skip).take(BATCH_EVENTS_MAX).map(|(_, event)| event.clone()));
+        self.batch.extend(ring.events.iter().skip(skip).take(BATCH_EVENTS_MAX).cloned());
         self.seen += self.batch.len() as u64;
         true
     }
