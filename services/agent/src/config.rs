@@ -10,6 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use verso_kit::config::{self, File, Secret};
 
 use crate::routing::{Binding, DirectScope};
+use crate::sessions::send_policy::SendPolicy;
 use crate::{cron, embeddings, heartbeat};
 
 /// How many runs may be active at once, unless `agents.defaults.maxConcurrent` says otherwise.
@@ -298,6 +299,8 @@ pub(crate) struct Messages {
     /// Speech.
     pub(crate) tts: crate::tts::Config,
     /// What becomes of messages while their session is busy.
+    /// Which sessions take messages.
+    pub(crate) send_policy: SendPolicy,
     pub(crate) queue: crate::runs::QueueSection,
 }
 
