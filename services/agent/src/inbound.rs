@@ -45,6 +45,7 @@ pub(crate) async fn submit(runs: &Runs, request: SubmitRequest) -> Result<Answer
         sender: Some(request.sender_id.clone()),
         name: request.sender_name.clone(),
         channel: Some(channel.clone()),
+        account: Some(request.account_id.clone()),
     };
     let to = Route {
         channel: channel.clone(),

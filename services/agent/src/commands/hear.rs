@@ -118,9 +118,9 @@ async fn answer(runs: &Runs, place: &Place, who: &Who, (command, arguments): (&C
         Does::Activation => options::activation(runs, place, arguments).await?.into(),
         Does::Speech => speech::speech(runs, arguments).await?.into(),
         Does::Approve => manage::approve(runs, arguments).await.into(),
-        Does::Config => configure::config(runs, arguments).await,
+        Does::Config => configure::config(runs, who, arguments).await,
         Does::Bash => bash::bash(runs, place, who, arguments).await?.into(),
-        Does::Debug => debug::debug(runs, arguments).await.into(),
+        Does::Debug => debug::debug(runs, who, arguments).await.into(),
         Does::Allowlist => configure::allowlist(runs, who, arguments).await,
         Does::Restart => Answer { text: "The agents' process is started again now.".to_owned(), afterwards: Some(Afterwards::Restart) },
         Does::Help | Does::Stop | Does::Reset | Does::Skill | Does::Directive => {
