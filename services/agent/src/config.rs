@@ -148,8 +148,20 @@ pub(crate) struct Agent {
     pub(crate) identity: Option<Identity>,
     /// How it wakes by itself. If any agent has this, those without it do not wake.
     pub(crate) heartbeat: Option<heartbeat::settings::Section>,
+    /// How it behaves in groups.
+    pub(crate) group_chat: GroupChat,
+    /// The only skills that it uses, by name or key; empty: none. Default: all.
+    pub(crate) skills: Option<Vec<String>>,
     /// How its models choose their words, before what their own `params` say.
     pub(crate) params: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How an agent behaves in groups.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GroupChat {
+    /// What it is called by there. Default: `messages.groupChat.mentionPatterns`.
+    pub(crate) mention_patterns: Option<Vec<String>>,
 }
 
 /// How an agent presents itself.

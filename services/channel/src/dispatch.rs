@@ -14,11 +14,12 @@ use verso_kit::trace::{self, TraceContext};
 
 use crate::access::{self, Verdict};
 use crate::adapter::Adapter;
-use crate::agent::{Agent, Growth, Said, Words};
+use crate::agent::{Agent, Calling, Growth, Said, Words};
 use crate::error::Error;
 use crate::gather::Batch;
 use crate::history::History;
 use crate::media::Shelf;
+use crate::mentions::Mentions;
 use crate::message::{ChatKind, EventKind, Incoming};
 use crate::metrics;
 use crate::pairing;
@@ -42,6 +43,8 @@ pub(crate) struct Dispatch {
     /// What people call the network.
     pub(crate) label: String,
     pub(crate) profile: Arc<Profile>,
+    /// What calls an agent that has no patterns of its own.
+    pub(crate) usual_mentions: Mentions,
     pub(crate) adapter: Arc<dyn Adapter>,
     pub(crate) store: Store,
     pub(crate) shelf: Shelf,
@@ -184,13 +187,16 @@ impl Dispatch {
 
     async fn judge(&self, incoming: &Incoming, paired: bool) -> Verdict {
         let verdict = access::judge(&self.profile, incoming, paired);
-        if !access::hangs_on_mention(incoming, verdict) {
-            return verdict;
-        }
-        match self.agent.must_mention(&self.key, incoming).await {
-            None => verdict,
-            told => access::judge_with(&self.profile, incoming, paired, told),
-        }
+        let calling = match access::hangs_on_mention(incoming, verdict) {
+            true => self.agent.calling(&self.key, incoming).await,
+            false => Calling::default(),
+        };
+        incoming.mentioned = incoming.mentioned
+            || match &calling.patterns {
+                Some(own) => Mentions::new(own.iter()).found_in(&incoming.text),
+                None => self.usual_mentions.found_in(&incoming.text),
+            };
+        access::judge_with(&self.profile, incoming, paired, calling.must_mention)
     }
 
     async fn offer_pairing(&self, open: &Open, incoming: &Incoming) -> Result<(), Error> {
