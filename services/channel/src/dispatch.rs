@@ -163,12 +163,12 @@ impl Dispatch {
 
     /// Applies the policy. Returns the message if an agent is to answer it.
     async fn admit(&self, open: &Open, tasks: &Tasks) -> Result<Option<(Incoming, bool)>, Error> {
-        let Ok(incoming) = serde_json::from_str::<Incoming>(&open.message) else {
+        let Ok(mut incoming) = serde_json::from_str::<Incoming>(&open.message) else {
             self.end(&[open.seq], "failed", Some("the message cannot be read".to_owned()), Vec::new()).await?;
             return Ok(None);
         };
         let paired = incoming.chat == ChatKind::Direct && self.store.is_allowed(&self.key, &incoming.sender).await?;
-        match self.judge(&incoming, paired).await {
+        match self.judge(&mut incoming, paired).await {
             Verdict::Ignore(reason) => {
                 debug!(channel = %self.key.channel, account = %self.key.account, reason, "message is ignored");
                 self.end(&[open.seq], "ignored", Some(reason.to_owned()), Vec::new()).await?;
@@ -185,7 +185,8 @@ impl Dispatch {
         Ok(None)
     }
 
-    async fn judge(&self, incoming: &Incoming, paired: bool) -> Verdict {
+    /// Decides about a message, and notes whether it calls the agent that it is for.
+    async fn judge(&self, incoming: &mut Incoming, paired: bool) -> Verdict {
         let verdict = access::judge(&self.profile, incoming, paired);
         let calling = match access::hangs_on_mention(incoming, verdict) {
             true => self.agent.calling(&self.key, incoming).await,
