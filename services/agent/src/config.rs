@@ -299,6 +299,8 @@ pub(crate) struct Session {
     pub(crate) dm_scope: DirectScope,
     /// People by one name, with what networks call them.
     pub(crate) identity_links: BTreeMap<String, Vec<String>>,
+    /// Which sessions take messages.
+    pub(crate) send_policy: SendPolicy,
     /// When a conversation begins afresh by itself.
     #[serde(flatten)]
     pub(crate) freshness: crate::sessions::freshness::Policies,
@@ -311,8 +313,6 @@ pub(crate) struct Messages {
     /// Speech.
     pub(crate) tts: crate::tts::Config,
     /// What becomes of messages while their session is busy.
-    /// Which sessions take messages.
-    pub(crate) send_policy: SendPolicy,
     pub(crate) queue: crate::runs::QueueSection,
 }
 
