@@ -28,6 +28,8 @@ pub struct Config {
     pub auth: Auth,
     /// Addresses and blocks of proxies whose forwarding headers count.
     pub trusted_proxies: Vec<String>,
+    /// Whether their `x-real-ip` counts when they forward no address. Default false.
+    pub allow_real_ip_fallback: bool,
     /// The browser client.
     pub control_ui: ControlUi,
     /// The HTTP APIs.

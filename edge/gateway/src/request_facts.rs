@@ -88,6 +88,7 @@ impl Facts {
             forwarded: self.forwarded,
             forwarded_for: self.forwarded_for.as_deref(),
             real_ip: self.real_ip.as_deref(),
+            real_ip_counts: config.allow_real_ip_fallback,
             trusted_proxies: &config.trusted_proxies,
             bind_host: config.custom_bind_host.as_deref(),
             allowed_origins: &config.control_ui.allowed_origins,

@@ -23,7 +23,7 @@ use crate::store::{Accepted, Arrival, RunState, SessionHints};
 pub(crate) use history::{branches, history, message, startup};
 
 /// The channel of clients that are no chat network.
-const WEBCHAT: &str = "webchat";
+pub(crate) const WEBCHAT: &str = "webchat";
 
 /// The `model` of a message that somebody put into a transcript.
 const INJECTED_MODEL: &str = "inject";
@@ -226,7 +226,8 @@ async fn reply(runs: &Runs, arriving: Arriving, reset: bool, text: String) -> Re
     };
     let response = success_response(&run_id, std::slice::from_ref(&message), facts);
     let source = Runs::source(&run_id, &key, &agent, party);
-    let arrival = Arrival { run_id, key: key.clone(), agent: agent.clone(), request: String::new(), hints, at_ms: now_ms, opening: None };
+    let (policy, request, opening) = (Arc::clone(&runs.parts.send_policy), String::new(), None);
+    let arrival = Arrival { run_id, key: key.clone(), agent: agent.clone(), request, hints, policy, at_ms: now_ms, opening };
     let accepted = runs.parts.store.accept_answered(arrival, reset, message.clone(), response.clone()).await?;
     Ok(match accepted {
         Accepted::Known(record) => Answered { ended: Arc::new(Ended::from_record(&record)), fresh: false },

@@ -85,6 +85,8 @@ pub(crate) struct Who {
     pub(crate) name: Option<String>,
     /// The network.
     pub(crate) channel: Option<String>,
+    /// The account of it that he writes to.
+    pub(crate) account: Option<String>,
 }
 
 /// What a whole message is.

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use verso_kit::config::{self, File, Secret};
 
 use crate::routing::{Binding, DirectScope};
+use crate::sessions::send_policy::SendPolicy;
 use crate::{cron, embeddings, heartbeat};
 
 /// How many runs may be active at once, unless `agents.defaults.maxConcurrent` says otherwise.
@@ -147,8 +148,20 @@ pub(crate) struct Agent {
     pub(crate) identity: Option<Identity>,
     /// How it wakes by itself. If any agent has this, those without it do not wake.
     pub(crate) heartbeat: Option<heartbeat::settings::Section>,
+    /// How it behaves in groups.
+    pub(crate) group_chat: GroupChat,
+    /// The only skills that it uses, by name or key; empty: none. Default: all.
+    pub(crate) skills: Option<Vec<String>>,
     /// How its models choose their words, before what their own `params` say.
     pub(crate) params: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How an agent behaves in groups.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GroupChat {
+    /// What it is called by there. Default: `messages.groupChat.mentionPatterns`.
+    pub(crate) mention_patterns: Option<Vec<String>>,
 }
 
 /// How an agent presents itself.
@@ -286,6 +299,8 @@ pub(crate) struct Session {
     pub(crate) dm_scope: DirectScope,
     /// People by one name, with what networks call them.
     pub(crate) identity_links: BTreeMap<String, Vec<String>>,
+    /// Which sessions take messages.
+    pub(crate) send_policy: SendPolicy,
     /// When a conversation begins afresh by itself.
     #[serde(flatten)]
     pub(crate) freshness: crate::sessions::freshness::Policies,

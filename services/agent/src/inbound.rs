@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
-use verso_proto::agent::v1::{ActivationRequest, Payload, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ActivationRequest, ActivationResponse, CalledBy, Payload, SubmitRequest, SubmitResponse};
 
 use crate::agents::Answers;
 use crate::attachments;
@@ -45,6 +45,7 @@ pub(crate) async fn submit(runs: &Runs, request: SubmitRequest) -> Result<Answer
         sender: Some(request.sender_id.clone()),
         name: request.sender_name.clone(),
         channel: Some(channel.clone()),
+        account: Some(request.account_id.clone()),
     };
     let to = Route {
         channel: channel.clone(),
@@ -116,8 +117,8 @@ fn reworded(body: &str, text: &str, left: &str) -> String {
     }
 }
 
-/// Returns whether a group's conversation wants to be mentioned, if anybody has said so.
-pub(crate) async fn activation(runs: &Runs, request: &ActivationRequest) -> Result<Option<String>, Error> {
+/// Returns whether a group's conversation wants to be mentioned, if anybody has said so, and what its agent is called by, if that is its own.
+pub(crate) async fn activation(runs: &Runs, request: &ActivationRequest) -> Result<ActivationResponse, Error> {
     let origin = Origin {
         channel: &request.channel,
         account: &request.account_id,
@@ -125,8 +126,10 @@ pub(crate) async fn activation(runs: &Runs, request: &ActivationRequest) -> Resu
         peer: &request.peer_id,
         thread: request.thread_id.as_deref(),
     };
-    let (_, key) = place(runs, &origin)?;
-    Ok(runs.parts.store.session(&key).await?.and_then(|session| session.settings.group_activation))
+    let (agent, key) = place(runs, &origin)?;
+    let activation = runs.parts.store.session(&key).await?.and_then(|session| session.settings.group_activation);
+    let called_by = runs.parts.roster.get(&agent).mention_patterns.map(|patterns| CalledBy { patterns });
+    Ok(ActivationResponse { activation, called_by })
 }
 
 /// Which agent and conversation a message is for.

@@ -27,6 +27,7 @@ use crate::provider::client::Clients;
 use crate::provider::raw_stream::RawStream;
 use crate::roster::Roster;
 use crate::runs::QueueSection;
+use crate::sessions::send_policy::SendPolicy;
 use crate::status;
 use crate::store::{self, Fence, Store};
 use crate::tools::Toolbox;
@@ -67,6 +68,8 @@ pub(crate) struct Parts {
     /// What commands keep in memory.
     pub(crate) kept: Arc<Kept>,
     pub(crate) queue: QueueSection,
+    /// Which sessions take messages.
+    pub(crate) send_policy: Arc<SendPolicy>,
     /// When conversations begin afresh by themselves.
     pub(crate) freshness: crate::sessions::freshness::Policies,
     /// How an answer is told in pieces.
@@ -167,6 +170,7 @@ impl Parts {
             roster,
             commands: Commands::new(config.session.reset_triggers.clone(), config.commands.clone()),
             kept: lasting.kept,
+            send_policy: Arc::new(config.session.send_policy.clone()),
             freshness: config.session.freshness.clone(),
             queue: config.messages.queue.clone(),
             chunks: defaults.block_streaming_chunk,

@@ -27,6 +27,10 @@ pub(crate) struct Profile {
     pub(crate) model: Option<String>,
     /// What stands in for its model, instead of what stands in for everybody's.
     pub(crate) fallbacks: Option<Vec<String>>,
+    /// What it is called by in groups, instead of what counts for all.
+    pub(crate) mention_patterns: Option<Vec<String>>,
+    /// The only skills that it uses. None: all.
+    pub(crate) skills: Option<Vec<String>>,
 }
 
 impl Profile {
@@ -156,6 +160,8 @@ fn profile(id: AgentId, agent: &config::Agent, workspace: &Path) -> Profile {
         workspace: agent.workspace.as_ref().map_or_else(|| workspace.to_owned(), PathBuf::from),
         model: agent.model.as_ref().and_then(config::ModelChoice::primary).map(str::to_owned),
         fallbacks: agent.model.as_ref().and_then(config::ModelChoice::fallbacks).map(<[String]>::to_vec),
+        mention_patterns: agent.group_chat.mention_patterns.clone(),
+        skills: agent.skills.as_ref().map(|skills| skills.iter().map(|name| name.trim().to_owned()).collect()),
     }
 }
 

@@ -83,6 +83,7 @@ impl Caller {
             approves: self.owner || self.approves,
             name: self.name.clone(),
             channel: None,
+            account: None,
             sender: None,
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod levels;
 mod lifecycle;
 mod patch;
 mod row;
+pub(crate) mod send_policy;
 pub(crate) mod topics;
 
 pub(crate) use create::{abort, create, send};

@@ -36,7 +36,7 @@ use verso_tools::web::{WebFetch, WebSearch};
 
 use crate::cron::Cron;
 use crate::error::Error;
-use crate::keys::SessionKey;
+use crate::keys::{AgentId, SessionKey};
 use crate::models::Model;
 use crate::provider::ToolSpec;
 use crate::roster::Profile;
@@ -95,6 +95,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) skills: &'a [Skill],
     /// Where the message comes from, if it is from a chat network.
     pub(crate) origin: Option<&'a Origin>,
+    /// The account of that network, or of the session's last message, if there is one.
+    pub(crate) account: Option<&'a str>,
     /// How programs are to be run in this session.
     pub(crate) exec: ExecWishes,
 }
@@ -112,6 +114,8 @@ pub(crate) struct ExecWishes {
     pub(crate) node: Option<String>,
     /// `off`, `on`, `ask` or `full`.
     pub(crate) elevated: Option<String>,
+    /// The network that the message comes from, and its sender's id there.
+    pub(crate) sender: Option<(String, String)>,
     /// Whether the message that is answered has the owner's authority: nobody else leads programs out of a sandbox.
     pub(crate) by_owner: bool,
 }
@@ -195,6 +199,11 @@ impl Toolbox {
             state_dir: self.state_dir.clone(),
             memory: self.memory.clone(),
         })
+    }
+
+    /// Whether programs of an agent may leave the sandbox for somebody with the owner's authority, on a network or not.
+    pub(crate) fn may_elevate(&self, agent: &AgentId, sender: Option<(&str, &str)>) -> bool {
+        self.config.may_elevate(agent.as_str(), sender)
     }
 
     /// Equips a turn.
@@ -293,8 +302,8 @@ impl Toolbox {
             model: &model.id,
             global: self.config.tools.rules.clone(),
             agent: agent.map(|agent| agent.tools.rules.clone()).unwrap_or_default(),
-            group: self.config.group_rules(turn.key, turn.origin.map(|origin| origin.sender.as_str())),
-            sandbox: sandboxed.then(|| self.config.tools.sandbox.tools.clone()),
+            group: self.config.group_rules(turn.key, turn.account, turn.origin.map(|origin| origin.sender.as_str())),
+            sandbox: sandboxed.then(|| self.config.sandbox_rules(turn.profile.id.as_str())),
             subagent: turn.key.is_subagent().then(|| self.config.tools.subagents.tools.clone()),
         }
     }

@@ -41,6 +41,15 @@ pub(crate) struct Words {
     pub(crate) growth: Growth,
 }
 
+/// What a group's conversation says of being mentioned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Calling {
+    /// Whether the account must be mentioned, if anybody has told it so.
+    pub(crate) must_mention: Option<bool>,
+    /// What its agent is called by, if that is its own.
+    pub(crate) patterns: Option<Vec<String>>,
+}
+
 /// How much of an answer is wanted before it is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Growth {
@@ -98,8 +107,8 @@ impl Agent {
         Self { peer, clock }
     }
 
-    /// Whether a group's conversation wants the account to be mentioned, if anybody has told it so.
-    pub(crate) async fn must_mention(&self, key: &AccountKey, incoming: &Incoming) -> Option<bool> {
+    /// Asks what a group's conversation says of being mentioned. Without an answer it says nothing.
+    pub(crate) async fn calling(&self, key: &AccountKey, incoming: &Incoming) -> Calling {
         let request = ActivationRequest {
             channel: key.channel.clone(),
             account_id: key.account.clone(),
@@ -107,12 +116,17 @@ impl Agent {
             thread_id: incoming.thread.clone(),
         };
         let asked = timeout(ACTIVATION_TIMEOUT, self.peer.call(request, &Caller::default())).await;
-        let said = asked.ok()?.inspect_err(|status| debug!(error = %status.message(), "nobody says whether a group wants mentions"));
-        match said.ok()?.activation.as_deref() {
+        let said = match asked {
+            Ok(said) => said.inspect_err(|status| debug!(error = %status.message(), "nobody says whether a group wants mentions")),
+            Err(_) => return Calling::default(),
+        };
+        let said = said.unwrap_or_default();
+        let must_mention = match said.activation.as_deref() {
             Some("always") => Some(false),
             Some("mention") => Some(true),
             _ => None,
-        }
+        };
+        Calling { must_mention, patterns: said.called_by.map(|called_by| called_by.patterns) }
     }
 
     /// Offers a message until the service has taken it. The message's own id names the run, so that it is carried out once, however often it

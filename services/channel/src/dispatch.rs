@@ -14,11 +14,12 @@ use verso_kit::trace::{self, TraceContext};
 
 use crate::access::{self, Verdict};
 use crate::adapter::Adapter;
-use crate::agent::{Agent, Growth, Said, Words};
+use crate::agent::{Agent, Calling, Growth, Said, Words};
 use crate::error::Error;
 use crate::gather::Batch;
 use crate::history::History;
 use crate::media::Shelf;
+use crate::mentions::Mentions;
 use crate::message::{ChatKind, EventKind, Incoming};
 use crate::metrics;
 use crate::pairing;
@@ -42,6 +43,8 @@ pub(crate) struct Dispatch {
     /// What people call the network.
     pub(crate) label: String,
     pub(crate) profile: Arc<Profile>,
+    /// What calls an agent that has no patterns of its own.
+    pub(crate) usual_mentions: Mentions,
     pub(crate) adapter: Arc<dyn Adapter>,
     pub(crate) store: Store,
     pub(crate) shelf: Shelf,
@@ -160,12 +163,12 @@ impl Dispatch {
 
     /// Applies the policy. Returns the message if an agent is to answer it.
     async fn admit(&self, open: &Open, tasks: &Tasks) -> Result<Option<(Incoming, bool)>, Error> {
-        let Ok(incoming) = serde_json::from_str::<Incoming>(&open.message) else {
+        let Ok(mut incoming) = serde_json::from_str::<Incoming>(&open.message) else {
             self.end(&[open.seq], "failed", Some("the message cannot be read".to_owned()), Vec::new()).await?;
             return Ok(None);
         };
         let paired = incoming.chat == ChatKind::Direct && self.store.is_allowed(&self.key, &incoming.sender).await?;
-        match self.judge(&incoming, paired).await {
+        match self.judge(&mut incoming, paired).await {
             Verdict::Ignore(reason) => {
                 debug!(channel = %self.key.channel, account = %self.key.account, reason, "message is ignored");
                 self.end(&[open.seq], "ignored", Some(reason.to_owned()), Vec::new()).await?;
@@ -182,15 +185,19 @@ impl Dispatch {
         Ok(None)
     }
 
-    async fn judge(&self, incoming: &Incoming, paired: bool) -> Verdict {
+    /// Decides about a message, and notes whether it calls the agent that it is for.
+    async fn judge(&self, incoming: &mut Incoming, paired: bool) -> Verdict {
         let verdict = access::judge(&self.profile, incoming, paired);
-        if !access::hangs_on_mention(incoming, verdict) {
-            return verdict;
-        }
-        match self.agent.must_mention(&self.key, incoming).await {
-            None => verdict,
-            told => access::judge_with(&self.profile, incoming, paired, told),
-        }
+        let calling = match access::hangs_on_mention(incoming, verdict) {
+            true => self.agent.calling(&self.key, incoming).await,
+            false => Calling::default(),
+        };
+        incoming.mentioned = incoming.mentioned
+            || match &calling.patterns {
+                Some(own) => Mentions::new(own.iter()).found_in(&incoming.text),
+                None => self.usual_mentions.found_in(&incoming.text),
+            };
+        access::judge_with(&self.profile, incoming, paired, calling.must_mention)
     }
 
     async fn offer_pairing(&self, open: &Open, incoming: &Incoming) -> Result<(), Error> {

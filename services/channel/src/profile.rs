@@ -337,9 +337,14 @@ impl Profile {
         self.commands.native.as_ref().and_then(on).or_else(|| self.native_by_default.as_ref().and_then(on)).unwrap_or(true)
     }
 
-    /// Returns what counts as a mention of the account.
+    /// Returns what counts as a mention of the account, whichever agent answers.
     pub(crate) fn mentions(&self) -> Mentions {
-        Mentions::new(self.mention_patterns.iter().chain(&self.manners.group_chat.mention_patterns).flatten())
+        Mentions::new(self.mention_patterns.iter().flatten())
+    }
+
+    /// Returns what counts as a mention of an agent that has no patterns of its own.
+    pub(crate) fn usual_mentions(&self) -> Mentions {
+        Mentions::new(self.manners.group_chat.mention_patterns.iter().flatten())
     }
 
     /// Returns how many messages of a group are kept to be told with the next one that is for the agent.

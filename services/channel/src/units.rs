@@ -293,6 +293,7 @@ impl Unit {
             key: self.key.clone(),
             label: self.network.label().to_owned(),
             profile: Arc::clone(profile),
+            usual_mentions: profile.usual_mentions(),
             adapter: Arc::clone(adapter),
             store: self.store.clone(),
             shelf: self.shelf.clone(),

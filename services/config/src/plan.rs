@@ -76,8 +76,8 @@ const TALKING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("channel", Act
 const NODE_HOT: Effect = Effect::On(&[("node", Action::Hot)]);
 const RUNNING_HOT: Effect = Effect::On(&[("agent", Action::Hot), ("node", Action::Hot)]);
 
-/// The longest prefix counts. A section without a rule restarts everything.
-const RULES: [(&str, Effect); 56] = [
+/// The longest prefix counts, in names; `*` stands for any name. A section without a rule restarts everything.
+const RULES: [(&str, Effect); 60] = [
     ("$schema", Effect::Nothing),
     ("meta", Effect::Nothing),
     ("wizard", Effect::Nothing),
@@ -108,6 +108,11 @@ const RULES: [(&str, Effect); 56] = [
     ("canvasHost.enabled", Effect::Gateway),
     ("canvasHost.port", Effect::Gateway),
     ("channels", CHANNEL_HOT),
+    // The agents read which tools a group has, and whether a chat may change the file.
+    ("channels.*.groups", TALKING_HOT),
+    ("channels.*.configWrites", TALKING_HOT),
+    ("channels.*.accounts.*.groups", TALKING_HOT),
+    ("channels.*.accounts.*.configWrites", TALKING_HOT),
     ("adapters", CHANNEL_HOT),
     ("web", CHANNEL_HOT),
     ("messages", TALKING_HOT),
@@ -223,11 +228,14 @@ pub(crate) fn effect(path: &str) -> String {
 }
 
 fn effect_of(path: &str) -> Option<Effect> {
-    let below = |prefix: &str| path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+    let below = |prefix: &str| {
+        let mut names = path.split('.');
+        prefix.split('.').all(|wanted| names.next().is_some_and(|name| wanted == "*" || wanted == name))
+    };
     if UNREAD.iter().any(|prefix| below(prefix)) {
         return Some(Effect::Nothing);
     }
-    RULES.iter().filter(|(prefix, _)| below(prefix)).max_by_key(|(prefix, _)| prefix.len()).map(|(_, effect)| *effect)
+    RULES.iter().filter(|(prefix, _)| below(prefix)).max_by_key(|(prefix, _)| prefix.split('.').count()).map(|(_, effect)| *effect)
 }
 
 /// Lists the dotted paths at which two configurations differ. Lists are compared whole.
@@ -280,6 +288,9 @@ mod tests {
         assert_eq!(hybrid("gateway.port").gateway, ["gateway.port"]);
         assert_eq!(hybrid("gateway.portal").gateway, ["gateway.portal"], "a prefix ends at a dot");
         assert_eq!(hybrid("channels.telegram.botToken").doing(Action::Hot), ["channel"]);
+        for path in ["channels.telegram.groups.-1.tools.deny", "channels.irc.accounts.work.configWrites"] {
+            assert_eq!(hybrid(path).doing(Action::Hot), ["channel", "agent"], "{path}");
+        }
         assert_eq!(hybrid("logging.level").doing(Action::Hot).len(), 6);
         assert!(hybrid("meta.lastTouchedAt").is_empty());
         assert_eq!(hybrid("env.vars.A").doing(Action::Restart).last(), Some(&"edge"), "the edge last");

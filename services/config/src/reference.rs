@@ -96,9 +96,10 @@ mod tests {
         let page = super::reference();
         let row = |key: &str| page.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap_or_default().to_owned();
         assert!(row("gateway.port").ends_with("| at the next start |"), "{}", row("gateway.port"));
-        for key in ["browser.enabled", "agents.list[].skills", "channels.discord.token", "models.providers.*.models[].headers.*"] {
+        for key in ["browser.enabled", "agents.list[].agentDir", "channels.discord.token", "models.providers.*.models[].headers.*"] {
             assert!(row(key).ends_with("| accepted from older files; no effect |"), "{}", row(key));
         }
+        assert!(row("agents.list[].skills").ends_with("| agent: hot |"), "{}", row("agents.list[].skills"));
     }
 
     /// The page in the repository is the one that the table makes.

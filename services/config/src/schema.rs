@@ -169,8 +169,8 @@ mod tests {
         let said = |path: &str| hints[path].help.ends_with(NO_EFFECT);
         assert!(said("browser.enabled") && said("agents.defaults.contextPruning.mode") && said("channels.slack.mode"));
         assert!(!said("gateway.port") && !said("channels.slack.mediaRetentionHours") && !said("messages.tts.openai.voice"));
-        let (schema, _) = lookup("agents.list.*.skills").unwrap();
-        assert_eq!(schema["description"], format!("Its skills. {NO_EFFECT}"));
+        let (schema, _) = lookup("agents.list.*.agentDir").unwrap();
+        assert_eq!(schema["description"], format!("The folder of its own state. {NO_EFFECT}"));
     }
 
     #[test]

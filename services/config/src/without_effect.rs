@@ -83,7 +83,7 @@ mod tests {
             "gateway": {"port": 1, "remote": {"url": "wss://h", "sshTarget": "u@h"}},
             "agents": {
                 "defaults": {"model": "a/b", "contextPruning": {"mode": "off", "softTrim": {"maxChars": 1}}, "memorySearch": {"model": "m", "fallback": "none"}},
-                "list": [{"id": "a"}, {"id": "b", "skills": ["x"], "tools": {"exec": {"ask": "off", "safeBins": ["ls"]}, "sandbox": {"tools": {"deny": ["*"]}}}}],
+                "list": [{"id": "a"}, {"id": "b", "skills": ["x"], "agentDir": "/x", "tools": {"exec": {"ask": "off", "safeBins": ["ls"]}, "sandbox": {"tools": {"deny": ["*"]}}}}],
             },
             "models": {"providers": {"p": {"apiKey": "k", "authHeader": true, "models": [{"id": "m", "compat": {"supportsStore": true}}]}}},
             "logging": {"level": "info"}, "nobody": {"knows": 1},
@@ -94,9 +94,8 @@ mod tests {
                 "gateway.remote.sshTarget",
                 "agents.defaults.contextPruning",
                 "agents.defaults.memorySearch.fallback",
-                "agents.list[1].skills",
+                "agents.list[1].agentDir",
                 "agents.list[1].tools.exec.safeBins",
-                "agents.list[1].tools.sandbox",
                 "models.providers.p.authHeader",
                 "models.providers.p.models[0].compat",
             ]

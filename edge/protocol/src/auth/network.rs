@@ -23,6 +23,9 @@ pub struct RequestFacts<'a> {
     pub forwarded_for: Option<&'a str>,
     /// The `X-Real-IP` header.
     pub real_ip: Option<&'a str>,
+    /// `gateway.allowRealIpFallback`: whether it counts where a trusted proxy forwards no address. Such a proxy may pass on what a client
+    /// has sent.
+    pub real_ip_counts: bool,
     /// `gateway.trustedProxies`: addresses or CIDR blocks.
     pub trusted_proxies: &'a [String],
     /// The configured bind host, when it is a name or an address.
@@ -60,7 +63,8 @@ pub fn client_address(facts: &RequestFacts<'_>) -> IpAddr {
     let read = |text: &str| text.trim().parse::<IpAddr>().ok().map(|address| address.to_canonical());
     // The list grows to the right: the first entry from there that is not a proxy of ours is the last hop we cannot vouch for.
     let forwarded = facts.forwarded_for.into_iter().flat_map(|list| list.rsplit(',')).map_while(read).find(|address| !trusted(*address));
-    forwarded.or_else(|| facts.real_ip.and_then(read)).unwrap_or(peer)
+    let real = || facts.real_ip.filter(|_| facts.real_ip_counts).and_then(read);
+    forwarded.or_else(real).unwrap_or(peer)
 }
 
 /// Whether `block`, an address or a CIDR block, contains `address`.
@@ -178,6 +182,7 @@ mod tests {
             forwarded: false,
             forwarded_for: None,
             real_ip: None,
+            real_ip_counts: false,
             trusted_proxies: &[],
             bind_host: None,
             allowed_origins: &[],
@@ -225,8 +230,26 @@ mod tests {
             ("::ffff:10.1.0.1", Some("::ffff:192.0.2.1"), None, "192.0.2.1"),
         ];
         for (peer, forwarded_for, real_ip, expected) in table {
-            let facts = RequestFacts { forwarded_for, real_ip, trusted_proxies: &proxies, ..facts(peer, "x") };
+            // One row is about `X-Real-IP`, which counts only where the configuration says so.
+            let facts = RequestFacts { forwarded_for, real_ip, real_ip_counts: true, trusted_proxies: &proxies, ..facts(peer, "x") };
             assert_eq!(client_address(&facts).to_string(), expected, "{peer} {forwarded_for:?}");
+        }
+    }
+
+    #[test]
+    fn sec_06_the_real_address_of_a_proxy_that_forwards_none_counts_only_when_that_is_wanted() {
+        let proxies = ["10.1.0.0/16".to_owned()];
+        let table = [
+            ("10.1.9.9", None, true, "192.0.2.2"),
+            ("10.1.9.9", None, false, "10.1.9.9"),
+            ("10.1.9.9", Some("192.0.2.1"), false, "192.0.2.1"),
+            ("10.1.9.9", Some("192.0.2.1"), true, "192.0.2.1"),
+            ("203.0.113.5", None, true, "203.0.113.5"),
+        ];
+        for (peer, forwarded_for, real_ip_counts, expected) in table {
+            let facts =
+                RequestFacts { forwarded_for, real_ip: Some("192.0.2.2"), real_ip_counts, trusted_proxies: &proxies, ..facts(peer, "x") };
+            assert_eq!(client_address(&facts).to_string(), expected, "{peer} {forwarded_for:?} {real_ip_counts}");
         }
     }
 

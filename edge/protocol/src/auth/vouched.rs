@@ -86,6 +86,7 @@ mod tests {
             forwarded: true,
             forwarded_for: None,
             real_ip: None,
+            real_ip_counts: false,
             trusted_proxies,
             bind_host: None,
             allowed_origins: &[],

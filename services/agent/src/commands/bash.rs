@@ -52,7 +52,9 @@ pub(super) async fn bash(runs: &Runs, place: &Place, who: &Who, arguments: &str)
     let known = |id: Option<&str>| id.map(str::to_owned).or_else(|| runs.parts.kept.newest_running(&place.key));
     match read(arguments) {
         Wish::Options => Ok(OPTIONS.to_owned()),
-        _ if !may_elevate(runs, who) => Ok("Programs may not be run for you here: see tools.elevated in the configuration.".to_owned()),
+        _ if !may_elevate(runs, place, who) => {
+            Ok("Programs may not be run for you here: see tools.elevated in the configuration.".to_owned())
+        }
         Wish::Run(command) => run(runs, place, command).await,
         Wish::Poll(id) => match known(id) {
             Some(id) => Ok(tail(runs, place, &id).await?.text),

@@ -20,11 +20,17 @@ const SHOWN_CHARS_MAX: usize = 3_000;
 const OPTIONS: &str = "Options: /config show, get <key>, set <key> <value> or unset <key>.";
 
 /// Shows the configuration without its secrets, or changes a key.
-pub(super) async fn config(runs: &Runs, arguments: &str) -> Answer {
+pub(super) async fn config(runs: &Runs, who: &Who, arguments: &str) -> Answer {
     let (word, rest) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
     let rest = rest.trim();
     let (path, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    match word.to_lowercase().as_str() {
+    let word = word.to_lowercase();
+    if matches!(word.as_str(), "set" | "unset")
+        && let Some(key) = writes_off(runs.parts.file.value(), who)
+    {
+        return format!("⚠️ {key} is off.").into();
+    }
+    match word.as_str() {
         "show" | "get" | "" => shown(runs, rest).into(),
         "set" if !path.is_empty() && !text.trim().is_empty() => {
             // What is no JSON5 is a word.
@@ -52,9 +58,8 @@ async fn change_list(runs: &Runs, who: &Who, (adds, id): (bool, &str)) -> Answer
     let Some(channel) = &who.channel else {
         return "Say it in a chat of the network that is meant, or use `verso config set channels.<network>.allowFrom`.".to_owned().into();
     };
-    let section = &file["channels"][channel];
-    if section["configWrites"] == false {
-        return format!("⚠️ channels.{channel}.configWrites is off.").into();
+    if let Some(key) = writes_off(file, who) {
+        return format!("⚠️ {key} is off.").into();
     }
     // Whom the list names has the owner's authority, unless the owners are named elsewhere.
     if adds && !runs.parts.commands.section().names_owners() {
@@ -79,6 +84,20 @@ async fn change_list(runs: &Runs, who: &Who, (adds, id): (bool, &str)) -> Answer
     }
     let done = format!("{id} is {} {path}.", if adds { "on" } else { "no longer on" });
     propose(runs, patch(&path, Value::Array(list)), &done).await
+}
+
+/// Returns the key that keeps the configuration from being changed out of a chat: the account's own word counts before its network's.
+pub(super) fn writes_off(file: &Value, who: &Who) -> Option<String> {
+    let channel = who.channel.as_deref()?;
+    // Sections are found as the agents' tools find them: whatever case they are written in.
+    let sections = file.get("channels")?.as_object()?;
+    let (name, section) = sections.iter().find(|(name, _)| name.eq_ignore_ascii_case(channel))?;
+    let of_account = who.account.as_ref().and_then(|account| {
+        let writes = section.get("accounts")?.get(account)?.get("configWrites")?.as_bool()?;
+        Some((writes, format!("channels.{name}.accounts.{account}.configWrites")))
+    });
+    let of_network = || Some((section.get("configWrites")?.as_bool()?, format!("channels.{name}.configWrites")));
+    of_account.or_else(of_network).filter(|(writes, _)| !writes).map(|(_, key)| key)
 }
 
 fn listed(runs: &Runs, who: &Who) -> String {
@@ -154,5 +173,23 @@ mod tests {
     fn a_key_becomes_a_patch() {
         assert_eq!(patch("a.b.c", json!(1)), r#"{"a":{"b":{"c":1}}}"#);
         assert_eq!(patch("ui", Value::Null), r#"{"ui":null}"#);
+    }
+
+    #[test]
+    fn an_accounts_word_about_writing_comes_before_its_networks() {
+        let file = json!({"channels": {
+            "telegram": {"configWrites": false, "accounts": {"open": {"configWrites": true}, "silent": {}}},
+            "irc": {"accounts": {"shut": {"configWrites": false}}},
+        }});
+        let off = |channel: Option<&str>, account: &str| {
+            let who = Who { channel: channel.map(str::to_owned), account: Some(account.to_owned()), ..Who::default() };
+            writes_off(&file, &who).unwrap_or_default()
+        };
+        assert_eq!(off(Some("telegram"), "default"), "channels.telegram.configWrites");
+        assert_eq!(off(Some("telegram"), "silent"), "channels.telegram.configWrites");
+        assert_eq!(off(Some("irc"), "shut"), "channels.irc.accounts.shut.configWrites");
+        for (channel, account) in [(Some("telegram"), "open"), (Some("irc"), "default"), (Some("discord"), "default"), (None, "default")] {
+            assert_eq!(off(channel, account), "", "{channel:?} {account}");
+        }
     }
 }

@@ -5,7 +5,8 @@ use verso_config::{Action, Plan, Problem, ReloadMode, changed_paths, check};
 use verso_kit::peer::Caller;
 use verso_proto::upkeep::v1::ChangeRequest;
 
-use super::configure::patch;
+use super::Who;
+use super::configure::{patch, writes_off};
 use super::kept::nothing;
 use crate::runs::Runs;
 
@@ -45,10 +46,14 @@ fn is_key(text: &str) -> bool {
 }
 
 /// Shows or changes what is laid over the file.
-pub(super) async fn debug(runs: &Runs, arguments: &str) -> String {
+pub(super) async fn debug(runs: &Runs, who: &Who, arguments: &str) -> String {
     match read(arguments) {
         Wish::Show => show(&runs.parts.kept.overrides().await),
-        Wish::Set(key, text) => set(runs, key, text).await,
+        // What is not written from a chat is not tried out from there either: it could be the key that says so.
+        Wish::Set(key, text) => match writes_off(runs.parts.file.value(), who) {
+            Some(off) => format!("⚠️ {off} is off."),
+            None => set(runs, key, text).await,
+        },
         Wish::Unset(key) => {
             let change = |overrides: &mut Value| {
                 let path: Vec<&str> = key.split('.').collect();

@@ -118,9 +118,9 @@ async fn answer(runs: &Runs, place: &Place, who: &Who, (command, arguments): (&C
         Does::Activation => options::activation(runs, place, arguments).await?.into(),
         Does::Speech => speech::speech(runs, arguments).await?.into(),
         Does::Approve => manage::approve(runs, arguments).await.into(),
-        Does::Config => configure::config(runs, arguments).await,
+        Does::Config => configure::config(runs, who, arguments).await,
         Does::Bash => bash::bash(runs, place, who, arguments).await?.into(),
-        Does::Debug => debug::debug(runs, arguments).await.into(),
+        Does::Debug => debug::debug(runs, who, arguments).await.into(),
         Does::Allowlist => configure::allowlist(runs, who, arguments).await,
         Does::Restart => Answer { text: "The agents' process is started again now.".to_owned(), afterwards: Some(Afterwards::Restart) },
         Does::Help | Does::Stop | Does::Reset | Does::Skill | Does::Directive => {
@@ -147,8 +147,7 @@ async fn reset(runs: &Runs, place: &Place, rest: String) -> Result<Heard, Error>
 
 async fn skill(runs: &Runs, place: &Place, arguments: &str) -> Result<Heard, Error> {
     let (name, input) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
-    let workspace = runs.parts.roster.get(&place.agent).workspace;
-    let found = skills::load(&runs.parts, &workspace).await?;
+    let found = skills::of_agent(&runs.parts, &runs.parts.roster.get(&place.agent)).await?;
     let mut usable = found.into_iter().filter(verso_tools::skills::Skill::eligible);
     let wanted = name.replace('_', "-");
     let is = |known: &str| known.eq_ignore_ascii_case(name) || known.replace('_', "-").eq_ignore_ascii_case(&wanted);
@@ -198,7 +197,7 @@ async fn spoken(runs: &Runs, place: &Place, who: &Who, found: Directives, messag
     spoken.inline = Inline {
         verbose: read(levels::VERBOSE, found.verbose),
         reasoning: read(levels::REASONING, found.reasoning),
-        elevated: read(levels::ELEVATED, found.elevated).filter(|_| set::may_elevate(runs, who)),
+        elevated: read(levels::ELEVATED, found.elevated).filter(|_| set::may_elevate(runs, place, who)),
         exec_host: word(levels::EXEC_HOST, exec.host),
         exec_security: word(levels::EXEC_SECURITY, exec.security),
         exec_ask: word(levels::EXEC_ASK, exec.ask),

@@ -30,7 +30,7 @@ pub(super) async fn keep(runs: &Runs, place: &Place, who: &Who, found: Directive
     patch.verbose_level = to(raw(&found.verbose));
     patch.reasoning_level = to(raw(&found.reasoning));
     patch.elevated_level = to(raw(&found.elevated));
-    if patch.elevated_level.is_some() && !may_elevate(runs, who) {
+    if patch.elevated_level.is_some() && !may_elevate(runs, place, who) {
         return Ok("Programs may not leave the sandbox for you here: see tools.elevated in the configuration.".to_owned());
     }
     if let Some(exec) = &found.exec {
@@ -172,14 +172,7 @@ pub(super) fn models(runs: &Runs) -> String {
     std::iter::once("Models (choose with /model <number>):".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether programs may leave the sandbox for somebody.
-pub(super) fn may_elevate(runs: &Runs, who: &Who) -> bool {
-    let elevated = &runs.parts.file.value()["tools"]["elevated"];
-    if elevated["enabled"] == false || !who.owns {
-        return false;
-    }
-    let (Some(channel), Some(sender)) = (&who.channel, &who.sender) else { return true };
-    let listed = elevated["allowFrom"][channel].as_array();
-    let is = |entry: &serde_json::Value| entry.as_str().map_or_else(|| entry.to_string(), str::to_owned) == *sender;
-    listed.is_some_and(|listed| listed.iter().any(is))
+/// Whether programs of the agent may leave the sandbox for somebody.
+pub(super) fn may_elevate(runs: &Runs, place: &Place, who: &Who) -> bool {
+    who.owns && runs.parts.toolbox.may_elevate(&place.agent, who.channel.as_deref().zip(who.sender.as_deref()))
 }

@@ -40,10 +40,10 @@ pub(super) async fn context(runs: &Runs, place: &Place, arguments: &str) -> Resu
     let session = parts.store.session(&place.key).await?;
     let asked = session.as_ref().and_then(crate::store::SessionRecord::model_override);
     let models = parts.catalog.chain(&parts.clients, asked.as_deref(), &profile).await?;
-    let found = skills::load(parts, &profile.workspace).await?;
+    let found = skills::of_agent(parts, &profile).await?;
     let files = parts.workspaces.files(&profile.workspace, place.key.is_subagent()).await;
-    let turn =
-        Turn { runs, key: &place.key, profile: &profile, models: &models, skills: &found, origin: None, exec: ExecWishes::default() };
+    let (exec, account) = (ExecWishes::default(), session.as_ref().and_then(crate::store::SessionRecord::last_account));
+    let turn = Turn { runs, key: &place.key, profile: &profile, models: &models, skills: &found, origin: None, account, exec };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
     let files: Vec<(String, usize)> =
         files.iter().filter_map(|file| Some((file.name.to_owned(), file.text.as_ref()?.chars().count()))).collect();

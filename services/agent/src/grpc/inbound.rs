@@ -30,7 +30,6 @@ impl Inbound for Adapter {
     }
 
     async fn activation(&self, request: Request<ActivationRequest>) -> Reply<ActivationResponse> {
-        let activation = inbound::activation(&self.runs, request.get_ref()).await.map_err(refusal)?;
-        reply(ActivationResponse { activation })
+        reply(inbound::activation(&self.runs, request.get_ref()).await.map_err(refusal)?)
     }
 }

@@ -6,7 +6,16 @@ use crate::messages::Image;
 use crate::models;
 
 fn profile() -> Profile {
-    Profile { id: AgentId::normalize("main"), name: None, identity: None, workspace: PathBuf::from("/ws"), model: None, fallbacks: None }
+    Profile {
+        id: AgentId::normalize("main"),
+        name: None,
+        identity: None,
+        workspace: PathBuf::from("/ws"),
+        model: None,
+        fallbacks: None,
+        mention_patterns: None,
+        skills: None,
+    }
 }
 
 fn prompt(conversation: &[Arc<ChatMessage>], model: &Model, extra: Option<&str>) -> Prompt {

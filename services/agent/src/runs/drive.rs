@@ -62,7 +62,8 @@ pub(super) async fn arrive(runs: Runs, run: Arc<Run>, arriving: Arriving) {
         Ok(text) => {
             let opening = turn.is_some().then(|| opening(&run, None));
             let (run_id, key, agent) = (run.id.clone(), run.key.clone(), run.agent.clone());
-            let arrival = Arrival { run_id, key, agent, request: text, hints, at_ms: run.accepted_at_ms, opening };
+            let policy = Arc::clone(&runs.parts.send_policy);
+            let arrival = Arrival { run_id, key, agent, request: text, hints, policy, at_ms: run.accepted_at_ms, opening };
             runs.parts.store.accept(arrival).await
         }
         Err(error) => Err(error.into()),

@@ -35,7 +35,8 @@ pub(crate) async fn preview(runs: &Runs, request: AgentPreviewRequest) -> Result
     let model = Arc::clone(&chain[0]);
     let level = session.as_ref().and_then(|session| session.thinking_level.as_deref());
     let thinking = request.thinking.as_deref().or(level).unwrap_or(&parts.thinking_default).to_owned();
-    let scene = Turn { runs, key: &key, profile: &profile, models: &chain, skills: &[], origin: None, exec: ExecWishes::default() };
+    let (exec, account) = (ExecWishes::default(), session.as_ref().and_then(crate::store::SessionRecord::last_account));
+    let scene = Turn { runs, key: &key, profile: &profile, models: &chain, skills: &[], origin: None, account, exec };
     let Scenery { files, skills, equipment } =
         turn::scenery(scene, Folder::open(parts, &agent, &key)).await.map_err(turn::Error::refused)?;
     let conversation = conversation(runs, &key, &model, &request.message).await?;

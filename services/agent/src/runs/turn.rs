@@ -92,9 +92,12 @@ pub(super) async fn converse(
         host: inline.exec_host.clone().or_else(|| settings.exec_host.clone()),
         node: inline.exec_node.clone().or_else(|| settings.exec_node.clone()),
         elevated: inline.elevated.clone().or_else(|| settings.elevated_level.clone()),
+        sender: request.origin.as_ref().map(|origin| (origin.channel.clone(), origin.sender.clone())),
         by_owner: request.sender_is_owner,
     };
-    let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin: request.origin.as_ref(), exec };
+    let account = request.route.as_ref().and_then(|route| route.account.as_deref()).or_else(|| head.session.last_account());
+    let origin = request.origin.as_ref();
+    let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin, account, exec };
     // Neither needs the other, and each waits for the disk.
     let folder = folder.unwrap_or_else(|| Folder::open(parts, &run.agent, &run.key));
     let (conversation, scenery) = tokio::join!(conversation(runs, run, request, head, &chain[0]), scenery(scene, folder));
@@ -157,9 +160,9 @@ pub(super) struct Folder<'a>(BoxFuture<'a, Result<(Vec<ContextFile>, Vec<Skill>)
 impl<'a> Folder<'a> {
     /// Begins to read it.
     pub(super) fn open(parts: &'a Parts, agent: &AgentId, key: &SessionKey) -> Self {
-        let workspace = parts.roster.get(agent).workspace;
-        let files = parts.workspaces.files(&workspace, key.is_subagent());
-        let skills = crate::skills::load(parts, &workspace);
+        let profile = parts.roster.get(agent);
+        let files = parts.workspaces.files(&profile.workspace, key.is_subagent());
+        let skills = crate::skills::of_agent(parts, &profile);
         Self(Box::pin(async { Ok((files.await, skills.await.map_err(|error| Error::Refused(error.into()))?)) }))
     }
 }

@@ -1,11 +1,13 @@
 //! What people change about a session: its settings, its transcript's beginning, its existence.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::sessions::{self, SessionHints, SessionRecord};
 use super::{Result, Store};
+use crate::chat::WEBCHAT;
 use crate::keys::{AgentId, SessionKey};
+use crate::sessions::send_policy::SendPolicy;
 
 /// Something that a user sets on a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,10 +151,13 @@ impl Store {
     }
 }
 
-/// Whether the session takes no messages.
-pub(super) fn denies(connection: &Connection, key: &SessionKey) -> Result<bool> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM sessions WHERE key = ?1 AND send_policy = 'deny'")?;
-    Ok(statement.exists([key.as_str()])?)
+/// Whether the session takes no messages from `channel`: as it says itself, else as `policy` does.
+pub(super) fn denies(connection: &Connection, key: &SessionKey, policy: &SendPolicy, channel: Option<&str>) -> Result<bool> {
+    // Who has looked in from a page has not moved a conversation of a network.
+    let sql = "SELECT send_policy, coalesce(nullif(channel, ?2), last_channel, channel) FROM sessions WHERE key = ?1";
+    let read = |row: &Row<'_>| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?));
+    let (own, known) = connection.prepare_cached(sql)?.query_row([key.as_str(), WEBCHAT], read).optional()?.unwrap_or_default();
+    Ok(own.map_or_else(|| policy.denies(key, channel.or(known.as_deref())), |own| own == "deny"))
 }
 
 fn patch(

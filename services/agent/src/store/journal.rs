@@ -1,5 +1,7 @@
 //! The journal of runs: what was accepted, how far it came, and what was answered. A run's id is its idempotency key.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use verso_proto::agent::v1::{ChatMessage, RunResponse};
 
@@ -8,6 +10,7 @@ use super::{Result, Store, changes, deliveries, events, overflow, transcript, us
 use crate::delivery::Delivery;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages;
+use crate::sessions::send_policy::SendPolicy;
 
 /// How long an ended run is remembered, in milliseconds: a repeat that comes later is a new run.
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -80,6 +83,8 @@ pub(crate) struct Arrival {
     /// As JSON: enough to run it after a restart.
     pub(crate) request: String,
     pub(crate) hints: SessionHints,
+    /// Whether the session takes it, unless that was set on the session itself.
+    pub(crate) policy: Arc<SendPolicy>,
     pub(crate) at_ms: i64,
     /// Set when the run can begin at once: both are then one write.
     pub(crate) opening: Option<Opening>,
@@ -273,7 +278,7 @@ fn accept(connection: &Connection, arrival: Arrival, epoch: i64) -> Result<Accep
     if let Some(known) = load(connection, &arrival.run_id)? {
         return Ok(Accepted::Known(Box::new(known)));
     }
-    if changes::denies(connection, &arrival.key)? {
+    if changes::denies(connection, &arrival.key, &arrival.policy, arrival.hints.channel.as_deref())? {
         return Ok(Accepted::Denied);
     }
     let session = sessions::ensure(connection, &arrival.key, &arrival.agent, &arrival.hints, arrival.at_ms)?;

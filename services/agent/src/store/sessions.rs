@@ -44,6 +44,11 @@ pub(crate) struct SessionRecord {
 }
 
 impl SessionRecord {
+    /// Returns the account of the network that its last answer went to.
+    pub(crate) fn last_account(&self) -> Option<&str> {
+        self.last_route.as_ref()?.account.as_deref()
+    }
+
     /// Returns the model that the user has set, as `provider/model`.
     pub(crate) fn model_override(&self) -> Option<String> {
         let Settings { provider_override, model_override, .. } = &self.settings;

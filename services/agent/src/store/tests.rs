@@ -1,4 +1,5 @@
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use verso_proto::agent::v1::RunResponse;
 
@@ -21,6 +22,7 @@ fn arrival(run_id: &str, key: &SessionKey, text: &str) -> Arrival {
         agent: AgentId::normalize("main"),
         request: "{}".to_owned(),
         hints: SessionHints::default(),
+        policy: Arc::default(),
         at_ms: 1_000,
         opening: Some(Opening { user: Some(messages::user(text, &[], 1_000)), reset: false, hears_of_dropped: None, within: Vec::new() }),
     }

@@ -1,5 +1,8 @@
 //! What the configuration says about tools: the section `tools`, and what agents and groups have of their own.
 
+mod elevated;
+mod groups;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -11,15 +14,19 @@ use verso_tools::sandbox::container;
 use verso_tools::web::{FetchConfig, SearchConfig};
 
 use super::ExecWishes;
-use crate::keys::{AgentId, SessionKey};
+use super::sessions::Visibility;
+use crate::keys::AgentId;
+use elevated::Elevated;
+pub(super) use elevated::Elevation;
+use groups::Groups;
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Config {
     pub(super) tools: Tools,
     agents: Agents,
-    /// By channel, then by group.
-    groups: BTreeMap<String, BTreeMap<String, Group>>,
+    /// By channel.
+    groups: BTreeMap<String, Groups>,
     /// `agents.defaults.memorySearch`.
     pub(super) memory: Memory,
     /// Whether an agent may restart services.
@@ -40,24 +47,8 @@ pub(super) struct Tools {
     pub(super) agent_to_agent: AgentToAgent,
     pub(super) web: Web,
     pub(super) message: CrossContext,
+    sessions: SessionTools,
     elevated: Elevated,
-}
-
-/// The section `tools.elevated`, beside whose words count in which chat.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Elevated {
-    /// Default: yes.
-    enabled: Option<bool>,
-}
-
-/// How far programs leave the sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Elevation {
-    /// What is not on the list is asked about.
-    Asking,
-    /// Nothing is asked.
-    Free,
 }
 
 /// The section `tools.message`: who may be written to beside whoever is in the conversation.
@@ -105,6 +96,14 @@ impl CrossContext {
         let prefix = prefix.as_deref().map_or_else(|| format!("[from {channel}] "), named);
         format!("{prefix}{text}{}", suffix.as_deref().map(named).unwrap_or_default())
     }
+}
+
+/// The section `tools.sessions`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct SessionTools {
+    /// `self`, `tree`, `agent` or `all`. Default: `all`.
+    visibility: Option<String>,
 }
 
 /// The section `tools.web`.
@@ -171,17 +170,10 @@ pub(super) struct Sandbox {
     pub(super) workspace_access: Option<String>,
     /// `auto`, `docker`, `bubblewrap` or `kernel`. Default: `auto`.
     pub(super) backend: Option<String>,
+    /// `spawned` or `all`. Default: `spawned`.
+    session_tools_visibility: Option<String>,
     /// An agent's own takes the place of that for all, as a whole.
     pub(super) docker: Option<container::Config>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-#[serde(rename_all = "camelCase")]
-struct Group {
-    tools: Option<Rules>,
-    /// By the sender's own id on the network; `*` for everybody else.
-    tools_by_sender: BTreeMap<String, Rules>,
 }
 
 /// The section `commands`.
@@ -195,8 +187,6 @@ impl Config {
     /// Reads it.
     pub(super) fn read(file: &File) -> Result<Self, config::Error> {
         let channels: BTreeMap<String, Value> = file.section("channels")?;
-        let groups =
-            |section: Value| section.get("groups").and_then(|groups| serde_json::from_value(groups.clone()).ok()).unwrap_or_default();
         let commands: Commands = file.section("commands")?;
         Ok(Self {
             memory: file.section("agents.defaults.memorySearch")?,
@@ -204,7 +194,7 @@ impl Config {
             channels: channels.keys().filter(|name| *name != "defaults").map(|name| name.to_lowercase()).collect(),
             tools: file.section("tools")?,
             agents: file.section("agents")?,
-            groups: channels.into_iter().map(|(channel, section)| (channel.to_lowercase(), groups(section))).collect(),
+            groups: channels.into_iter().map(|(channel, section)| (channel.to_lowercase(), Groups::read(&section))).collect(),
         })
     }
 
@@ -221,8 +211,28 @@ impl Config {
             mode: own.mode.or_else(|| all.mode.clone()),
             workspace_access: own.workspace_access.or_else(|| all.workspace_access.clone()),
             backend: own.backend.or_else(|| all.backend.clone()),
+            session_tools_visibility: own.session_tools_visibility.or_else(|| all.session_tools_visibility.clone()),
             docker: own.docker.or_else(|| all.docker.clone()),
         }
+    }
+
+    /// Returns the rules for an agent's tools in a sandbox: each list is its own, if it has one, else that for all.
+    pub(super) fn sandbox_rules(&self, id: &str) -> Rules {
+        let own = self.agent(id).map(|agent| agent.tools.sandbox.tools.clone()).unwrap_or_default();
+        let all = &self.tools.sandbox.tools;
+        Rules {
+            allow: own.allow.or_else(|| all.allow.clone()),
+            also_allow: own.also_allow.or_else(|| all.also_allow.clone()),
+            deny: own.deny.or_else(|| all.deny.clone()),
+            ..all.clone()
+        }
+    }
+
+    /// Returns which sessions the tools of an agent's session may see.
+    pub(super) fn visibility(&self, id: &str, sandboxed: bool) -> Visibility {
+        let configured = self.tools.sessions.visibility.as_deref().map_or(Visibility::All, Visibility::parse);
+        let confined = sandboxed && self.sandbox(id).session_tools_visibility.as_deref().map(str::trim) != Some("all");
+        if confined { configured.min(Visibility::Tree) } else { configured }
     }
 
     /// Returns how an agent may run programs in a session. What the session says can be stricter than the configuration, never looser.
@@ -244,21 +254,6 @@ impl Config {
         exec.host = wishes.host.clone().or(exec.host);
         exec.node = wishes.node.clone().or(exec.node);
         exec
-    }
-
-    /// Returns how far programs leave the sandbox because the session, or a message, says so. Only the owner's words count, and only where the
-    /// configuration lets them.
-    pub(super) fn elevation(&self, id: &str, wishes: &ExecWishes) -> Option<Elevation> {
-        let on = |section: &Elevated| section.enabled != Some(false);
-        let permitted = on(&self.tools.elevated) && self.agent(id).is_none_or(|agent| on(&agent.tools.elevated));
-        if !wishes.by_owner || !permitted {
-            return None;
-        }
-        match wishes.elevated.as_deref() {
-            Some("full") => Some(Elevation::Free),
-            Some("on" | "ask") => Some(Elevation::Asking),
-            _ => None,
-        }
     }
 
     /// Returns how an agent may run programs. Its own words can be stricter than those for all, never looser.
@@ -289,23 +284,6 @@ impl Config {
     pub(super) fn may_reach(&self, agent: &str, other: &str) -> bool {
         let listed = |id: &str| self.tools.agent_to_agent.allow.iter().any(|name| name == "*" || AgentId::normalize(name).as_str() == id);
         agent == other || (self.tools.agent_to_agent.enabled && listed(agent) && listed(other))
-    }
-
-    /// Returns the rules of the group that a session belongs to, and those for the sender. Which group that is, the session's own key
-    /// says; who the sender is, the network.
-    pub(super) fn group_rules(&self, key: &SessionKey, sender: Option<&str>) -> Vec<Rules> {
-        let Some((_, rest)) = crate::keys::parse(key.as_str()) else { return Vec::new() };
-        let mut parts = rest.splitn(3, ':');
-        let (Some(channel), Some("group" | "channel"), Some(id)) = (parts.next(), parts.next(), parts.next()) else { return Vec::new() };
-        let Some(groups) = self.groups.get(channel) else { return Vec::new() };
-        // A thread is part of its group.
-        let id = id.split(":thread:").next().unwrap_or(id);
-        let own = groups.iter().find(|(name, _)| name.eq_ignore_ascii_case(id)).map(|(_, group)| group);
-        let Some(group) = own.or_else(|| groups.get("*")) else { return Vec::new() };
-        let senders = &group.tools_by_sender;
-        // What somebody calls himself counts for nothing: only whole ids are compared.
-        let senders_own = sender.and_then(|sender| senders.get(sender)).or_else(|| senders.get("*"));
-        senders_own.or(group.tools.as_ref()).cloned().into_iter().collect()
     }
 }
 
@@ -350,49 +328,42 @@ mod tests {
     }
 
     #[test]
-    fn sec_55_only_the_owners_words_lead_programs_out_of_a_sandbox() {
-        let open = config(json!({"agents": {"list": [{"id": "kept", "tools": {"elevated": {"enabled": false}}}]}}));
-        let shut = config(json!({"tools": {"elevated": {"enabled": false}}}));
-        let wishes = |level: &str, by_owner| ExecWishes { elevated: Some(level.to_owned()), by_owner, ..ExecWishes::default() };
-        assert_eq!(open.elevation("main", &wishes("on", true)), Some(Elevation::Asking));
-        assert_eq!(open.elevation("main", &wishes("full", true)), Some(Elevation::Free));
-        for (config, agent, wishes) in [
-            (&open, "main", wishes("full", false)),
-            (&open, "main", wishes("off", true)),
-            (&open, "kept", wishes("full", true)),
-            (&shut, "main", wishes("full", true)),
+    fn an_agents_own_lists_for_sandboxes_take_the_place_of_those_for_all() {
+        let config = config(json!({
+            "tools": {"sandbox": {"tools": {"allow": ["read", "exec"], "deny": ["write"]}}},
+            "agents": {"list": [{"id": "kept", "tools": {"sandbox": {"tools": {"deny": ["exec"]}}}}]},
+        }));
+        let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let (own, all) = (config.sandbox_rules("kept"), config.sandbox_rules("main"));
+        assert_eq!((own.allow, own.deny), (list(&["read", "exec"]), list(&["exec"])));
+        assert_eq!((all.allow, all.deny), (list(&["read", "exec"]), list(&["write"])));
+    }
+
+    #[test]
+    fn sec_69_what_tools_see_of_sessions_is_what_both_keys_let_them() {
+        let seen = |visibility: Value, of_sandboxes: Value, sandboxed| {
+            let config = config(json!({
+                "tools": {"sessions": {"visibility": visibility}},
+                "agents": {"defaults": {"sandbox": {"sessionToolsVisibility": of_sandboxes}}},
+            }));
+            config.visibility("main", sandboxed)
+        };
+        for (word, outside, spawned) in [
+            (json!(null), Visibility::All, Visibility::Tree),
+            (json!("all"), Visibility::All, Visibility::Tree),
+            (json!("agent"), Visibility::Agent, Visibility::Tree),
+            (json!("tree"), Visibility::Tree, Visibility::Tree),
+            (json!("self"), Visibility::Own, Visibility::Own),
+            (json!("sideways"), Visibility::Own, Visibility::Own),
         ] {
-            assert_eq!(config.elevation(agent, &wishes), None, "{agent} {wishes:?}");
+            let found = (
+                seen(word.clone(), json!(null), false),
+                seen(word.clone(), json!(null), true),
+                seen(word.clone(), json!("spawned"), true),
+                seen(word.clone(), json!("all"), true),
+            );
+            assert_eq!(found, (outside, spawned, spawned, outside), "{word}");
         }
-        let exec = open.exec_for("main", &wishes("full", true));
-        assert_eq!((exec.security.as_deref(), exec.ask.as_deref()), (Some("full"), Some("off")));
-    }
-
-    #[test]
-    fn sec_67_a_groups_rules_are_found_by_the_sessions_own_key() {
-        let config = config(
-            json!({"channels": {"telegram": {"groups": {"-100": {"tools": {"deny": ["exec"]}}, "*": {"tools": {"allow": ["read"]}}}}}}),
-        );
-        let rules = |key: &str| config.group_rules(&SessionKey::stored(key), None);
-        assert_eq!(rules("agent:main:telegram:group:-100")[0].deny, Some(vec!["exec".to_owned()]));
-        assert_eq!(rules("agent:main:telegram:group:-100:thread:7")[0].deny, Some(vec!["exec".to_owned()]));
-        assert_eq!(rules("agent:main:telegram:group:-1")[0].allow, Some(vec!["read".to_owned()]));
-        for key in ["agent:main:main", "agent:main:discord:group:-100", "agent:main:telegram:dm:-100"] {
-            assert!(rules(key).is_empty(), "{key}");
-        }
-    }
-
-    #[test]
-    fn sec_67_a_senders_rules_come_before_the_groups_and_only_for_his_whole_id() {
-        let by_sender = json!({"42": {"deny": []}, "*": {"allow": ["session_status"]}});
-        let group = json!({"tools": {"deny": ["exec"]}, "toolsBySender": by_sender});
-        let config = config(json!({"channels": {"telegram": {"groups": {"-100": group, "-200": {"tools": {"deny": ["read"]}}}}}}));
-        let rules = |group: &str, sender| config.group_rules(&SessionKey::stored(&format!("agent:main:telegram:group:{group}")), sender);
-        assert_eq!(rules("-100", Some("42"))[0].deny, Some(vec![]));
-        for sender in [None, Some("4"), Some("421"), Some("Forty Two")] {
-            assert_eq!(rules("-100", sender)[0].allow, Some(vec!["session_status".to_owned()]), "{sender:?}");
-        }
-        assert_eq!(rules("-200", Some("42"))[0].deny, Some(vec!["read".to_owned()]));
     }
 
     #[test]

@@ -59,8 +59,10 @@ pub(crate) async fn single(
     let parts = &runs.parts;
     let profile = parts.roster.get(agent);
     let models = parts.catalog.chain(&parts.clients, None, &profile).await?;
-    let skills = crate::skills::load(parts, &profile.workspace).await?;
-    let turn = Turn { runs, key, profile: &profile, models: &models, skills: &skills, origin: None, exec: asked.exec };
+    let skills = crate::skills::of_agent(parts, &profile).await?;
+    let session = parts.store.session(key).await?;
+    let account = session.as_ref().and_then(crate::store::SessionRecord::last_account);
+    let turn = Turn { runs, key, profile: &profile, models: &models, skills: &skills, origin: None, account, exec: asked.exec };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
     if !equipment.set.has(&asked.tool) {
         return Ok(None);

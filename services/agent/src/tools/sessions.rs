@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use verso_proto::agent::v1::SessionsListRequest;
+use verso_proto::agent::v1::{SessionRow, SessionsListRequest};
 use verso_tools::tool::{Answer, Refused, Scene, Spec, Tool, arguments};
 
 use super::Turn;
@@ -37,8 +37,31 @@ const WAIT_SECONDS: u64 = 30;
 pub(super) struct Reach {
     pub(super) runs: Runs,
     config: Config,
-    /// A sandboxed session sees only what it has started.
-    only_spawned: bool,
+    visibility: Visibility,
+}
+
+/// Which sessions a session's tools may see, the narrowest first. Those of other agents need `tools.agentToAgent` besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Visibility {
+    /// Its own.
+    Own,
+    /// That and those that it has started.
+    Tree,
+    /// Those of its agent.
+    Agent,
+    All,
+}
+
+impl Visibility {
+    /// Reads a word of the configuration. One that means nothing opens nothing.
+    pub(super) fn parse(word: &str) -> Self {
+        match word.trim() {
+            "all" => Self::All,
+            "agent" => Self::Agent,
+            "tree" => Self::Tree,
+            _ => Self::Own,
+        }
+    }
 }
 
 /// Returns the tools for sessions.
@@ -54,8 +77,36 @@ pub(super) fn tools(turn: &Turn<'_>, config: &Config, sandboxed: bool) -> Vec<Ar
 
 impl Reach {
     /// Says where a turn may look.
-    pub(super) fn of(turn: &Turn<'_>, config: &Config, only_spawned: bool) -> Self {
-        Self { runs: turn.runs.clone(), config: config.clone(), only_spawned }
+    pub(super) fn of(turn: &Turn<'_>, config: &Config, sandboxed: bool) -> Self {
+        let visibility = config.visibility(turn.profile.id.as_str(), sandboxed);
+        Self { runs: turn.runs.clone(), config: config.clone(), visibility }
+    }
+
+    /// Whether a session of the agent `owner`, started by `spawned_by`, may be seen.
+    fn sees(&self, scene: &Scene, (key, owner): (&str, &str), spawned_by: Option<&str>) -> bool {
+        let own = key == scene.session;
+        match self.visibility {
+            Visibility::Own => own,
+            Visibility::Tree => own || (spawned_by == Some(&scene.session) && self.config.may_reach(&scene.agent, owner)),
+            Visibility::Agent => owner == scene.agent,
+            Visibility::All => self.config.may_reach(&scene.agent, owner),
+        }
+    }
+
+    /// Lists the sessions that may be seen, the newest first.
+    async fn list(&self, scene: &Scene, request: SessionsListRequest) -> Result<Vec<SessionRow>, Refused> {
+        let narrowed = match self.visibility {
+            Visibility::Own => SessionsListRequest { search: Some(scene.session.clone()), ..request },
+            Visibility::Tree => SessionsListRequest { spawned_by: Some(scene.session.clone()), ..request },
+            Visibility::Agent => SessionsListRequest { agent_id: Some(scene.agent.clone()), ..request },
+            Visibility::All => request,
+        };
+        let found = crate::sessions::list(&self.runs, narrowed).await.map_err(|error| Refused::Failed(error.to_string()))?;
+        let naming = &self.runs.parts.roster.naming;
+        // What the list holds under `Tree` was started by this session: it was asked for nothing else.
+        let spawned_by = (self.visibility == Visibility::Tree).then_some(scene.session.as_str());
+        let seen = |row: &SessionRow| self.sees(scene, (&row.key, naming.agent_of(&row.key).as_str()), spawned_by);
+        Ok(found.sessions.into_iter().filter(seen).collect())
     }
 
     /// Returns a session that the scene's own may see.
@@ -65,12 +116,9 @@ impl Reach {
         let owner = naming.agent_of(resolved.as_str());
         // The same words for what is not there and what may not be seen.
         let unknown = || Refused::Arguments(format!("there is no session \"{key}\" that can be seen from here"));
-        if !self.config.may_reach(&scene.agent, owner.as_str()) {
-            return Err(unknown());
-        }
         let found = self.runs.parts.store.session(&resolved).await.map_err(|error| Refused::failed("the session cannot be read", error))?;
-        let spawned = found.as_ref().and_then(|session| session.settings.spawned_by.as_deref()) == Some(&scene.session);
-        if found.is_none() || (self.only_spawned && resolved.as_str() != scene.session && !spawned) {
+        let spawned_by = found.as_ref().and_then(|session| session.settings.spawned_by.as_deref());
+        if found.is_none() || !self.sees(scene, (resolved.as_str(), owner.as_str()), spawned_by) {
             return Err(unknown());
         }
         Ok(resolved)
@@ -165,12 +213,9 @@ impl Tool for List {
             let request = SessionsListRequest {
                 limit: Some(wanted.limit.unwrap_or(LISTED).clamp(1, LISTED * 10)),
                 active_minutes: wanted.active_minutes.filter(|minutes| *minutes > 0),
-                spawned_by: self.0.only_spawned.then(|| scene.session.clone()),
                 ..SessionsListRequest::default()
             };
-            let found = crate::sessions::list(&self.0.runs, request).await.map_err(|error| Refused::Failed(error.to_string()))?;
-            let naming = &self.0.runs.parts.roster.naming;
-            let seen = found.sessions.into_iter().filter(|row| self.0.config.may_reach(&scene.agent, naming.agent_of(&row.key).as_str()));
+            let seen = self.0.list(scene, request).await?.into_iter();
             let seen = seen.filter(|row| wanted.kinds.is_empty() || wanted.kinds.contains(&row.kind));
             let rows: Vec<Value> = seen
                 .map(|row| json!({"key": row.key, "kind": row.kind, "channel": row.channel, "label": row.label, "displayName": row.display_name, "updatedAt": row.updated_at_ms, "sessionId": row.session_id, "model": row.model, "totalTokens": row.total_tokens}))

@@ -144,6 +144,23 @@ async fn a_session_that_takes_no_messages_refuses_them_until_it_does() {
 }
 
 #[tokio::test]
+async fn a_policy_for_all_sessions_refuses_what_no_rule_allows() {
+    let (folder, mut provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
+    let mut config = config(&provider);
+    config["session"] = json!({"sendPolicy": {"default": "deny", "rules": [{"action": "allow", "match": {"keyPrefix": "test"}}]}});
+    let agent = Agent::open(folder.path(), config, 1).await;
+    for error in [agent.send("other", "hi", "r1").await.err(), agent.run(turn("other", "hi", "r2")).await.err()] {
+        let error = error.unwrap();
+        assert_eq!((error.code(), error.message()), (Code::InvalidArgument, "send blocked by session policy"));
+    }
+    talk(&agent, &mut provider, SESSION, "hi").await;
+    patched(&agent, json!({"key": SESSION, "sendPolicy": "deny"})).await;
+    assert!(agent.send(SESSION, "hi", "r3").await.is_err(), "the session's own word comes first");
+    patched(&agent, json!({"key": "other", "sendPolicy": "allow"})).await;
+    talk(&agent, &mut provider, "other", "hi").await;
+}
+
+#[tokio::test]
 async fn a_run_asks_the_model_that_its_session_names() {
     let (_folder, mut provider, agent) = setup().await;
     let entry = patched(&agent, json!({"key": SESSION, "model": "mock/mock-2"})).await;

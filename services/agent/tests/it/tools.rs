@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use verso_proto::agent::v1::SessionsPatchRequest;
 
-use crate::agent::{Agent, config, turn};
+use crate::agent::{Agent, as_owner, config, turn};
 use crate::provider::{ModelCall, Provider};
 
 /// A service whose agent works in `folder`/workspace.
@@ -192,4 +193,69 @@ async fn sec_69_another_agents_sessions_cannot_be_read() {
     assert!(texts[0].1.contains("that can be seen from here") && !texts[1].1.contains("second"), "{texts:?}");
     call.stream().finish().await;
     answers.next().await;
+}
+
+#[tokio::test]
+async fn sec_69_tools_see_no_more_sessions_than_their_key_lets_them() {
+    for (visibility, sees) in [("self", [false, false]), ("tree", [false, true]), ("agent", [true, true])] {
+        let mut provider = Provider::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(folder.path(), &provider, json!({"tools": {"sessions": {"visibility": visibility}}})).await;
+        for (session, run) in [("agent:main:other", "r-0"), ("agent:main:subagent:child", "r-1")] {
+            let mut answers = agent.run(turn(session, "a secret", run)).await.unwrap();
+            answers.next().await;
+            provider.reply("kept").await;
+            answers.next().await;
+        }
+        let spawned = json!({"key": "agent:main:subagent:child", "spawnedBy": "agent:main:main"});
+        agent.client.clone().sessions_patch(as_owner(serde_json::from_value::<SessionsPatchRequest>(spawned).unwrap())).await.unwrap();
+        let mut answers = agent.run(turn("main", "look around", "r-2")).await.unwrap();
+        answers.next().await;
+        let first = provider.call().await.stream();
+        let read = |key: &str| json!({"sessionKey": key});
+        first
+            .tool_calls(&[
+                ("c-1", "sessions_history", read("agent:main:other")),
+                ("c-2", "sessions_history", read("agent:main:subagent:child")),
+                ("c-3", "sessions_send", json!({"sessionKey": "agent:main:other", "message": "x", "timeoutSeconds": 0})),
+                ("c-4", "sessions_list", json!({})),
+            ])
+            .await;
+        let mut calls = vec![provider.call().await];
+        if sees[0] {
+            // The message that was sent is answered in its own session.
+            calls.push(provider.call().await);
+        }
+        let call = calls.iter().find(|call| results(call).len() == 4).unwrap();
+        let texts: Vec<String> = results(call).into_iter().map(|(_, text)| text).collect();
+        let seen = texts.iter().map(|text| !text.contains("that can be seen from here")).collect::<Vec<_>>();
+        assert_eq!(seen[..3], [sees[0], sees[1], sees[0]], "{visibility} {texts:?}");
+        let listed = [texts[3].contains("agent:main:other"), texts[3].contains("agent:main:subagent:child")];
+        assert_eq!(listed, sees, "{visibility} {}", texts[3]);
+        for call in calls {
+            call.stream().finish().await;
+        }
+        answers.next().await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_has_in_a_sandbox_what_its_own_list_leaves_it() {
+    let mut provider = Provider::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&provider);
+    config["agents"]["defaults"]["sandbox"] = json!({"mode": "all"});
+    config["agents"]["list"][1]["tools"] = json!({"sandbox": {"tools": {"deny": ["exec", "sessions_list"]}}});
+    let agent = Agent::open(folder.path(), config, 1).await;
+    for (session, has) in [("agent:main:main", true), ("agent:second:main", false)] {
+        let mut answers = agent.run(turn(session, "hi", session)).await.unwrap();
+        answers.next().await;
+        let call = provider.call().await;
+        for tool in ["exec", "sessions_list"] {
+            assert_eq!(offered(&call).contains(&tool.to_owned()), has, "{session} {tool}");
+        }
+        assert!(offered(&call).contains(&"process".to_owned()));
+        call.stream().finish().await;
+        answers.next().await;
+    }
 }

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tonic::{Request, Response, Status};
 use verso_kit::peer::Peer;
 use verso_proto::agent::v1::inbound_server::{Inbound, InboundServer};
-use verso_proto::agent::v1::{ActivationRequest, ActivationResponse, Payload, SubmitRequest, SubmitResponse};
+use verso_proto::agent::v1::{ActivationRequest, ActivationResponse, CalledBy, Payload, SubmitRequest, SubmitResponse};
 
 use super::*;
 use crate::adapter::{Fault, Refusal, Wellbeing};
@@ -19,6 +19,9 @@ const OTHERS: usize = 19;
 
 /// Messages of each, unless `VERSO_PANIC_MESSAGES` says otherwise.
 const MESSAGES_DEFAULT: usize = 10;
+
+/// A group whose agent has patterns of its own.
+const VERAS: &str = "#vera";
 
 /// How long anything may take before a test gives up. Generous: test machines are busy.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -50,6 +53,13 @@ impl Toy {
         let event = format!("e{number}");
         let base = Incoming::new(event, EventKind::Message, (ChatKind::Direct, format!("p{number}")), format!("p{number}"), "hi".into());
         self.0.arrived.lock().unwrap().push(Incoming { mentioned: true, ..base });
+        self.0.news.notify_one();
+    }
+
+    /// Somebody says something in a group, and calls nobody in the network's own way.
+    fn write_in(&self, group: &str, event: &str, text: &str) {
+        let incoming = Incoming::new(event.into(), EventKind::Message, (ChatKind::Group, group.into()), "ann".into(), text.into());
+        self.0.arrived.lock().unwrap().push(incoming);
         self.0.news.notify_one();
     }
 
@@ -123,7 +133,7 @@ impl Adapter for Toy {
     }
 }
 
-/// Answers every message with the same words.
+/// Answers every message with the same words. In the group [`VERAS`] its agent has a name of its own.
 struct Echo;
 
 #[tonic::async_trait]
@@ -136,8 +146,10 @@ impl Inbound for Echo {
         Ok(Response::new(stream::iter([Ok(says("accepted")), Ok(end)]).boxed()))
     }
 
-    async fn activation(&self, _: Request<ActivationRequest>) -> Result<Response<ActivationResponse>, Status> {
-        Ok(Response::new(ActivationResponse::default()))
+    async fn activation(&self, request: Request<ActivationRequest>) -> Result<Response<ActivationResponse>, Status> {
+        let own = request.get_ref().peer_id == VERAS;
+        let called_by = own.then(|| CalledBy { patterns: vec![r"\bvera\b".to_owned()] });
+        Ok(Response::new(ActivationResponse { activation: None, called_by }))
     }
 }
 
@@ -260,4 +272,24 @@ async fn sec_87_an_account_that_is_refused_says_so_and_is_tried_for_ever() {
     toy.write(1);
     until("an answer", || toy.sent().len() == 1).await;
     assert_eq!(unit.state().last_error, None);
+}
+
+#[tokio::test]
+async fn an_agent_is_called_by_its_own_patterns_and_any_other_by_those_of_all() {
+    let network = serde_json::json!({"groupPolicy": "open", "accounts": {"own": {"mentionPatterns": [r"\bbot\b"]}}});
+    let usual = serde_json::json!({"groupChat": {"mentionPatterns": [r"\bverso\b"]}});
+    let house = House::build(serde_json::json!({"channels": {"irc": network}, "messages": usual})).await;
+    let (toy, _unit) = house.start("own");
+    let mut answered = 0;
+    for (group, ignored, heard) in [(VERAS, "verso, hi", "Vera, hi"), ("#den", "vera, hi", "Verso, hi"), (VERAS, "hi", "bot, hi")] {
+        let taken = || toy.0.arrived.lock().unwrap().is_empty();
+        toy.write_in(group, &format!("{answered}-ignored"), ignored);
+        until("the message to be read", taken).await;
+        // A chat's messages are judged in their order: when this one is answered, the one before it was not.
+        toy.write_in(group, &format!("{answered}-heard"), heard);
+        answered += 1;
+        until("an answer", || toy.sent().len() >= answered).await;
+        let groups: Vec<String> = toy.sent().into_iter().map(|(peer, _)| peer).collect();
+        assert_eq!((groups.len(), groups.last().map(String::as_str)), (answered, Some(group)), "{ignored}");
+    }
 }
