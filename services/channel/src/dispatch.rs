@@ -188,10 +188,8 @@ impl Dispatch {
     /// Decides about a message, and notes whether it calls the agent that it is for.
     async fn judge(&self, incoming: &mut Incoming, paired: bool) -> Verdict {
         let verdict = access::judge(&self.profile, incoming, paired);
-        let calling = match access::hangs_on_mention(incoming, verdict) {
-            true => self.agent.calling(&self.key, incoming).await,
-            false => Calling::default(),
-        };
+        let calling =
+            if access::hangs_on_mention(incoming, verdict) { self.agent.calling(&self.key, incoming).await } else { Calling::default() };
         incoming.mentioned = incoming.mentioned
             || match &calling.patterns {
                 Some(own) => Mentions::new(own.iter()).found_in(&incoming.text),

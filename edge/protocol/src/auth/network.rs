@@ -63,8 +63,8 @@ pub fn client_address(facts: &RequestFacts<'_>) -> IpAddr {
     let read = |text: &str| text.trim().parse::<IpAddr>().ok().map(|address| address.to_canonical());
     // The list grows to the right: the first entry from there that is not a proxy of ours is the last hop we cannot vouch for.
     let forwarded = facts.forwarded_for.into_iter().flat_map(|list| list.rsplit(',')).map_while(read).find(|address| !trusted(*address));
-    let real = || facts.real_ip.filter(|_| facts.real_ip_counts).and_then(read);
-    forwarded.or_else(real).unwrap_or(peer)
+    let named = || facts.real_ip.filter(|_| facts.real_ip_counts).and_then(read);
+    forwarded.or_else(named).unwrap_or(peer)
 }
 
 /// Whether `block`, an address or a CIDR block, contains `address`.

@@ -154,8 +154,11 @@ pub(super) async fn summarise(runs: &Runs, run: &Run, head: &Head, chain: &[Arc<
     }
 }
 
-/// An agent's folder on its way from the disk: what of it belongs to every turn.
-pub(super) struct Folder<'a>(BoxFuture<'a, Result<(Vec<ContextFile>, Vec<Skill>), Error>>);
+/// What of an agent's folder belongs to every turn.
+type Found = (Vec<ContextFile>, Vec<Skill>);
+
+/// An agent's folder on its way from the disk.
+pub(super) struct Folder<'a>(BoxFuture<'a, Result<Found, Error>>);
 
 impl<'a> Folder<'a> {
     /// Begins to read it.
