@@ -155,9 +155,9 @@ fn keys_that_nobody_reads_are_named_and_are_no_fault() {
     let user = User::new().without_gateway();
     user.configure(
         "{gateway: {mode: 'local', auth: {token: 'a-token-of-more-than-24-letters'}}, browser: {enabled: true},
-          agents: {list: [{id: 'a', skills: ['x'], sandbox: {mode: 'off', scope: 'agent'}}]}}",
+          agents: {list: [{id: 'a', agentDir: '~/a', sandbox: {mode: 'off', scope: 'agent'}}]}}",
     );
-    let paths = ["browser", "agents.list[0].skills", "agents.list[0].sandbox.scope"];
+    let paths = ["browser", "agents.list[0].agentDir", "agents.list[0].sandbox.scope"];
     let said = user.run(&["config", "validate"]);
     assert_eq!((said.code, said.stdout.as_str()), (Some(0), "Config OK: ~/.verso/verso.json\n"), "{said:?}");
     assert_eq!(said.stderr, format!("Accepted from older files, without effect: {}\n", paths.join(", ")));
