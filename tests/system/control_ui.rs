@@ -160,7 +160,10 @@ async fn the_connection_that_is_lost_comes_back_without_a_reload() {
         assert_eq!(said.matches(&format!("number {number} ")).count(), 1, "each once: {said}");
     }
     page.browser
-        .until("nothing on its way", "return !document.querySelector('#messages .waiting, #messages .sending, #messages .live')")
+        .until(
+            "nothing on its way",
+            "return !document.querySelector('#messages .waiting, #messages .sending, #messages .accepted, #messages .live')",
+        )
         .await;
     let shown = page.said("user").await.concat();
     for number in 1..=3 {
