@@ -103,10 +103,10 @@ pub(crate) fn leave(gateway: &Arc<Gateway>, conn_id: &str) {
             drop(told.services.call(roster::presence_farewell(*presence, told.context.clock.now_ms())).await);
             told.presence_list.void();
         }
-        if let Some(node) = announced.node.map(|node| roster::node_farewell(*node)) {
-            if told.services.call(node.clone()).await.is_err() {
-                told.roster.missed_by(roster::NODE, Some(node));
-            }
+        if let Some(node) = announced.node.map(|node| roster::node_farewell(*node))
+            && told.services.call(node.clone()).await.is_err()
+        {
+            told.roster.missed_by(roster::NODE, Some(node));
         }
     });
 }
