@@ -143,19 +143,15 @@ async fn talk(client: &Client, session: &str, scale: &Scale, seen: &Shared, unti
         let mut heard = Vec::new();
         loop {
             let length = Duration::from_millis(scale.tokens as u64 * scale.gap_ms);
-            match timeout(ANSWER + length, responses.recv()).await {
-                Ok(response) => {
-                    let status = response.as_ref().and_then(status);
-                    let last = status.as_deref() != Some("accepted");
-                    heard.push((Answered::of(response.as_ref()), status));
-                    if last {
-                        break;
-                    }
-                }
-                Err(_) => {
-                    seen.borrow_mut().fail(format!("{key}: no answer"));
-                    break;
-                }
+            let Ok(response) = timeout(ANSWER + length, responses.recv()).await else {
+                seen.borrow_mut().fail(format!("{key}: no answer"));
+                break;
+            };
+            let status = response.as_ref().and_then(status);
+            let last = status.as_deref() != Some("accepted");
+            heard.push((Answered::of(response.as_ref()), status));
+            if last {
+                break;
             }
         }
         // Whoever is told to come back does not do so at once.
@@ -202,16 +198,17 @@ async fn read_replies(gateway: &Gateway, seen: &Shared, until: Instant) {
             response.text().await.map(|text| (status, text))
         };
         let replied = timeout(ANSWER, reply).await;
-        let mut seen = seen.borrow_mut();
-        seen.streams += 1;
-        match replied {
-            Ok(Ok((status, text))) if status == 200 && text.contains("[DONE]") => {}
-            Ok(_) => {
-                seen.cut += 1;
-                drop(seen);
-                sleep(PAUSE).await;
+        let whole = matches!(&replied, Ok(Ok((status, text))) if *status == 200 && text.contains("[DONE]"));
+        {
+            let mut seen = seen.borrow_mut();
+            seen.streams += 1;
+            match replied {
+                Ok(_) => seen.cut += usize::from(!whole),
+                Err(_) => seen.fail("a stream did not end".to_owned()),
             }
-            Err(_) => seen.fail("a stream did not end".to_owned()),
+        }
+        if !whole {
+            sleep(PAUSE).await;
         }
     }
 }

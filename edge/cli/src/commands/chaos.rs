@@ -28,7 +28,7 @@ const ANSWER: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a service may take to be back.
-const BACK: Duration = Duration::from_secs(60);
+const BACK: Duration = Duration::from_mins(1);
 
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_millis(20);
@@ -65,14 +65,14 @@ pub(super) async fn run(session: &Session, arguments: &Chaos) -> anyhow::Result<
     if names.is_empty() || !arguments.yes {
         return Err(Failure::new("this kills processes of the running gateway; add --yes if that is wanted").into());
     }
-    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let number = arguments.seed.unwrap_or_else(rand::random);
     let names: Vec<&str> = names.into_iter().map(ServiceName::as_str).collect();
-    let plan = verso_chaos::plan(seed, arguments.length, arguments.every, &names);
+    let plan = verso_chaos::plan(number, arguments.length, arguments.every, &names);
     let connection = Connection::open(session, &arguments.target, PATIENCE, Mode::Cli).await?;
     if !arguments.json {
-        output::line(format!("Seed {seed}: {} faults in {} s", plan.len(), arguments.length.as_secs()))?;
+        output::line(format!("Seed {number}: {} faults in {} s", plan.len(), arguments.length.as_secs()))?;
     }
-    let seen = RefCell::new(Seen { seed, seconds: arguments.length.as_secs(), ..Seen::default() });
+    let seen = RefCell::new(Seen { seed: number, seconds: arguments.length.as_secs(), ..Seen::default() });
     let begin = Instant::now();
     let until = begin + arguments.length;
     let disturbing = disturb(session, &plan, begin, arguments.json, &seen);

@@ -36,10 +36,10 @@ const EDGES: [&str; 2] = ["edge-1", "edge-2"];
 const CONNECTIONS: usize = 20;
 
 /// How long the network is bad. Afterwards everything has to come right.
-const BAD: Duration = Duration::from_secs(60);
+const BAD: Duration = Duration::from_mins(1);
 
 /// The end of the simulation: nothing may need longer.
-const LENGTH: Duration = Duration::from_secs(180);
+const LENGTH: Duration = Duration::from_mins(3);
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -74,7 +74,7 @@ impl AsyncWrite for Arrived {
 /// One incarnation of the service.
 async fn serve(epoch: u64) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let incarnation = format!("incarnation-{epoch}").into();
+    let incarnation = format!("incarnation-{epoch}");
     let context = Context { clock: Clock::fixed(NOW_MS), epoch, incarnation, ..Context::for_test("presence", folder.path()) };
     let tasks = Tasks::new(CancellationToken::new());
     let routes = verso_presence::routes(&context, &tasks)?;
@@ -97,7 +97,7 @@ struct Edge {
 
 impl Edge {
     /// Takes an event, or the greeting of a stream. Returns whether another incarnation has greeted.
-    fn hear(&mut self, meta: EventMeta, greeting: bool) -> bool {
+    fn hear(&mut self, meta: &EventMeta, greeting: bool) -> bool {
         let before = self.position.replace(From { epoch: meta.epoch.clone(), seq: meta.seq });
         let known = before.filter(|before| before.epoch == meta.epoch);
         if let Some(before) = &known {
@@ -126,7 +126,7 @@ async fn be_an_edge(name: &'static str) -> Outcome {
         // The stream may hang as long as nobody sees that it is broken.
         while let Ok(Some(Ok(event))) = tokio::time::timeout(Duration::from_secs(2), events.next()).await {
             let emitted = (source.read)(&event)?;
-            if edge.hear(emitted.meta, greeting) {
+            if edge.hear(&emitted.meta, greeting) {
                 let request = RestoreRequest { connections: edge.held.clone(), version: edge.shown };
                 if peer.call(request, &Caller::default()).await.is_err() {
                     // Greeted again, it does so again.
