@@ -1,5 +1,5 @@
 //! The text of a PDF. Whoever sent it may have made it to exhaust or break its reader, so that each is read in a process of its own: with
-//! little memory, little time, no environment, and nothing to do but this.
+//! little memory, little time, no environment of ours, and nothing to do but this.
 
 use std::io::{self, Read as _, Write as _};
 use std::process::Stdio;
@@ -30,6 +30,10 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 /// Readers at the same time; further files wait.
 const READERS_MAX: usize = 2;
 
+/// The allocator takes memory as it is needed. It would reserve more than [`MEMORY_BYTES_MAX`] at its start, before that limit holds, and be
+/// left with what happens to fit into its reserve.
+const ALLOCATOR: (&str, &str) = ("MIMALLOC_DISALLOW_ARENA_ALLOC", "1");
+
 /// The largest text, in bytes.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
 
@@ -56,7 +60,8 @@ pub(crate) async fn text(file: &[u8], pages_max: usize) -> Result<String, Error>
         let _place = READERS.acquire().await;
         let program = std::env::current_exe().map_err(Error::Start)?;
         let mut command = Command::new(program);
-        command.args([COMMAND, "--pages", &pages_max.to_string()]).env_clear().current_dir("/").kill_on_drop(true);
+        command.args([COMMAND, "--pages", &pages_max.to_string()]).env_clear().env(ALLOCATOR.0, ALLOCATOR.1);
+        command.current_dir("/").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut reader = command.spawn().map_err(Error::Start)?;
         let (stdin, stdout) = (reader.stdin.take(), reader.stdout.take());

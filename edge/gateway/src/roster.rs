@@ -22,15 +22,9 @@ const FAREWELLS_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     live: Mutex<HashMap<String, Announced>>,
-    /// By the name of the process.
-    unheard: Mutex<BTreeMap<&'static str, Unheard>>,
+    /// The services that have something to be told anew, with the nodes that went meanwhile, by the name of the process.
+    unheard: Mutex<BTreeMap<&'static str, VecDeque<NodeAnnounce>>>,
     missed: Notify,
-}
-
-/// What a service has not heard: nodes that went, and that there is something to be told anew.
-#[derive(Debug, Default)]
-struct Unheard {
-    gone: VecDeque<NodeAnnounce>,
 }
 
 /// The services that are told of connections.
@@ -78,7 +72,7 @@ impl Roster {
     /// Notes that a service did not hear of a connection in time; `gone` is a node that went.
     pub(crate) fn missed_by(&self, process: &'static str, gone: Option<NodeAnnounce>) {
         let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = &mut unheard.entry(process).or_default().gone;
+        let missed = unheard.entry(process).or_default();
         missed.extend(gone);
         if missed.len() > FAREWELLS_MAX {
             missed.pop_front();
@@ -86,8 +80,8 @@ impl Roster {
         self.missed.notify_one();
     }
 
-    /// Takes what some service has not heard.
-    fn take_unheard(&self) -> Option<(&'static str, Unheard)> {
+    /// Takes a service that has not heard everything, and the nodes that went.
+    fn take_unheard(&self) -> Option<(&'static str, VecDeque<NodeAnnounce>)> {
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
@@ -130,14 +124,13 @@ async fn catch_up(gateway: &Arc<Gateway>) {
     loop {
         gateway.roster.missed.notified().await;
         let mut backoff = Backoff::default();
-        while let Some((process, unheard)) = gateway.roster.take_unheard() {
+        while let Some((process, mut gone)) = gateway.roster.take_unheard() {
             tokio::time::sleep(backoff.next_pause()).await;
-            for (place, node) in unheard.gone.iter().enumerate() {
+            while let Some(node) = gone.pop_front() {
                 if let Err(status) = gateway.services.call(node.clone()).await
                     && !made_by_service(&status)
                 {
-                    unheard.gone.iter().skip(place).for_each(|node| gateway.roster.missed_by(process, Some(node.clone())));
-                    break;
+                    std::iter::once(node).chain(gone.drain(..)).for_each(|node| gateway.roster.missed_by(process, Some(node)));
                 }
             }
             match tell(gateway, process).await {

@@ -94,23 +94,19 @@ pub(crate) async fn install(runs: &Runs, request: SkillsInstallRequest) -> Resul
     })
 }
 
-/// Loads the skills that an agent uses: those that are there, as far as it is limited to some. The disk is read from this call on.
-pub(crate) fn of_agent(parts: &Parts, profile: &Profile) -> impl Future<Output = Result<Vec<Skill>, Error>> + Send + use<> {
-    let (reading, only) = (load(parts, &profile.workspace), profile.skills.clone());
-    async move {
-        let mut found = reading.await?;
-        if let Some(only) = only {
-            found.retain(|skill| only.iter().any(|name| *name == skill.manifest.name || *name == skill.manifest.key));
-        }
-        Ok(found)
+/// Loads the skills that an agent uses: those that are there, as far as it is limited to some.
+pub(crate) async fn of_agent(parts: &Parts, profile: &Profile) -> Result<Vec<Skill>, Error> {
+    let mut found = load(parts, &profile.workspace).await?;
+    if let Some(only) = &profile.skills {
+        found.retain(|skill| only.iter().any(|name| *name == skill.manifest.name || *name == skill.manifest.key));
     }
+    Ok(found)
 }
 
-/// Loads the skills that are there for an agent at `workspace`. The disk is read from this call on.
-fn load(parts: &Parts, workspace: &Path) -> impl Future<Output = Result<Vec<Skill>, Error>> + Send + use<> {
+/// Loads the skills that are there for an agent at `workspace`.
+async fn load(parts: &Parts, workspace: &Path) -> Result<Vec<Skill>, Error> {
     let (shelf, workspace) = (parts.skills.clone(), workspace.to_owned());
-    let reading = tokio::task::spawn_blocking(move || shelf.load(&workspace));
-    async { reading.await.map_err(Error::Read) }
+    tokio::task::spawn_blocking(move || shelf.load(&workspace)).await.map_err(Error::Read)
 }
 
 fn workspaces(parts: &Parts) -> Vec<PathBuf> {

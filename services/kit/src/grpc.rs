@@ -63,10 +63,7 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
         shutdown.cancelled().await;
         health.set_service_status(context.name, tonic_health::ServingStatus::NotServing).await;
     };
-    let serving = Server::builder()
-        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+    let serving = server()
         .layer(TracingLayer)
         .layer(GateLayer(Arc::new(gate)))
         .layer(DetourLayer { routes: context.reload.routes() })
@@ -83,6 +80,14 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     }
 }
 
+/// A server with our limits, and nothing to serve yet.
+fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+}
+
 /// Serves `routes` over the connections that `incoming` brings, for a service's own tests.
 #[cfg(feature = "testing")]
 pub async fn serve_over<S>(
@@ -93,12 +98,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + tonic::transport::server::Connected + Send + Unpin + 'static,
 {
     let gate = GateLayer(Arc::new(Gate::new("test", None, crate::clock::Clock::system())));
-    let mut layered = Server::builder()
-        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .layer(TracingLayer)
-        .layer(gate);
-    layered.add_routes(routes).serve_with_incoming(incoming).await
+    server().layer(TracingLayer).layer(gate).add_routes(routes).serve_with_incoming(incoming).await
 }
 
 /// Serves `routes` over a pipe within the process, for a service's own tests.

@@ -92,9 +92,6 @@ impl Gateway {
         });
         let source = config.configuration.take();
         let first = source.as_ref().and_then(|source| (source.read)().ok());
-        if let Some(first) = &first {
-            shared.paces.follow(&first.value);
-        }
         for name in &config.services {
             let Some(first) = &first else { break };
             shared.launcher.hand_over(*name, &first.value).map_err(|source| Error::RunDir { path: listening.run_dir.clone(), source })?;

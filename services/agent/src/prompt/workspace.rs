@@ -77,23 +77,19 @@ impl Workspaces {
         Ok(Self { settings: file.section("agents.defaults")?, env: env.clone(), prepared: Mutex::default() })
     }
 
-    /// Returns the files of an agent's folder. Makes the folder, and what belongs into a new one, when it is first asked for. The disk is
-    /// read from this call on, before anybody waits for what it returns.
-    pub(crate) fn files(&self, workspace: &Path, subagent: bool) -> impl Future<Output = Vec<ContextFile>> + Send + use<'_> {
+    /// Returns the files of an agent's folder. Makes the folder, and what belongs into a new one, when it is first asked for.
+    pub(crate) async fn files(&self, workspace: &Path, subagent: bool) -> Vec<ContextFile> {
         let new = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace.to_owned());
-        let (workspace, settings) = (workspace.to_owned(), self.settings.clone());
-        let folder = workspace.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let (folder, settings) = (workspace.to_owned(), self.settings.clone());
+        let work = move || {
             let brand_new = new && prepare(&folder, !settings.skip_bootstrap);
             (brand_new, read(&folder, settings.bootstrap_max_chars.unwrap_or(FILE_CHARS), subagent))
-        });
-        async move {
-            let (brand_new, files) = reading.await.unwrap_or_default();
-            if brand_new {
-                self.keep_versions(&workspace).await;
-            }
-            files
+        };
+        let (brand_new, files) = tokio::task::spawn_blocking(work).await.unwrap_or_default();
+        if brand_new {
+            self.keep_versions(workspace).await;
         }
+        files
     }
 
     /// Puts a new folder under version control, if there is one on this host.

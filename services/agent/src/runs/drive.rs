@@ -8,7 +8,7 @@ use verso_proto::agent::v1::{ChatMessage, RunResponse, Usage};
 use super::emitter::StopReason;
 use super::queue::{self, Gathered};
 use super::run::{Claim, Ended, Facts, Phase, Request, Run, failure_response, success_response};
-use super::turn::{self, Folder, Reply};
+use super::turn::{self, Reply};
 use super::{QueueMode, Runs, footer, keepsake, spans};
 use crate::delivery::{self, Delivery};
 use crate::error::Error;
@@ -29,9 +29,9 @@ const VERBOSE: &str = "on";
 const TIMEOUT: &str = "timeout";
 
 /// A run in the journal, on its way to its turn.
-pub(super) enum Accession<'a> {
-    /// It has its turn, its beginning is written down, and the agent's folder is being read.
-    Begun(Turn, Box<Head>, Folder<'a>),
+pub(super) enum Accession {
+    /// It has its turn, and its beginning is written down.
+    Begun(Turn, Box<Head>),
     Waiting(Place),
 }
 
@@ -56,8 +56,6 @@ enum Outcome {
 pub(super) async fn arrive(runs: Runs, run: Arc<Run>, arriving: Arriving) {
     let Arriving { hints, place, turn } = arriving;
     let request = Arc::clone(&run.request);
-    // The disk reads while it writes.
-    let folder = turn.is_some().then(|| Folder::open(&runs.parts, &run.agent, &run.key));
     let written = match serde_json::to_string(&*request) {
         Ok(text) => {
             let opening = turn.is_some().then(|| opening(&run, None));
@@ -74,8 +72,8 @@ pub(super) async fn arrive(runs: Runs, run: Arc<Run>, arriving: Arriving) {
             if head.is_none() {
                 sessions::events::changed(&runs, &run.key, &run.agent, What::reason("send")).await;
             }
-            let accession = match (turn, head, folder) {
-                (Some(turn), Some(head), Some(folder)) => Accession::Begun(turn, head, folder),
+            let accession = match (turn, head) {
+                (Some(turn), Some(head)) => Accession::Begun(turn, head),
                 _ => Accession::Waiting(place),
             };
             crowd(&runs, &run, &request).await;
@@ -101,7 +99,7 @@ async fn crowd(runs: &Runs, run: &Run, request: &Request) {
 }
 
 /// Carries a run out once it is its turn.
-pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, accession: Accession<'_>) {
+pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, accession: Accession) {
     let shutdown = runs.tasks.shutdown();
     let request = &*run.request;
     let begun = tokio::select! {
@@ -114,13 +112,13 @@ pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, accession: Accession<
     };
     let (turn, head, outcome) = match begun {
         Ok(None) => (None, None, Outcome::Stopped),
-        Ok(Some((turn, head, folder))) => {
+        Ok(Some((turn, head))) => {
             let limit = request.timeout_ms.map_or(runs.parts.run_timeout, |ms| if ms == 0 { UNLIMITED } else { Duration::from_millis(ms) });
             let outcome = tokio::select! {
                 biased;
                 () = run.stopped() => Outcome::Stopped,
                 () = shutdown.cancelled() => return leave(runs, run),
-                result = turn::converse(runs, run, request, &head, folder) => match result {
+                result = turn::converse(runs, run, request, &head) => match result {
                     Ok(reply) => Outcome::Replied(Box::new(reply)),
                     Err(error) => Outcome::Failed(error),
                 },
@@ -199,14 +197,9 @@ fn over(state: RunState, response: RunResponse, at_ms: i64) -> Ended {
     Ended { state, response, started_at_ms: None, at_ms, cut_short: false, failure: None, answerer: None }
 }
 
-async fn begin<'a>(
-    runs: &Runs,
-    run: &Arc<Run>,
-    request: &Request,
-    accession: Accession<'a>,
-) -> Result<(Turn, Box<Head>, Option<Folder<'a>>), Error> {
-    let (turn, head, folder) = match accession {
-        Accession::Begun(turn, head, folder) => (turn, head, Some(folder)),
+async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Accession) -> Result<(Turn, Box<Head>), Error> {
+    let (turn, head) = match accession {
+        Accession::Begun(turn, head) => (turn, head),
         Accession::Waiting(place) => {
             let mut turn = place.turn().await?;
             if !run.claim(Claim::Itself) {
@@ -218,7 +211,7 @@ async fn begin<'a>(
                 None => runs.parts.store.begin(&run.id, opening(run, None), runs.parts.clock.now_ms()).await?,
                 Some(gathered) => begin_together(runs, run, gathered).await?,
             };
-            (turn, Box::new(began), None)
+            (turn, Box::new(began))
         }
     };
     let started_at_ms = *run.started_at_ms.get_or_init(|| head.started_at_ms);
@@ -228,7 +221,7 @@ async fn begin<'a>(
     metrics::run_began(run, started_at_ms);
     let user = head.user.clone().filter(|_| !run.recovered);
     sessions::events::run_began(runs, run, &head, user);
-    Ok((turn, head, folder))
+    Ok((turn, head))
 }
 
 /// Begins a turn that answers several messages. A stop in between must not leave the others without an end, so it is a task of its own.

@@ -52,7 +52,7 @@ impl Runs {
         Ok(())
     }
 
-    fn resume(&self, record: &RunRecord, request: Request, accession: Accession<'static>) {
+    fn resume(&self, record: &RunRecord, request: Request, accession: Accession) {
         tracing::info!(run = record.run_id, session = %record.key, attempt = record.attempt + 1, "run is taken up again");
         let agent = AgentId::normalize(&record.agent_id);
         let span = spans::run(record.key.as_str(), &agent, &request);

@@ -4,16 +4,14 @@ mod tool_calls;
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use verso_proto::Json;
 use verso_proto::agent::v1::{ChatMessage, ContentBlock, PendingToolCall, Usage};
-use verso_tools::skills::Skill;
 
 use super::Runs;
 use super::ask::{Asking, Round, Unanswered};
 use super::run::{Request, Run};
 use crate::compaction::{self, Outcome};
-use crate::keys::{AgentId, SessionKey};
+use crate::keys::SessionKey;
 use crate::messages::{self, Author, Named as _};
 use crate::models::Model;
 use crate::parts::Parts;
@@ -68,14 +66,8 @@ impl Error {
     }
 }
 
-/// Carries the turn out. `folder` is the agent's, if somebody has begun to read it.
-pub(super) async fn converse(
-    runs: &Runs,
-    run: &Arc<Run>,
-    request: &Request,
-    head: &Head,
-    folder: Option<Folder<'_>>,
-) -> Result<Reply, Error> {
+/// Carries the turn out.
+pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, head: &Head) -> Result<Reply, Error> {
     let parts = &runs.parts;
     let profile = parts.roster.get(&run.agent);
     let asked = request.model.clone().or_else(|| head.session.model_override());
@@ -99,8 +91,7 @@ pub(super) async fn converse(
     let origin = request.origin.as_ref();
     let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin, account, exec };
     // Neither needs the other, and each waits for the disk.
-    let folder = folder.unwrap_or_else(|| Folder::open(parts, &run.agent, &run.key));
-    let (conversation, scenery) = tokio::join!(conversation(runs, run, request, head, &chain[0]), scenery(scene, folder));
+    let (conversation, scenery) = tokio::join!(conversation(runs, run, request, head, &chain[0]), scenery(scene));
     let (conversation, Scenery { files, skills, equipment }) = (conversation?, scenery?);
     let own = |spec: &&ToolSpec| request.tools.iter().any(|tool| tool.name == spec.name);
     let offered: Vec<ToolSpec> = equipment.specs.iter().filter(|spec| !own(spec)).chain(&request.tools).cloned().collect();
@@ -154,22 +145,6 @@ pub(super) async fn summarise(runs: &Runs, run: &Run, head: &Head, chain: &[Arc<
     }
 }
 
-/// What of an agent's folder belongs to every turn.
-type Found = (Vec<ContextFile>, Vec<Skill>);
-
-/// An agent's folder on its way from the disk.
-pub(super) struct Folder<'a>(BoxFuture<'a, Result<Found, Error>>);
-
-impl<'a> Folder<'a> {
-    /// Begins to read it.
-    pub(super) fn open(parts: &'a Parts, agent: &AgentId, key: &SessionKey) -> Self {
-        let profile = parts.roster.get(agent);
-        let files = parts.workspaces.files(&profile.workspace, key.is_subagent());
-        let skills = crate::skills::of_agent(parts, &profile);
-        Self(Box::pin(async { Ok((files.await, skills.await.map_err(|error| Error::Refused(error.into()))?)) }))
-    }
-}
-
 /// What is around a turn.
 pub(super) struct Scenery {
     pub(super) files: Vec<ContextFile>,
@@ -200,9 +175,11 @@ pub(super) fn surroundings<'a>(
     }
 }
 
-pub(super) async fn scenery(turn: Turn<'_>, folder: Folder<'_>) -> Result<Scenery, Error> {
+pub(super) async fn scenery(turn: Turn<'_>) -> Result<Scenery, Error> {
     let parts = &turn.runs.parts;
-    let (files, skills) = folder.0.await?;
+    let files = parts.workspaces.files(&turn.profile.workspace, turn.key.is_subagent());
+    let (files, skills) = tokio::join!(files, crate::skills::of_agent(parts, turn.profile));
+    let skills = skills.map_err(|error| Error::Refused(error.into()))?;
     let turn = Turn { skills: &skills, ..turn };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
     // Without the tool to read them they would be no use.

@@ -293,7 +293,7 @@ mod tests {
 
     use super::*;
 
-    fn config(value: Value) -> Config {
+    pub(super) fn config(value: Value) -> Config {
         Config::read(&File::from_value(value)).unwrap()
     }
 

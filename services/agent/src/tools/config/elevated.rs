@@ -74,13 +74,9 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use verso_kit::config::File;
 
+    use super::super::tests::config;
     use super::*;
-
-    fn config(value: Value) -> Config {
-        Config::read(&File::from_value(value)).unwrap()
-    }
 
     #[test]
     fn sec_55_only_the_owners_words_lead_programs_out_of_a_sandbox() {

@@ -82,13 +82,9 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use verso_kit::config::File;
 
+    use super::super::tests::config;
     use super::*;
-
-    fn config(value: Value) -> Config {
-        Config::read(&File::from_value(value)).unwrap()
-    }
 
     #[test]
     fn sec_67_a_groups_rules_are_found_by_the_sessions_own_key() {
