@@ -50,6 +50,8 @@ fn generate_types(mut files: prost_types::FileDescriptorSet, pool: &DescriptorPo
     files.file.retain(|file| !file.name().starts_with("google/"));
     let mut config = tonic_prost_build::Config::new();
     config.btree_map(["."]);
+    // These pass messages on as they come.
+    config.bytes([".verso.wire.v1.CarriedCall", ".verso.wire.v1.CarryResponse"]);
     attributes::add(&mut config, pool);
     for event in tables::BOXED_EVENTS {
         config.boxed(format!(".{event}.event"));

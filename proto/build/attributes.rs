@@ -28,7 +28,7 @@ fn has_json_form(message: &MessageDescriptor) -> bool {
     name.starts_with("verso.")
         && !BY_HAND.contains(&name)
         && !message.is_map_entry()
-        && !["Method", "Rules", "EventRule", "DynamicScope"].contains(&message.name())
+        && !["Method", "Rules", "EventRule", "DynamicScope", "CarriedCall"].contains(&message.name())
         && message.oneofs().all(|oneof| oneof.is_synthetic())
 }
 

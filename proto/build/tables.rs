@@ -22,6 +22,10 @@ pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> 
         .filter(|service| service.full_name().starts_with("verso."))
         .flat_map(|service| service.methods().collect::<Vec<_>>())
     {
+        // Carries calls, and is none.
+        if method.is_client_streaming() {
+            continue;
+        }
         if method.name() == "Subscribe" {
             writeln!(sources, "{}", source(pool, &method)?)?;
             continue;
@@ -37,7 +41,7 @@ pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> 
         first = event_type(pool, &event, first, &mut kinds, &mut impls)?;
     }
     Ok(format!(
-        "/// Every rpc but `Subscribe`, in the order of the files.\npub static METHODS: &[Method] = &[\n{table}];\n\
+        "/// Every rpc but `Subscribe` and what carries others, in the order of the files.\npub static METHODS: &[Method] = &[\n{table}];\n\
          /// Every event, in the order of the files.\npub static EVENTS: &[EventKind] = &[\n{kinds}];\n\
          /// The services that emit events.\npub static EVENT_SOURCES: &[EventSource] = &[\n{sources}];\n{calls}\n{impls}"
     ))

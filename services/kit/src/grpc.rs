@@ -1,5 +1,6 @@
 //! The gRPC side of a service: health, reflection, who may call, trace context, graceful stop.
 
+mod carrier;
 mod configuration;
 mod detour;
 pub(crate) mod gate;
@@ -13,16 +14,21 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::Router;
 use tonic::{Response, Status};
+use tower::Layer;
+use tower::layer::util::{Identity, Stack};
 use tracing::info;
 use verso_proto::supervisor::v1::configuration_server::ConfigurationServer;
 use verso_proto::supervisor::v1::telemetry_server::TelemetryServer;
+use verso_proto::wire::v1::carrier_server::CarrierServer;
 
 use crate::links::Incoming;
+use crate::peer::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::service::{Context, Error};
-use detour::DetourLayer;
-use gate::{Gate, GateLayer};
-use tracing_layer::TracingLayer;
+use detour::{Detour, DetourLayer};
+use gate::{Gate, GateLayer, Gated};
+use tracing_layer::{Traced, TracingLayer};
 
 /// What a handler answers.
 pub type Reply<T> = Result<Response<T>, Status>;
@@ -57,18 +63,14 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     let configuration = ConfigurationServer::new(configuration::Adapter(context.clone()));
     let gate = Gate::new(context.name, context.credential.as_ref(), context.clock.clone());
     let telemetry = TelemetryServer::new(telemetry::Adapter(context.name));
-    let routes = routes.add_service(health_service);
+    let routes = routes.add_service(health_service).add_service(configuration).add_service(telemetry);
+    let doors = Doors { gate: GateLayer(Arc::new(gate)), detour: DetourLayer { routes: context.reload.routes() } };
     info!(service = context.name, epoch = context.epoch, "serving");
     let drained = async {
         shutdown.cancelled().await;
         health.set_service_status(context.name, tonic_health::ServingStatus::NotServing).await;
     };
-    let serving = server()
-        .layer(TracingLayer)
-        .layer(GateLayer(Arc::new(gate)))
-        .layer(DetourLayer { routes: context.reload.routes() })
-        .add_routes(routes.add_service(configuration).add_service(telemetry))
-        .serve_with_incoming_shutdown(incoming, drained);
+    let serving = router(routes, doors, shutdown.clone()).serve_with_incoming_shutdown(incoming, drained);
     let overdue = async {
         shutdown.cancelled().await;
         // Event streams never end by themselves.
@@ -80,12 +82,32 @@ pub async fn serve(context: &Context, routes: Routes, shutdown: CancellationToke
     }
 }
 
-/// A server with our limits, and nothing to serve yet.
-fn server() -> Server {
+/// A server of `routes`, whose calls come by themselves or over one stream.
+fn router(routes: Routes, doors: Doors, shutdown: CancellationToken) -> Router<Stack<Doors, Identity>> {
+    let carrier = CarrierServer::new(carrier::Adapter { calls: doors.layer(routes.clone().prepare()), shutdown });
     Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+        .layer(doors)
+        .add_routes(routes.add_service(carrier))
+}
+
+/// What every call passes on its way in.
+#[derive(Debug, Clone)]
+struct Doors {
+    gate: GateLayer,
+    detour: DetourLayer,
+}
+
+impl<S> Layer<S> for Doors {
+    type Service = Traced<Gated<Detour<S>>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TracingLayer.layer(self.gate.layer(self.detour.layer(inner)))
+    }
 }
 
 /// Serves `routes` over the connections that `incoming` brings, for a service's own tests.
@@ -98,7 +120,8 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + tonic::transport::server::Connected + Send + Unpin + 'static,
 {
     let gate = GateLayer(Arc::new(Gate::new("test", None, crate::clock::Clock::system())));
-    server().layer(TracingLayer).layer(gate).add_routes(routes).serve_with_incoming(incoming).await
+    let doors = Doors { gate, detour: DetourLayer { routes: Arc::default() } };
+    router(routes, doors, CancellationToken::new()).serve_with_incoming(incoming).await
 }
 
 /// Serves `routes` over a pipe within the process, for a service's own tests.

@@ -1,5 +1,6 @@
 //! Calls to another service: one lazy connection that heals itself, a deadline on every call, repeats where the contract allows them.
 
+mod carrier;
 mod codec;
 mod retry;
 
@@ -33,6 +34,7 @@ use crate::links::{Identity, name_in_certificate};
 use crate::principal::Vouched;
 use crate::trace::TraceContext;
 use crate::{metrics, resume, trace};
+use carrier::{Carrier, Outcome};
 pub(crate) use codec::BytesCodec;
 pub use retry::{Backoff, broken_by_transport};
 
@@ -40,10 +42,10 @@ pub use retry::{Backoff, broken_by_transport};
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 /// Flow-control window of one stream, in bytes.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Flow-control window of a connection, in bytes.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// How often an idle connection is probed. Without it, a silent partition would never be noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -70,6 +72,7 @@ pub struct Caller {
 #[derive(Debug, Clone)]
 pub struct Peer {
     channel: Channel,
+    carrier: Carrier,
     own: Option<Badge>,
 }
 
@@ -131,7 +134,7 @@ impl Peer {
 
     /// A service behind a channel that exists already.
     pub fn over(channel: Channel) -> Self {
-        Self { channel, own: None }
+        Self { channel, carrier: Carrier::default(), own: None }
     }
 
     /// Calls as the process that `credential` names; the other one is `audience`.
@@ -224,8 +227,11 @@ impl Peer {
     }
 
     async fn unary(&self, path: &'static str, message: Bytes, caller: &Caller) -> Result<Bytes, Status> {
+        let request = match self.carrier.call(&self.channel, path, self.request(message, caller)).await {
+            Outcome::Answered(answer) => return answer,
+            Outcome::NotCarried(request) => request,
+        };
         let mut client = self.ready().await?;
-        let request = self.request(message, caller);
         client.unary(request, PathAndQuery::from_static(path), BytesCodec).await.map(tonic::Response::into_inner)
     }
 

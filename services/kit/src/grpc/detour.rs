@@ -15,7 +15,8 @@ use tower::{Layer, Service};
 use super::reflection;
 
 /// What every server offers, whatever the service does, stays where it was built.
-const OF_THE_SERVER: [&str; 3] = ["/grpc.", "/verso.supervisor.v1.Configuration/", "/verso.supervisor.v1.Telemetry/"];
+const OF_THE_SERVER: [&str; 4] =
+    ["/grpc.", "/verso.wire.v1.Carrier/", "/verso.supervisor.v1.Configuration/", "/verso.supervisor.v1.Telemetry/"];
 
 #[derive(Debug, Clone)]
 pub(super) struct DetourLayer {
