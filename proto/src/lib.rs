@@ -38,6 +38,10 @@ pub mod methods;
 
 pub use wire::v1::Json;
 
+/// The generation of the contract between the processes. Calls across generations are refused: raise it with every change that would make
+/// an older or a newer process misread a message, which adding an rpc, a field or an event does not.
+pub const GENERATION: &str = "1";
+
 /// The contract of adapters as their authors read it: it needs no other file.
 pub const ADAPTER_PROTO: &str = include_str!("../verso/adapter/v1/adapter.proto");
 

@@ -20,16 +20,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug_span};
+use verso_proto::GENERATION;
 use verso_proto::methods::{Call, EventSource, Method};
 use verso_proto::wire::v1::From as Position;
 
 use crate::clock::Clock;
 use crate::credential::{self, Credential};
-use crate::grpc::gate::CALLER_KEY;
+use crate::grpc::gate::{CALLER_KEY, GENERATION_KEY};
 use crate::links::{Identity, name_in_certificate};
 use crate::principal::Vouched;
 use crate::trace::TraceContext;
@@ -258,8 +260,9 @@ impl Peer {
         request
     }
 
-    /// Says who calls.
+    /// Says who calls, in which generation of the contract.
     fn sign(&self, request: &mut Request<Bytes>) {
+        request.metadata_mut().insert(GENERATION_KEY, MetadataValue::from_static(GENERATION));
         if let Some(Badge { credential, audience, clock }) = &self.own {
             request.metadata_mut().insert_bin(CALLER_KEY, credential.token(audience, clock));
         }

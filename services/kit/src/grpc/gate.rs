@@ -15,19 +15,27 @@ use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 use tracing::warn;
-use verso_proto::methods;
 use verso_proto::wire::v1::{CallerToken, Certificate, Principal, PrincipalToken};
+use verso_proto::{GENERATION, methods};
 
 use crate::clock::Clock;
 use crate::credential::{self, Credential, TOKEN_LIFE_MS};
+use crate::error::{DOMAIN, WireCode};
 use crate::links::From;
 use crate::principal::{self, Vouched};
 
 /// Says who calls.
 pub(crate) const CALLER_KEY: &str = "verso-caller-bin";
+
+/// Says which generation of the contract the caller speaks; absent, the present one.
+pub(crate) const GENERATION_KEY: &str = "verso-generation";
+
+/// What every path of ours begins with.
+const OURS: &str = "/verso.";
 
 /// Tokens and principals that were checked before; when there are more, all are forgotten and checked again.
 const CHECKED_MAX: usize = 16_384;
@@ -66,6 +74,9 @@ impl Gate {
 
     /// Checks one call; returns on whose behalf it is.
     fn check(&self, path: &str, headers: &HeaderMap, certified: Option<&'static str>) -> Result<Option<Vouched>, Status> {
+        if path.starts_with(OURS) {
+            self.same_generation(headers)?;
+        }
         let Some(callers) = methods::callers(path) else { return Ok(None) };
         // The certificate of its connection says who it is: the calls are the same.
         if let Some(caller) = certified.filter(|caller| !callers.contains(caller)) {
@@ -82,6 +93,19 @@ impl Gate {
             return Err(Status::permission_denied(format!("{} may not call {path}", caller.process)));
         }
         token.map(|token| known.principal(authority, token, now_ms)).transpose()
+    }
+}
+
+impl Gate {
+    fn same_generation(&self, headers: &HeaderMap) -> Result<(), Status> {
+        let Some(spoken) = headers.get(GENERATION_KEY).filter(|spoken| *spoken != GENERATION) else { return Ok(()) };
+        let message = format!(
+            "the {} service speaks generation {GENERATION} of the contract and its caller {}: run the same version of verso everywhere",
+            self.service,
+            spoken.to_str().unwrap_or("another")
+        );
+        let details = ErrorDetails::with_error_info(WireCode::Unavailable.as_str(), DOMAIN, HashMap::new());
+        Err(Status::with_error_details(Code::FailedPrecondition, message, details))
     }
 }
 

@@ -11,13 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use verso_proto::GENERATION;
 use verso_proto::wire::v1::carrier_client::CarrierClient;
 use verso_proto::wire::v1::{CarriedCall, CarryRequest, CarryResponse, GiveUp, carry_request, carry_response};
 
 use super::MESSAGE_BYTES_MAX;
-use crate::grpc::gate::CALLER_KEY;
+use crate::grpc::gate::{CALLER_KEY, GENERATION_KEY};
 use crate::{principal, trace};
 
 /// The largest request that is carried, in bytes; larger ones have a stream of their own, in whose way nothing stands.
@@ -254,7 +256,9 @@ impl Drop for Asked<'_> {
 
 /// Opens the stream, and hands out what comes over it until it ends.
 async fn run(line: Arc<Line>, channel: Channel, frames: UnboundedReceiver<Frame>) {
-    let requests = UnboundedReceiverStream::new(frames).map(|(frame, _place)| frame);
+    let mut requests = Request::new(UnboundedReceiverStream::new(frames).map(|(frame, _place)| frame));
+    // What it says here, it says of every call.
+    requests.metadata_mut().insert(GENERATION_KEY, MetadataValue::from_static(GENERATION));
     let mut client = CarrierClient::new(channel);
     let ended = async {
         let mut answers = client.carry(requests).await?.into_inner();

@@ -11,7 +11,7 @@ use tonic::service::Routes;
 use verso_proto::methods::{EVENT_SOURCES, METHODS, Method};
 use verso_proto::wire::v1::{Principal, PrincipalToken};
 
-use super::OVERLAP_MS;
+use super::{GENERATION_KEY, OVERLAP_MS};
 use crate::clock::Clock;
 use crate::credential::{Authority, Credential};
 use crate::peer::{Caller, Peer};
@@ -136,6 +136,22 @@ async fn sec_72_who_proves_nothing_or_something_else_is_not_let_in() {
     for clock in [early, late] {
         let stale = Peer::unix(door.socket()).identified(door.authority.credential("edge", 1), "node", clock);
         assert_eq!(knock(&stale, list).await, Code::Unauthenticated, "of another time");
+    }
+}
+
+#[tokio::test]
+async fn sec_77_who_speaks_another_generation_of_the_contract_is_told_so() {
+    let door = Door::open("agent");
+    let mut client = tonic::client::Grpc::new(Peer::unix(door.socket()).channel());
+    for path in ["/verso.agent.v1.Agent/Run", "/verso.agent.v1.Agent/Subscribe", "/verso.wire.v1.Carrier/Carry"] {
+        let mut request = tonic::Request::new(Bytes::new());
+        request.metadata_mut().insert(GENERATION_KEY, tonic::metadata::MetadataValue::from_static("2"));
+        client.ready().await.unwrap();
+        let path = http::uri::PathAndQuery::from_static(path);
+        let status = client.unary(request, path, crate::peer::BytesCodec).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().starts_with("the agent service speaks generation 1 of the contract and its caller 2"), "{status:?}");
+        assert!(crate::error::made_by_service(&status), "it is not tried again");
     }
 }
 
