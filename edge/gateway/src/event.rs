@@ -1,5 +1,6 @@
 //! One event, rendered at most once for each protocol version and each name of its session, whoever receives it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use verso_proto::methods::EventKind;
@@ -17,6 +18,8 @@ pub(crate) struct Rendered {
     about: About,
     v3: OnceLock<Form>,
     v4: OnceLock<Form>,
+    /// The rendering for all versions that read the payload as it is.
+    plain: OnceLock<Arc<EventPrefix>>,
     /// The renderings for readers who call the event's session by another name.
     aliased: Mutex<Vec<(String, Arc<EventPrefix>)>>,
 }
@@ -63,6 +66,7 @@ impl Rendered {
             about: About::default(),
             v3: OnceLock::new(),
             v4: OnceLock::new(),
+            plain: OnceLock::new(),
             aliased: Mutex::default(),
         }
     }
@@ -161,7 +165,26 @@ impl Rendered {
 
     fn render(&self, version: Version, alias: Option<&str>) -> Option<Arc<EventPrefix>> {
         let circumstances = Circumstances { verbose: self.about.verbose, alias };
-        let payload = Adapter::new(version).event(self.kind.name, &self.payload, circumstances)?;
-        Some(Arc::new(EventPrefix::new(self.kind.name, &payload)))
+        let rendered = |payload: &str| Arc::new(EventPrefix::new(self.kind.name, payload));
+        Some(match Adapter::new(version).event(self.kind.name, &self.payload, circumstances)? {
+            // Events are kept for a while with what was made of them: once is enough.
+            Cow::Borrowed(payload) => Arc::clone(self.plain.get_or_init(|| rendered(payload))),
+            Cow::Owned(payload) => rendered(&payload),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use verso_proto::methods::EVENTS;
+
+    use super::*;
+
+    #[test]
+    fn versions_that_read_the_same_share_a_rendering() {
+        let kind = EVENTS.iter().find(|kind| kind.name == "presence").unwrap();
+        let event = Rendered::new(kind, "{\"presence\":[]}".to_owned());
+        let (v3, v4) = (event.prefix(Version::V3, None).unwrap(), event.prefix(Version::V4, None).unwrap());
+        assert!(Arc::ptr_eq(&v3, &v4));
     }
 }
