@@ -12,14 +12,13 @@ use verso_protocol::{Adapter, Circumstances, Version};
 #[derive(Debug)]
 pub(crate) struct Rendered {
     kind: &'static EventKind,
-    payload: String,
+    /// The payload as its service says it, rendered for all versions that read it so: events are kept for a while, once is enough.
+    plain: Arc<EventPrefix>,
     state_version: Option<(u64, u64)>,
     droppable: bool,
     about: About,
     v3: OnceLock<Form>,
     v4: OnceLock<Form>,
-    /// The rendering for all versions that read the payload as it is.
-    plain: OnceLock<Arc<EventPrefix>>,
     /// The renderings for readers who call the event's session by another name.
     aliased: Mutex<Vec<(String, Arc<EventPrefix>)>>,
 }
@@ -57,16 +56,15 @@ impl From<&EventMeta> for About {
 }
 
 impl Rendered {
-    pub(crate) fn new(kind: &'static EventKind, payload: String) -> Self {
+    pub(crate) fn new(kind: &'static EventKind, payload: &str) -> Self {
         Self {
             kind,
-            payload,
+            plain: Arc::new(EventPrefix::new(kind.name, payload)),
             state_version: None,
             droppable: kind.drop_if_slow,
             about: About::default(),
             v3: OnceLock::new(),
             v4: OnceLock::new(),
-            plain: OnceLock::new(),
             aliased: Mutex::default(),
         }
     }
@@ -94,9 +92,9 @@ impl Rendered {
         self.droppable
     }
 
-    /// What it keeps in memory at most, in bytes: the payload, and a rendering for each version.
+    /// What it keeps in memory at most, in bytes: the payload, and a rendering for each version that reads it otherwise.
     pub(crate) fn footprint_bytes(&self) -> usize {
-        self.payload.len() * 3
+        self.payload().len() * 3
     }
 
     pub(crate) fn state_version(&self) -> Option<(u64, u64)> {
@@ -105,7 +103,7 @@ impl Rendered {
 
     /// The payload as its service says it.
     pub(crate) fn payload(&self) -> &str {
-        &self.payload
+        self.plain.payload()
     }
 
     /// The session that it is about.
@@ -159,17 +157,15 @@ impl Rendered {
         };
         cell.get_or_init(|| Form {
             prefix: self.render(version, None),
-            for_starters: Adapter::new(version).for_starters(self.kind.name, &self.payload),
+            for_starters: Adapter::new(version).for_starters(self.kind.name, self.payload()),
         })
     }
 
     fn render(&self, version: Version, alias: Option<&str>) -> Option<Arc<EventPrefix>> {
         let circumstances = Circumstances { verbose: self.about.verbose, alias };
-        let rendered = |payload: &str| Arc::new(EventPrefix::new(self.kind.name, payload));
-        Some(match Adapter::new(version).event(self.kind.name, &self.payload, circumstances)? {
-            // Events are kept for a while with what was made of them: once is enough.
-            Cow::Borrowed(payload) => Arc::clone(self.plain.get_or_init(|| rendered(payload))),
-            Cow::Owned(payload) => rendered(&payload),
+        Some(match Adapter::new(version).event(self.kind.name, self.payload(), circumstances)? {
+            Cow::Borrowed(_) => Arc::clone(&self.plain),
+            Cow::Owned(payload) => Arc::new(EventPrefix::new(self.kind.name, &payload)),
         })
     }
 }
@@ -183,7 +179,7 @@ mod tests {
     #[test]
     fn versions_that_read_the_same_share_a_rendering() {
         let kind = EVENTS.iter().find(|kind| kind.name == "presence").unwrap();
-        let event = Rendered::new(kind, "{\"presence\":[]}".to_owned());
+        let event = Rendered::new(kind, "{\"presence\":[]}");
         let (v3, v4) = (event.prefix(Version::V3, None).unwrap(), event.prefix(Version::V4, None).unwrap());
         assert!(Arc::ptr_eq(&v3, &v4));
     }

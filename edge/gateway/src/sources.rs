@@ -113,7 +113,7 @@ async fn take(gateway: &Arc<Gateway>, source: &'static EventSource, emitted: Emi
     if kind.scope == Scope::Unspecified {
         local::follow::heard(gateway, kind, &payload).await;
     }
-    let mut event = Rendered::new(kind, payload).droppable(meta.droppable).about(About::from(&meta));
+    let mut event = Rendered::new(kind, &payload).droppable(meta.droppable).about(About::from(&meta));
     if let Some(version) = meta.state_version {
         gateway.saw_presence(version.presence);
         event = event.with_state_version(&StateVersion { presence: version.presence, health: gateway.state_version().health });
