@@ -335,7 +335,7 @@ mod tests {
         hub.emit(PresenceEvent::default());
         hub.emit(PresenceEvent::default());
         assert_eq!(hub.ring().forgotten(), 1);
-        assert_eq!(seqs(&mut hub.subscribe(after(1)), 2).await, [1, 2]);
+        assert_eq!(seqs(&mut hub.subscribe(Some(after(1))), 2).await, [1, 2]);
         assert_eq!(seqs(&mut stream, 1).await, [0]);
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), tonic::Code::DataLoss);
     }
@@ -352,8 +352,8 @@ mod tests {
         assert!(stream.next().await.is_none());
     }
 
-    fn after(seq: u64) -> Option<Position> {
-        Some(Position { epoch: "one".to_owned(), seq })
+    fn after(seq: u64) -> Position {
+        Position { epoch: "one".to_owned(), seq }
     }
 
     #[tokio::test(start_paused = true)]
@@ -363,12 +363,12 @@ mod tests {
         hub.emit(PresenceEvent::default());
         advance(RING_AGE_MAX).await;
         hub.emit(PresenceEvent::default());
-        assert_eq!(seqs(&mut hub.subscribe(after(0)), 4).await, [0, 1, 2, 3], "as old as it may be");
+        assert_eq!(seqs(&mut hub.subscribe(Some(after(0))), 4).await, [0, 1, 2, 3], "as old as it may be");
         advance(Duration::from_millis(1)).await;
         hub.emit(PresenceEvent::default());
-        assert_eq!(seqs(&mut hub.subscribe(after(2)), 3).await, [2, 3, 4]);
+        assert_eq!(seqs(&mut hub.subscribe(Some(after(2))), 3).await, [2, 3, 4]);
         assert_eq!(seqs(&mut hub.subscribe(Some(Position { epoch: "earlier".to_owned(), seq: 1 })), 3).await, [2, 3, 4]);
-        let mut stream = hub.subscribe(after(1));
+        let mut stream = hub.subscribe(Some(after(1)));
         assert_eq!(seqs(&mut stream, 1).await, [1]);
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), tonic::Code::DataLoss);
         assert!(stream.next().await.is_none());
@@ -404,7 +404,7 @@ mod tests {
             assert!(ring.events.capacity() <= RING_PLACES_MIN * 2, "{}", ring.events.capacity());
         }
         hub.emit(PresenceEvent::default());
-        assert_eq!(seqs(&mut hub.subscribe(after(20_000)), 2).await, [20_000, 20_001]);
+        assert_eq!(seqs(&mut hub.subscribe(Some(after(20_000))), 2).await, [20_000, 20_001]);
         tasks.shutdown().cancel();
         tasks.join().await;
     }
