@@ -24,10 +24,10 @@ const RING_BYTES_MAX: usize = 8 << 20;
 
 /// How long a past event is kept that every subscriber has taken. An edge notices a broken link within 15 seconds and then comes back as soon
 /// as it can; one that was away for longer has missed something.
-const RING_AGE_MAX: Duration = Duration::from_mins(2);
+const RING_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// Between two looks at what has become too old while nothing is emitted.
-const RING_LOOK: Duration = Duration::from_secs(30);
+const RING_LOOK: Duration = Duration::from_secs(15);
 
 /// Places for past events that are never given back.
 const RING_PLACES_MIN: usize = 256;
