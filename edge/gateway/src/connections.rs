@@ -292,6 +292,6 @@ fn receive(outlet: &Outlet, event: &Rendered, limits: &Limits) -> bool {
 /// Tells one connection something of the edge's own.
 fn tell(outlet: &Outlet, event: impl Into<verso_proto::edge::v1::Event>, limits: &Limits) {
     if let Ok(Some((kind, payload))) = event.into().payload() {
-        outlet.publish_targeted(&Rendered::new(kind, payload), limits);
+        outlet.publish_targeted(&Rendered::new(kind, &payload), limits);
     }
 }

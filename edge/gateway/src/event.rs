@@ -1,5 +1,6 @@
 //! One event, rendered at most once for each protocol version and each name of its session, whoever receives it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use verso_proto::methods::EventKind;
@@ -11,7 +12,8 @@ use verso_protocol::{Adapter, Circumstances, Version};
 #[derive(Debug)]
 pub(crate) struct Rendered {
     kind: &'static EventKind,
-    payload: String,
+    /// The payload as its service says it, rendered for all versions that read it so: events are kept for a while, once is enough.
+    plain: Arc<EventPrefix>,
     state_version: Option<(u64, u64)>,
     droppable: bool,
     about: About,
@@ -54,10 +56,10 @@ impl From<&EventMeta> for About {
 }
 
 impl Rendered {
-    pub(crate) fn new(kind: &'static EventKind, payload: String) -> Self {
+    pub(crate) fn new(kind: &'static EventKind, payload: &str) -> Self {
         Self {
             kind,
-            payload,
+            plain: Arc::new(EventPrefix::new(kind.name, payload)),
             state_version: None,
             droppable: kind.drop_if_slow,
             about: About::default(),
@@ -90,9 +92,9 @@ impl Rendered {
         self.droppable
     }
 
-    /// What it keeps in memory at most, in bytes: the payload, and a rendering for each version.
+    /// What it keeps in memory at most, in bytes: the payload, and a rendering for each version that reads it otherwise.
     pub(crate) fn footprint_bytes(&self) -> usize {
-        self.payload.len() * 3
+        self.payload().len() * 3
     }
 
     pub(crate) fn state_version(&self) -> Option<(u64, u64)> {
@@ -101,7 +103,7 @@ impl Rendered {
 
     /// The payload as its service says it.
     pub(crate) fn payload(&self) -> &str {
-        &self.payload
+        self.plain.payload()
     }
 
     /// The session that it is about.
@@ -155,13 +157,30 @@ impl Rendered {
         };
         cell.get_or_init(|| Form {
             prefix: self.render(version, None),
-            for_starters: Adapter::new(version).for_starters(self.kind.name, &self.payload),
+            for_starters: Adapter::new(version).for_starters(self.kind.name, self.payload()),
         })
     }
 
     fn render(&self, version: Version, alias: Option<&str>) -> Option<Arc<EventPrefix>> {
         let circumstances = Circumstances { verbose: self.about.verbose, alias };
-        let payload = Adapter::new(version).event(self.kind.name, &self.payload, circumstances)?;
-        Some(Arc::new(EventPrefix::new(self.kind.name, &payload)))
+        Some(match Adapter::new(version).event(self.kind.name, self.payload(), circumstances)? {
+            Cow::Borrowed(_) => Arc::clone(&self.plain),
+            Cow::Owned(payload) => Arc::new(EventPrefix::new(self.kind.name, &payload)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use verso_proto::methods::EVENTS;
+
+    use super::*;
+
+    #[test]
+    fn versions_that_read_the_same_share_a_rendering() {
+        let kind = EVENTS.iter().find(|kind| kind.name == "presence").unwrap();
+        let event = Rendered::new(kind, "{\"presence\":[]}");
+        let (v3, v4) = (event.prefix(Version::V3, None).unwrap(), event.prefix(Version::V4, None).unwrap());
+        assert!(Arc::ptr_eq(&v3, &v4));
     }
 }

@@ -207,7 +207,7 @@ impl Gateway {
     pub(crate) fn emit(&self, event: impl Into<verso_proto::edge::v1::Event>) {
         let rendered = event.into().payload();
         if let Ok(Some((kind, payload))) = rendered {
-            let event = Rendered::new(kind, payload);
+            let event = Rendered::new(kind, &payload);
             let event = if kind.name == "health" { event.with_state_version(&self.state_version()) } else { event };
             self.connections.publish(event, &self.limits);
         }

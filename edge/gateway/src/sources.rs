@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::Code;
 use tracing::{debug, warn};
 use verso_kit::peer::Backoff;
 use verso_proto::methods::{EVENT_SOURCES, Emitted, EventSource, Scope};
@@ -15,11 +16,17 @@ use crate::local;
 use crate::roster;
 use crate::services::process_name;
 
+#[cfg(test)]
+mod tests;
+
 /// Between two attempts to reopen a stream, at least.
 const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long to wait for services that are away: their events are followed from where the previous edge was.
 const FOLLOW_WAIT: Duration = Duration::from_secs(1);
+
+/// No incarnation is called so: whoever asks for what comes after it gets all that is kept.
+const MISSED: &str = "missed";
 
 /// Follows the events of every service until the shutdown.
 pub(crate) fn follow_all(gateway: &Arc<Gateway>) {
@@ -48,17 +55,33 @@ pub(crate) async fn wait_until_followed(gateway: &Gateway) {
 
 async fn follow(gateway: &Arc<Gateway>, source: &'static EventSource) {
     let mut backoff = Backoff::default();
+    let mut missed = false;
     loop {
-        if let Err(status) = follow_once(gateway, source, &mut backoff).await {
-            debug!(service = process_name(source.service), error = &status as &dyn std::error::Error, "event stream broke");
+        let mut position = gateway.connections.position(source.service);
+        if let Some(position) = position.as_mut().filter(|_| missed) {
+            MISSED.clone_into(&mut position.epoch);
+        }
+        missed = false;
+        if let Err(status) = follow_once(gateway, source, position, &mut backoff).await {
+            missed = status.code() == Code::DataLoss;
+            let (service, error) = (process_name(source.service), &status as &dyn std::error::Error);
+            if missed {
+                warn!(service, error, "events were missed");
+            } else {
+                debug!(service, error, "event stream broke");
+            }
         }
         tokio::time::sleep(REOPEN_PAUSE.max(backoff.next_pause())).await;
     }
 }
 
-/// Follows one stream until it ends.
-async fn follow_once(gateway: &Arc<Gateway>, source: &'static EventSource, backoff: &mut Backoff) -> Result<(), tonic::Status> {
-    let position = gateway.connections.position(source.service);
+/// Follows one stream from `position` until it ends.
+async fn follow_once(
+    gateway: &Arc<Gateway>,
+    source: &'static EventSource,
+    position: Option<Position>,
+    backoff: &mut Backoff,
+) -> Result<(), tonic::Status> {
     let mut stream = gateway.services.of(source.service)?.events(source, position).await?;
     while let Some(item) = stream.message().await? {
         backoff.reset();
@@ -90,7 +113,7 @@ async fn take(gateway: &Arc<Gateway>, source: &'static EventSource, emitted: Emi
     if kind.scope == Scope::Unspecified {
         local::follow::heard(gateway, kind, &payload).await;
     }
-    let mut event = Rendered::new(kind, payload).droppable(meta.droppable).about(About::from(&meta));
+    let mut event = Rendered::new(kind, &payload).droppable(meta.droppable).about(About::from(&meta));
     if let Some(version) = meta.state_version {
         gateway.saw_presence(version.presence);
         event = event.with_state_version(&StateVersion { presence: version.presence, health: gateway.state_version().health });

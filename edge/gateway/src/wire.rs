@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_is_one_frame_with_its_own_number() {
         let kind = verso_proto::methods::EVENTS.iter().find(|kind| kind.name == "tick").unwrap();
-        let event = Rendered::new(kind, "{\"ts\":1}".to_owned());
+        let event = Rendered::new(kind, "{\"ts\":1}");
         let (mut server, client) = tokio::io::duplex(1 << 12);
         for seq in [7, 8] {
             let prefix = event.prefix(Version::V3, None).unwrap();

@@ -49,6 +49,8 @@ pub fn event(name: &str, payload: &str, seq: Option<u64>, state_version: Option<
 #[derive(Debug, Clone)]
 pub struct EventPrefix {
     text: String,
+    /// Where the payload begins.
+    payload: usize,
 }
 
 impl EventPrefix {
@@ -58,8 +60,14 @@ impl EventPrefix {
         text.push_str("{\"type\":\"event\",\"event\":");
         push_text(&mut text, name);
         text.push_str(",\"payload\":");
+        let begin = text.len();
         text.push_str(json(payload));
-        Self { text }
+        Self { text, payload: begin }
+    }
+
+    /// The payload, a JSON text.
+    pub fn payload(&self) -> &str {
+        &self.text[self.payload..]
     }
 
     /// The whole frame for one connection, in one allocation.

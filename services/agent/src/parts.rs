@@ -120,7 +120,7 @@ impl Parts {
         });
         let lasting = Lasting {
             store: store?,
-            hub: Hub::new(&context.incarnation),
+            hub: Hub::start(&context.incarnation, tasks),
             lanes: Lanes::new(config.agents.defaults.concurrent_runs()),
             keyring: None,
             raw_stream: RawStream::asked_for(&context.env, &context.state_dir, context.clock.clone()),

@@ -20,6 +20,7 @@ use verso_kit::grpc::{Reply, reply};
 use verso_kit::peer::{MESSAGE_BYTES_MAX, Peer};
 use verso_kit::principal::principal;
 use verso_kit::service::Context;
+use verso_kit::tasks::Tasks;
 use verso_proto::node::v1::exec_server::ExecServer;
 use verso_proto::node::v1::links_server::LinksServer;
 use verso_proto::node::v1::node_server::{Node, NodeServer};
@@ -52,14 +53,14 @@ pub(crate) use shapes::visible;
 
 /// Loads what is known and builds the service.
 pub async fn routes(context: &Context, shutdown: &CancellationToken) -> Result<Routes, Error> {
-    Ok(start(context, shutdown).await?.0)
+    Ok(start(context, &Tasks::new(shutdown.clone())).await?.0)
 }
 
 /// The same, and what passes questions on to chats.
-pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Result<(Routes, Forwarder), Error> {
+pub(crate) async fn start(context: &Context, tasks: &Tasks) -> Result<(Routes, Forwarder), Error> {
     let (store, paired) = Store::open(context.folder()?.join("nodes.json"), context.epoch).await?;
     let policy = context.config.section::<commands::Config>("gateway.nodes")?.build();
-    let hub = Hub::new(&context.incarnation);
+    let hub = Hub::start(&context.incarnation, tasks);
     let registry = Arc::new(Registry::open(context.clock.clone(), store.clone(), paired).await?);
     let approvals = Arc::new(Approvals::new(context.clock.clone(), hub.clone()));
     let (forwarding, followed) = watch::channel(context.config.section("approvals.exec")?);
@@ -76,7 +77,7 @@ pub(crate) async fn start(context: &Context, shutdown: &CancellationToken) -> Re
         forwarding,
         agent: context.peer("agent"),
         hub,
-        shutdown: shutdown.clone(),
+        shutdown: tasks.shutdown().clone(),
     });
     context.reload.on_change_of(&service, Service::take_over);
     let counted = Arc::downgrade(&service);

@@ -29,8 +29,8 @@ pub use grpc::routes;
 
 /// Runs the service until `shutdown`.
 pub async fn serve(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
-    let (routes, forwarder) = grpc::start(&context, &shutdown).await?;
     let tasks = Tasks::new(shutdown.clone());
+    let (routes, forwarder) = grpc::start(&context, &tasks).await?;
     tasks.spawn("approvals to chats", forwarder.run(shutdown.clone()));
     let served = verso_kit::grpc::serve(&context, routes, shutdown.clone()).await;
     shutdown.cancel();

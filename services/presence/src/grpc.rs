@@ -25,13 +25,16 @@ use crate::mdns::Announcer;
 use crate::roster::Roster;
 use crate::{metrics, notice, own};
 
+/// Past events that are kept, in bytes. Each is the whole list: whoever missed some knows as much after the newest one.
+const PAST_BYTES_MAX: usize = 2 << 20;
+
 /// Builds the service. Its background work belongs to `tasks`.
 pub fn routes(context: &Context, tasks: &Tasks) -> Result<Routes, verso_kit::config::Error> {
     let own = own::entry();
     let announcer = Arc::new(Announcer::new(&context.config, &context.env, own.host.as_deref().unwrap_or_default())?);
     context.reload.on_change_of(&announcer, Announcer::take_over);
     let roster = Roster::new(context.clock.clone(), own, context.epoch);
-    let board = Arc::new(Board::new(roster, Hub::new(&context.incarnation)));
+    let board = Arc::new(Board::new(roster, Hub::start_with(&context.incarnation, PAST_BYTES_MAX, tasks)));
     metrics::start(Arc::downgrade(&board));
     let (telling, shutdown) = (Arc::clone(&board), tasks.shutdown().clone());
     tasks.spawn("presence broadcasts", async move { telling.run(&shutdown).await });

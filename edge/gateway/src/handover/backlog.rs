@@ -146,7 +146,7 @@ mod tests {
         for (epoch, seq) in positions {
             let origin = Origin { service: SERVICE, position: at(epoch, *seq) };
             assert!(backlog.advance(&origin));
-            backlog.add(Some(&origin), &Arc::new(Rendered::new(kind, "{}".to_owned())), None);
+            backlog.add(Some(&origin), &Arc::new(Rendered::new(kind, "{}")), None);
         }
         backlog
     }
@@ -185,7 +185,7 @@ mod tests {
         let mut backlog = backlog(&[("a", 1)]);
         assert!(backlog.is_whole());
         let kind = EVENTS.iter().find(|kind| kind.name == "presence").unwrap();
-        let large = Arc::new(Rendered::new(kind, "x".repeat(BYTES_MAX)));
+        let large = Arc::new(Rendered::new(kind, &"x".repeat(BYTES_MAX)));
         backlog.add(Some(&Origin { service: SERVICE, position: at("a", 2) }), &large, None);
         assert!(!backlog.is_whole());
     }

@@ -169,6 +169,7 @@ fn every_frame_that_is_written_passes_the_closed_schema() {
 #[test]
 fn an_event_takes_one_allocation_of_the_right_size() {
     let prefix = EventPrefix::new("presence", r#"{"presence":[]}"#);
+    assert_eq!(prefix.payload(), r#"{"presence":[]}"#);
     for (seq, versions) in [(None, None), (Some(0), None), (Some(u64::MAX), Some((9, 10))), (None, Some((u64::MAX, 0)))] {
         let frame = prefix.finish(seq, versions);
         assert_eq!(frame.capacity(), frame.len());

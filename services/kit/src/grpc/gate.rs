@@ -4,6 +4,8 @@
 //! A process that was not given a credential (alone, or in a test) lets everybody in who reaches its Unix socket. Who comes over TCP has
 //! a certificate, and makes the calls of the service that it names.
 
+mod checked;
+
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +13,6 @@ use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message as _;
@@ -27,6 +28,7 @@ use crate::credential::{self, Credential, TOKEN_LIFE_MS};
 use crate::error::{DOMAIN, WireCode};
 use crate::links::From;
 use crate::principal::{self, Vouched};
+use checked::Checked;
 
 /// Says who calls.
 pub(crate) const CALLER_KEY: &str = "verso-caller-bin";
@@ -36,9 +38,6 @@ pub(crate) const GENERATION_KEY: &str = "verso-generation";
 
 /// What every path of ours begins with.
 const OURS: &str = "/verso.";
-
-/// Tokens and principals that were checked before; when there are more, all are forgotten and checked again.
-const CHECKED_MAX: usize = 16_384;
 
 /// How long an edge goes on beside the one that has taken its place, in milliseconds: the longest drain and a little more.
 const OVERLAP_MS: i64 = 330_000;
@@ -61,8 +60,8 @@ pub(super) struct Gate {
 
 #[derive(Debug, Default)]
 struct Known {
-    callers: HashMap<Bytes, (Arc<Certificate>, i64)>,
-    principals: HashMap<Bytes, (Arc<Certificate>, Vouched)>,
+    callers: Checked<(Arc<Certificate>, i64)>,
+    principals: Checked<(Arc<Certificate>, Vouched)>,
     /// The newest incarnation of each process, and since when it is known, in milliseconds since 1970.
     newest: HashMap<String, (u64, i64)>,
 }
@@ -112,14 +111,13 @@ impl Gate {
 impl Known {
     fn caller(&mut self, authority: &VerifyingKey, service: &str, presented: &[u8], now_ms: i64) -> Result<Arc<Certificate>, Status> {
         let refused = || Status::unauthenticated("the caller is not who it says it is");
-        let (certificate, issued_at_ms) = if let Some(checked) = self.callers.get(presented) {
-            checked.clone()
+        let (certificate, issued_at_ms) = if let Some(checked) = self.callers.get(presented, now_ms) {
+            checked
         } else {
             let token: CallerToken = decoded(presented).ok_or_else(refused)?;
             let certificate = credential::check_caller(authority, &token).filter(|_| token.audience == service).ok_or_else(refused)?;
             let checked = (Arc::new(certificate), token.issued_at_ms);
-            make_room(&mut self.callers);
-            self.callers.insert(Bytes::copy_from_slice(presented), checked.clone());
+            self.callers.insert(presented, checked.clone());
             checked
         };
         if (now_ms - issued_at_ms).abs() > TOKEN_LIFE_MS {
@@ -131,8 +129,7 @@ impl Known {
 
     fn principal(&mut self, authority: &VerifyingKey, token: &[u8], now_ms: i64) -> Result<Vouched, Status> {
         let refused = || Status::unauthenticated("nobody vouches for whom the call is made for");
-        if let Some((certificate, vouched)) = self.principals.get(token) {
-            let (certificate, vouched) = (Arc::clone(certificate), vouched.clone());
+        if let Some((certificate, vouched)) = self.principals.get(token, now_ms) {
             return self.admit(&certificate, now_ms).map(|()| vouched);
         }
         let read: PrincipalToken = decoded(token).ok_or_else(refused)?;
@@ -142,8 +139,7 @@ impl Known {
         }
         self.admit(&certificate, now_ms)?;
         let vouched = vouched(&read)?;
-        make_room(&mut self.principals);
-        self.principals.insert(Bytes::copy_from_slice(token), (Arc::new(certificate), vouched.clone()));
+        self.principals.insert(token, (Arc::new(certificate), vouched.clone()));
         Ok(vouched)
     }
 
@@ -166,12 +162,6 @@ impl Known {
                 Ok(())
             }
         }
-    }
-}
-
-fn make_room<T>(checked: &mut HashMap<Bytes, T>) {
-    if checked.len() >= CHECKED_MAX {
-        checked.clear();
     }
 }
 
