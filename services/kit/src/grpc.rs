@@ -22,7 +22,7 @@ use crate::links::Incoming;
 use crate::service::{Context, Error};
 use detour::DetourLayer;
 use gate::{Gate, GateLayer};
-use tracing_layer::TracingLayer;
+pub use tracing_layer::TracingLayer;
 
 /// What a handler answers.
 pub type Reply<T> = Result<Response<T>, Status>;
