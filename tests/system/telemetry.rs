@@ -205,9 +205,8 @@ async fn a_message_of_an_account_in_a_process_of_its_own_is_one_trace_with_that_
     let background = ["Hello", "Run", "Acknowledge"].map(|call| format!("verso.adapter.v1.Adapter/{call}"));
     assert!(!collector.spans().iter().any(|span| background.contains(&span.item.name)), "{:?}", named(&collector.spans()).keys());
     eventually("the memory of the account's process", async || {
-        let metrics = collector.metrics();
-        let memory = |metric: &&From<_>| metric.service() == "verso-channel-account" && metric.item.name == "openclaw.memory.rss_bytes";
-        metrics.iter().any(|metric| memory(&metric)).then_some(())
+        let mut of_account = collector.metrics().into_iter().filter(|metric| metric.service() == "verso-channel-account");
+        of_account.any(|metric| metric.item.name == "openclaw.memory.rss_bytes").then_some(())
     })
     .await;
     let page = eventually("the account's numbers", async || {
