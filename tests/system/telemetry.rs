@@ -160,6 +160,83 @@ async fn a_message_of_a_chat_network_and_its_answer_are_one_trace() {
     sec_79_nothing_private(&format!("{:?}", collector.spans()));
 }
 
+/// A gateway whose Telegram account is a process of its own, and what it is spoken to with.
+async fn set_apart(address: std::net::SocketAddr, more: Value) -> (Gateway, BotApi, Provider) {
+    let (provider, api) = (Provider::start().await, BotApi::start().await);
+    let mut config = provider.config();
+    config["channels"] = api.channels(&json!({"allowFrom": ["42"], "isolate": true}))["channels"].clone();
+    (Gateway::start_with(sent_to(address, config, more)).await, api, provider)
+}
+
+#[tokio::test]
+async fn a_message_of_an_account_in_a_process_of_its_own_is_one_trace_with_that_process() {
+    let (collector, address) = Collector::over_grpc().await;
+    let (gateway, api, _provider) = set_apart(address, json!({"headers": {"x-key": "made-up-collector-key"}})).await;
+    api.write(42, "whisper-it [[tokens=2]]");
+    let wanted = [
+        ("verso-channel-account", "openclaw.message.received"),
+        ("verso-channel", "openclaw.message.processed"),
+        ("verso-agent", "openclaw.run"),
+        ("verso-agent", "openclaw.model.call"),
+        ("verso-channel", "openclaw.message.delivery"),
+        ("verso-channel-account", "verso.adapter.v1.Adapter/Send"),
+    ];
+    let spans = eventually("the way in and the way out", async || {
+        let received = collector.spans().into_iter().find(|span| span.item.name == "openclaw.message.received")?;
+        let spans = collector.trace(&received.item.trace_id);
+        let names: BTreeSet<_> = named(&spans).into_keys().collect();
+        wanted.iter().all(|(service, name)| names.contains(&((*service).to_owned(), (*name).to_owned()))).then_some(spans)
+    })
+    .await;
+    // Connected: one root, and every other's parent is there.
+    let ids: BTreeSet<_> = spans.iter().map(|span| span.item.span_id.clone()).collect();
+    let outside = spans.iter().filter(|span| !ids.contains(&span.item.parent_span_id));
+    let outside: Vec<_> = outside.map(|span| (span.item.name.as_str(), span.item.parent_span_id.len())).collect();
+    assert_eq!(outside, [("openclaw.message.received", 0)], "{:?}", named(&spans).keys());
+    let by_name = named(&spans);
+    let of = |at: usize| by_name[&(wanted[at].0.to_owned(), wanted[at].1.to_owned())];
+    assert_eq!((&of(1).parent_span_id, &of(5).parent_span_id), (&of(0).span_id, &of(4).span_id));
+    let resource = |service: &str| &spans.iter().find(|span| span.service() == service).expect("a span").resource;
+    let (account, channel) = (resource("verso-channel-account"), resource("verso-channel"));
+    assert_eq!((account["verso.channel"].as_str(), account["verso.account"].as_str()), ("telegram", "default"));
+    assert_ne!(account["service.instance.id"], channel["service.instance.id"]);
+    assert_eq!(account["verso.epoch"], channel["verso.epoch"]);
+    // What is asked of the account besides begins no traces.
+    let background = ["Hello", "Run", "Acknowledge"].map(|call| format!("verso.adapter.v1.Adapter/{call}"));
+    assert!(!collector.spans().iter().any(|span| background.contains(&span.item.name)), "{:?}", named(&collector.spans()).keys());
+    eventually("the memory of the account's process", async || {
+        let mut of_account = collector.metrics().into_iter().filter(|metric| metric.service() == "verso-channel-account");
+        of_account.any(|metric| metric.item.name == "openclaw.memory.rss_bytes").then_some(())
+    })
+    .await;
+    let page = eventually("the account's numbers", async || {
+        let asked = crate::http::http().get(gateway.http("/metrics")).bearer_auth(TOKEN).send().await.ok()?;
+        let page = asked.text().await.ok()?;
+        page.contains("verso_channel_account_sent_total{account=\"default\",channel=\"telegram\",outcome=\"sent\"} 1\n").then_some(page)
+    })
+    .await;
+    let labels = "{account=\"default\",channel=\"telegram\"}";
+    for one in ["received_total", "running", "connected"] {
+        assert!(page.contains(&format!("verso_channel_account_{one}{labels} 1\n")), "{one}: {page}");
+    }
+    let memory = page.lines().find_map(|line| line.strip_prefix(&format!("verso_channel_account_memory_bytes{labels} ")));
+    assert!(memory.and_then(|bytes| bytes.parse::<f64>().ok()).is_some_and(|bytes| bytes > 1e6), "{memory:?}");
+    sec_79_nothing_private(&format!("{:?}", collector.spans()));
+}
+
+#[tokio::test]
+async fn a_trace_that_an_account_in_a_process_of_its_own_does_not_keep_is_kept_by_nobody() {
+    let (collector, address) = Collector::over_grpc().await;
+    let (_gateway, api, _provider) = set_apart(address, json!({"sampleRate": 0})).await;
+    api.write(42, "whisper-it [[tokens=2]]");
+    eventually("the answer", async || api.sent_to(42).pop()).await;
+    eventually("the numbers of the account's process", async || {
+        collector.metrics().iter().any(|metric| metric.service() == "verso-channel-account").then_some(())
+    })
+    .await;
+    assert!(collector.spans().is_empty(), "{:?}", collector.spans());
+}
+
 #[tokio::test]
 async fn a_run_that_is_taken_up_again_is_linked_to_the_one_that_was_interrupted() {
     let (collector, address) = Collector::over_grpc().await;

@@ -15,10 +15,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use verso_adapter::Handover;
+use verso_adapter::{Handover, Lifeline};
 use verso_channel::Reach;
 use verso_kit::CancellationToken;
-use verso_kit::config::{Env, File};
+use verso_kit::config::Env;
 use verso_kit::peer::Peer;
 use verso_kit::service::{self, Context};
 use verso_kit::telemetry;
@@ -38,6 +38,9 @@ const SERVING: i32 = 1;
 
 /// How long a service may take to say whether it serves.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the last telemetry of an account's process may take.
+const ACCOUNT_FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs the service until it is told to stop.
 pub(crate) fn run(arguments: &ServiceRun) -> anyhow::Result<ExitCode> {
@@ -136,19 +139,25 @@ pub(crate) fn run_account() -> anyhow::Result<ExitCode> {
     drop(rustls::crypto::ring::default_provider().install_default());
     let (told, lifeline) = Handover::take()?;
     Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let env = Env::process();
-        // The channel service reads what is printed here, and has the log file.
-        let logging = File::from_value(json!({"logging": {"level": "silent", "consoleLevel": "info"}}));
-        let _telemetry = telemetry::start("channel", &service::state_dir(&env), &logging, &env)?;
+        // The channel service reads what is printed here, and has the log file; what it logs of that, it exports.
+        let logging = json!({"level": "silent", "consoleLevel": "info"});
+        let (config, env) = told.telemetry.clone().unwrap_or_default().applied(&logging, Env::process());
+        let env = env.with([("VERSO_CHANNEL", told.channel.clone()), ("VERSO_ACCOUNT", told.account.clone())]);
+        let telemetry = telemetry::start("channel-account", &service::state_dir(&env), &config, &env)?;
         let shutdown = CancellationToken::new();
         service::stop_on_signals(shutdown.clone())?;
-        if told.channel == verso_whatsapp::CHANNEL {
-            verso_whatsapp::host(told, lifeline, shutdown).await?;
-        } else {
-            verso_channel::host(told, lifeline, shutdown).await?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let served = account(told, lifeline, shutdown).await;
+        // Who waits for the end of this process kills it soon.
+        drop(timeout(ACCOUNT_FLUSH, telemetry.finish()).await);
+        served.map(|()| ExitCode::SUCCESS)
     })
+}
+
+async fn account(told: Handover, lifeline: Lifeline, shutdown: CancellationToken) -> anyhow::Result<()> {
+    if told.channel == verso_whatsapp::CHANNEL {
+        return Ok(verso_whatsapp::host(told, lifeline, shutdown).await?);
+    }
+    Ok(verso_channel::host(told, lifeline, shutdown).await?)
 }
 
 /// One thread: passing work between threads costs more than it gains, but for the edge of a large machine.

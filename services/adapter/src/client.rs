@@ -12,6 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status, Streaming};
 use verso_kit::peer::MESSAGE_BYTES_MAX;
+use verso_kit::trace;
 use verso_proto::adapter::v1::adapter_client::AdapterClient;
 use verso_proto::adapter::v1::{
     AcknowledgeRequest, EditRequest, FetchRequest, FetchResponse, HelloRequest, HelloResponse, LoginRequest, LoginResponse, LogoutRequest,
@@ -193,7 +194,7 @@ fn endpoint(address: &str) -> Result<Endpoint, Error> {
     Endpoint::from_shared(address.to_owned()).map_err(|_| Error::Address(address.to_owned()))
 }
 
-/// Puts the token into every call.
+/// Puts the token into every call, and the trace that it is made in.
 #[derive(Clone)]
 pub(crate) struct Bearer {
     token: MetadataValue<Ascii>,
@@ -208,6 +209,8 @@ impl std::fmt::Debug for Bearer {
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         request.metadata_mut().insert("authorization", self.token.clone());
+        // What belongs to none begins none over there: runs and signs of life would each be a trace.
+        trace::insert(request.metadata_mut(), trace::current());
         Ok(request)
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 use verso_kit::CancellationToken;
+use verso_kit::telemetry::Destination;
 
 use crate::error::Error;
 
@@ -26,6 +27,9 @@ pub struct Handover {
     pub account: String,
     /// A folder of its own, which nobody else writes.
     pub folder: PathBuf,
+    /// Where its telemetry goes: told to programs of this build alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Destination>,
 }
 
 impl fmt::Debug for Handover {

@@ -15,7 +15,7 @@ pub use error::Error;
 pub use handover::{Handover, Lifeline};
 pub use limits::Limits;
 pub use process::{Exit, Process, Program, START_TIMEOUT};
-pub use server::{agree, serve};
+pub use server::{agree, received, serve};
 
 /// The version of the contract that this build speaks.
 pub const VERSION: u32 = 1;

@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin};
 use tokio::time::{Instant, sleep, timeout};
 use verso_kit::files;
+use verso_kit::telemetry::Destination;
 use verso_proto::adapter::v1::HelloResponse;
 
 use crate::VERSION;
@@ -58,6 +59,8 @@ pub struct Program {
     pub sockets: PathBuf,
     /// How long it may take to serve.
     pub start_timeout: Duration,
+    /// Where its telemetry goes; none for programs of others.
+    pub telemetry: Option<Destination>,
 }
 
 /// How a process ended, and the last thing that it said.
@@ -139,6 +142,7 @@ impl Program {
             channel: self.channel.clone(),
             account: self.account.clone(),
             folder: self.folder.clone(),
+            telemetry: self.telemetry.clone(),
         };
         let output = Output::of(&mut child, &self.channel, &self.account);
         let mut lifeline = child.stdin.take();

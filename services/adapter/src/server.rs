@@ -10,10 +10,13 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Status};
+use tracing::{Span, debug_span};
 use verso_kit::CancellationToken;
+use verso_kit::grpc::TracingLayer;
 use verso_kit::peer::MESSAGE_BYTES_MAX;
-use verso_proto::adapter::v1::HelloRequest;
+use verso_kit::trace::TraceContext;
 use verso_proto::adapter::v1::adapter_server::{Adapter, AdapterServer};
+use verso_proto::adapter::v1::{HelloRequest, Inbound};
 
 use crate::VERSION;
 use crate::error::Error;
@@ -26,7 +29,7 @@ pub async fn serve<A: Adapter>(adapter: A, told: &Handover, shutdown: Cancellati
     fs::set_permissions(&told.socket, Permissions::from_mode(0o600)).map_err(failed)?;
     let server = AdapterServer::new(adapter).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let guarded = InterceptedService::new(server, Guard { expected: format!("Bearer {}", told.token) });
-    let serving = Server::builder().add_service(guarded).serve_with_incoming(UnixListenerStream::new(listener));
+    let serving = Server::builder().layer(TracingLayer).add_service(guarded).serve_with_incoming(UnixListenerStream::new(listener));
     // Streams of an account never end by themselves, so nothing is waited for: what was not acknowledged comes again.
     tokio::select! {
         ended = serving => ended.map_err(Error::Serve),
@@ -40,6 +43,21 @@ pub fn agree(request: &HelloRequest) -> Result<(), Status> {
         return Ok(());
     }
     Err(Status::failed_precondition(format!("version {} of the contract is not spoken here; {VERSION} is", request.version)))
+}
+
+/// Begins the trace of a message that an account has received. The span lasts until the channel service has kept the message: drop it then.
+pub fn received(channel: &str, inbound: &mut Inbound) -> Span {
+    let span = debug_span!(
+        "openclaw.message.received",
+        otel.kind = "consumer",
+        messaging.system = channel,
+        messaging.operation.name = "receive",
+        messaging.operation.r#type = "receive",
+        openclaw.channel = channel
+    );
+    let context = TraceContext::generate().enter(&span);
+    inbound.traceparent = (!span.is_disabled()).then(|| context.to_string());
+    span
 }
 
 /// Lets nobody in without the token.

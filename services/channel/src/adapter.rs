@@ -118,6 +118,11 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
     /// Returns after how long without any sign of life the account is started anew.
     fn silence_max(&self) -> Duration;
 
+    /// Returns the id of the process that the account has of its own.
+    fn process(&self) -> Option<i32> {
+        None
+    }
+
     /// Reads where somebody wants to send something.
     fn address(&self, target: &str, thread: Option<&str>) -> Option<Address>;
 }

@@ -98,7 +98,7 @@ impl Courier {
             Ok(part) => self.send(adapter, &claimed, part).await,
             Err(error) => Fate::Failed { error: format!("the message cannot be read: {error}") },
         };
-        metrics::sent(&self.key.channel, part.as_ref().map_or("text", Part::kind), &fate, begun.elapsed());
+        metrics::sent(&self.key, part.as_ref().map_or("text", Part::kind), &fate, begun.elapsed());
         self.report(&claimed, &fate);
         let over = !matches!(fate, Fate::Later { .. } | Fate::Paced { .. });
         self.store.settle(claimed.seq, fate, self.clock.now_ms()).await?;

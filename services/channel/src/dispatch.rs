@@ -263,7 +263,11 @@ impl Dispatch {
             messaging.batch.message_count = batch.opens.len(),
             openclaw.channel = self.key.channel.as_str()
         );
-        let trace = TraceContext::generate().enter(&span);
+        let received = incoming.traceparent.as_deref().and_then(TraceContext::parse);
+        let trace = received.unwrap_or_else(TraceContext::generate).enter(&span);
+        for other in batch.traceparents.iter().filter_map(|text| TraceContext::parse(text)) {
+            other.link(&span);
+        }
         metrics::dispatched(&self.key.channel);
         let submitting = self.agent.submit(&self.key, incoming, words, batch.received_at_ms());
         let pending = trace::scope(trace, submitting).instrument(span.clone()).await;

@@ -29,6 +29,8 @@ pub(crate) struct Batch {
     pub(crate) opens: Vec<Open>,
     /// All of them as one: the ids and the time are those of the last.
     pub(crate) incoming: Incoming,
+    /// The traces that all but the last were received in.
+    pub(crate) traceparents: Vec<String>,
     /// Whether their sender may give commands.
     pub(crate) authorized: bool,
     /// What joins them.
@@ -60,7 +62,7 @@ impl Batch {
         } else {
             Joint::None
         };
-        Self { opens: vec![open], incoming, authorized, joint }
+        Self { opens: vec![open], incoming, traceparents: Vec::new(), authorized, joint }
     }
 
     /// Returns how long another message is waited for; none when this is whole.
@@ -100,6 +102,7 @@ impl Batch {
         let mut media = std::mem::take(&mut self.incoming.media);
         media.extend(incoming.media.clone());
         let mentioned = self.incoming.mentioned || incoming.mentioned;
+        self.traceparents.extend(self.incoming.traceparent.take());
         self.incoming = Incoming { text, mentioned, media, ..incoming };
         self.opens.push(open);
         Ok(())

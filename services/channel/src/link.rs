@@ -146,7 +146,7 @@ impl Link {
         let taken = store.take(&self.key, arrived, position, now_ms).await.map_err(|error| stored(&error))?;
         if taken.is_some() {
             self.pulse.inbound.store(now_ms, Ordering::Relaxed);
-            metrics::received(&self.key.channel);
+            metrics::received(&self.key);
             arriving.notify_one();
         }
         Ok(())

@@ -73,6 +73,9 @@ pub(crate) struct Incoming {
     /// The last piece of a text that its sender's program has cut may be followed by the next one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) may_go_on: bool,
+    /// The trace that another process received it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Incoming {
@@ -94,6 +97,7 @@ impl Incoming {
             media: Vec::new(),
             album: None,
             may_go_on: false,
+            traceparent: None,
         }
     }
 

@@ -35,6 +35,12 @@ verso_kit::metrics! {
     SILENT: Gauge = "verso_channel_account_silent_seconds" ["account", "channel"];
     /// Times that an account was started again.
     RESTARTS: Counter = "verso_channel_account_restarts" ["account", "channel"];
+    /// Messages that were taken from an account's network, each once.
+    BROUGHT: Counter = "verso_channel_account_received" ["account", "channel"];
+    /// What became of messages that an account has given to its network.
+    GIVEN: Counter = "verso_channel_account_sent" ["account", "channel", "outcome"];
+    /// Memory that an account's own process uses, in bytes; accounts without one are not among them.
+    MEMORY: Gauge = "verso_channel_account_memory_bytes" ["account", "channel"];
 }
 
 /// Makes what the service counts a part of what its process answers.
@@ -65,7 +71,7 @@ pub(crate) fn start(accounts: &Arc<Accounts>, store: &Store, clock: &verso_kit::
 fn read_accounts(accounts: &Accounts, now_ms: i64) {
     let Ok(channels) = accounts.channels(None) else { return };
     let yes = |flag: bool| if flag { 1.0 } else { 0.0 };
-    let (mut running, mut connected, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut running, mut connected, mut silent, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for fare in channels.iter().flat_map(|channel| &channel.accounts) {
         let Some(unit) = &fare.unit else { continue };
         let labels = || [unit.key.account.clone(), unit.key.channel.clone()];
@@ -73,16 +79,20 @@ fn read_accounts(accounts: &Accounts, now_ms: i64) {
         connected.push((labels(), yes(fare.state.running && unit.pulse.is_connected(fare.state.last_start_at_ms))));
         let alive_at_ms = unit.pulse.alive_at_ms();
         silent.push((labels(), if alive_at_ms == 0 { 0.0 } else { whole((now_ms - alive_at_ms).max(0)) / 1_000.0 }));
+        let process = fare.state.adapter.as_ref().and_then(|adapter| adapter.process());
+        memory.extend(process.and_then(metrics::resident).map(|bytes| (labels(), bytes)));
         RESTARTS.read([&unit.key.account, &unit.key.channel], whole(fare.state.restarts));
     }
     RUNNING.replace(running);
     CONNECTED.replace(connected);
     SILENT.replace(silent);
+    MEMORY.replace(memory);
 }
 
 /// Counts a message that its network has brought.
-pub(crate) fn received(channel: &str) {
-    RECEIVED.one_more([channel, "network"]);
+pub(crate) fn received(key: &AccountKey) {
+    RECEIVED.one_more([&key.channel, "network"]);
+    BROUGHT.one_more([&key.account, &key.channel]);
 }
 
 /// Counts a message that is handed to an agent.
@@ -96,7 +106,7 @@ pub(crate) fn completed(channel: &str, outcome: &str, count: usize) {
 }
 
 /// Takes down one attempt to give a message to a network.
-pub(crate) fn sent(channel: &str, kind: &str, fate: &Fate, elapsed: std::time::Duration) {
+pub(crate) fn sent(AccountKey { channel, account }: &AccountKey, kind: &str, fate: &Fate, elapsed: std::time::Duration) {
     let (outcome, category) = match fate {
         // It was not tried.
         Fate::Paced { .. } => return,
@@ -106,6 +116,7 @@ pub(crate) fn sent(channel: &str, kind: &str, fate: &Fate, elapsed: std::time::D
         Fate::Expired => ("failed", "expired"),
         Fate::Uncertain { .. } => ("uncertain", "unknown"),
     };
+    GIVEN.one_more([account, channel, outcome]);
     SENDING.one_more([channel, kind]);
     SENT.one_more([channel, kind, category, outcome]);
     SENT_SECONDS.observe([channel, kind, category, outcome], elapsed.as_secs_f64());

@@ -47,6 +47,7 @@ pub(crate) struct Remote {
     client: Client,
     /// None when it was not started by us.
     process: Mutex<Option<Process>>,
+    pid: Option<i32>,
     can: Capabilities,
     abilities: Vec<Ability>,
     /// How the network formats text and reads addresses, where this build knows it.
@@ -313,6 +314,10 @@ impl Adapter for Remote {
 
     fn silence_max(&self) -> Duration {
         self.silence_max
+    }
+
+    fn process(&self) -> Option<i32> {
+        self.pid
     }
 
     fn address(&self, target: &str, thread: Option<&str>) -> Option<Address> {

@@ -28,7 +28,8 @@ use crate::peer::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::service::{Context, Error};
 use detour::{Detour, DetourLayer};
 use gate::{Gate, GateLayer, Gated};
-use tracing_layer::{Traced, TracingLayer};
+use tracing_layer::Traced;
+pub use tracing_layer::TracingLayer;
 
 /// What a handler answers.
 pub type Reply<T> = Result<Response<T>, Status>;

@@ -20,6 +20,7 @@ pub use family::{BYTES, Counter, Gauge, Histogram, Instrument, NONE, OTHER, SECO
 pub use known::REACHED;
 pub(crate) use known::{EXPORTED, REPEATED, UNSENT, asked, served};
 pub(crate) use process::begin;
+pub use process::resident;
 pub use text::{Exposition, merge, render};
 
 /// How long the gauges of one process may take to be read.

@@ -1,6 +1,7 @@
 //! Logs to the console and to the log file; with spans and metrics to an OTLP collector when one is configured.
 
 mod console;
+mod destination;
 mod otlp;
 mod record;
 mod redaction;
@@ -23,6 +24,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::clock::Clock;
 use crate::config::{self, Env, File};
+pub use destination::Destination;
 use redaction::Redactor;
 use rolling::Rolling;
 pub use tail::Tail;

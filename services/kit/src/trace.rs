@@ -150,7 +150,8 @@ pub(crate) fn ids() -> Option<(Vec<u8>, Vec<u8>)> {
     Some((current.trace_id.to_be_bytes().to_vec(), current.span_id.to_be_bytes().to_vec()))
 }
 
-pub(crate) fn insert(metadata: &mut MetadataMap, context: TraceContext) {
+/// Has a call carry a trace context.
+pub fn insert(metadata: &mut MetadataMap, context: TraceContext) {
     if let Ok(value) = MetadataValue::try_from(context.to_string()) {
         metadata.insert(HEADER, value);
     }

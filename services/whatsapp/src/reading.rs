@@ -83,6 +83,7 @@ fn told(info: &MessageInfo, base: &wa::Message, who: &Who) -> Option<Inbound> {
         position: None,
         album: None,
         may_go_on: false,
+        traceparent: None,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 use verso_kit::CancellationToken;
 use verso_kit::clock::Clock;
 use verso_proto::adapter::v1::run_response::Kind as Said;
@@ -42,11 +42,13 @@ const QUOTED_CHARS_MAX: usize = 200;
 
 type Saying = mpsc::Sender<Result<RunResponse, Status>>;
 
+/// Messages that are not acknowledged yet, and the span of each.
+pub(crate) type Waiting = Arc<Mutex<HashMap<String, (oneshot::Sender<()>, Span)>>>;
+
 /// What comes in, on its way to the channel service.
 pub(crate) struct Inlet {
     pub(crate) said: Saying,
-    /// Messages that are not acknowledged yet.
-    pub(crate) waiting: Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>,
+    pub(crate) waiting: Waiting,
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     pub(crate) titles: Titles,
@@ -93,9 +95,10 @@ impl Inlet {
         }
     }
 
-    async fn hand_over(&self, inbound: Inbound) -> Result<oneshot::Receiver<()>, Error> {
+    async fn hand_over(&self, mut inbound: Inbound) -> Result<oneshot::Receiver<()>, Error> {
         let (kept, keeping) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(inbound.event.clone(), kept);
+        let span = verso_adapter::received(crate::CHANNEL, &mut inbound);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(inbound.event.clone(), (kept, span));
         let said = self.said.send(Ok(RunResponse { kind: Some(Said::Inbound(inbound)) })).await;
         said.map_err(|_| anyhow!("the channel service does not listen"))?;
         Ok(keeping)

@@ -1,13 +1,12 @@
 //! The contract, served for one account.
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tonic::{Request, Status};
 use verso_adapter::VERSION;
 use verso_kit::CancellationToken;
@@ -22,7 +21,7 @@ use crate::account::{me, read};
 use crate::files::{Reference, SENT_BYTES_MAX};
 use crate::folder::Folder;
 use crate::login::Login;
-use crate::run::{Inlet, Run};
+use crate::run::{Inlet, Run, Waiting};
 use crate::session::{Session, Surroundings};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -62,8 +61,7 @@ pub(crate) struct Service {
 struct Running {
     now: Option<Now>,
     stop: CancellationToken,
-    /// Messages that are not acknowledged yet.
-    waiting: Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>,
+    waiting: Waiting,
 }
 
 /// What a run works with.
@@ -112,7 +110,7 @@ impl Service {
             drop(said.try_send(Ok(wire::RunResponse { kind: Some(wire::run_response::Kind::Disconnected(lost)) })));
             return Ok(streamed(saying));
         };
-        let waiting: Arc<Mutex<HashMap<_, _>>> = Arc::default();
+        let waiting = Waiting::default();
         let inlet = Arc::new(Inlet {
             said,
             waiting: Arc::clone(&waiting),
@@ -191,7 +189,7 @@ impl wire::adapter_server::Adapter for Service {
     async fn acknowledge(&self, request: Request<wire::AcknowledgeRequest>) -> Reply<wire::AcknowledgeResponse> {
         let waiting = Arc::clone(&self.running().waiting);
         // One that nobody waits for was acknowledged before, or belongs to an earlier run.
-        if let Some(kept) = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.get_ref().event) {
+        if let Some((kept, _span)) = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.get_ref().event) {
             // Who waited may have gone.
             kept.send(()).ok();
         }

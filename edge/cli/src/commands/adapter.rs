@@ -43,6 +43,7 @@ async fn check(session: &Session, reach: &Reach, arguments: &AdapterCheck) -> an
         folder: folder.path().join("state"),
         sockets: folder.path().join("run"),
         start_timeout: START_TIMEOUT,
+        telemetry: None,
     };
     let inbound = arguments.inbound.as_ref().map(|command| ["sh", "-c", command].map(str::to_owned).to_vec());
     let subject =

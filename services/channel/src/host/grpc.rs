@@ -11,6 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tonic::{Request, Status};
+use tracing::Span;
 use verso_adapter::VERSION;
 use verso_kit::CancellationToken;
 use verso_kit::config::File;
@@ -58,8 +59,8 @@ pub(super) struct Hosted {
 struct Running {
     adapter: Option<Arc<dyn Adapter>>,
     stop: CancellationToken,
-    /// Messages that are not acknowledged yet.
-    waiting: HashMap<String, oneshot::Sender<()>>,
+    /// Messages that are not acknowledged yet, and the span of each.
+    waiting: HashMap<String, (oneshot::Sender<()>, Span)>,
 }
 
 type Streamed<T> = BoxStream<'static, Result<T, Status>>;
@@ -140,7 +141,7 @@ impl wire::adapter_server::Adapter for Hosted {
 
     async fn acknowledge(&self, request: Request<wire::AcknowledgeRequest>) -> Reply<wire::AcknowledgeResponse> {
         // One that nobody waits for was acknowledged before, or belongs to an earlier run.
-        if let Some(kept) = self.running().waiting.remove(&request.get_ref().event) {
+        if let Some((kept, _span)) = self.running().waiting.remove(&request.get_ref().event) {
             kept.send(()).ok();
         }
         reply(wire::AcknowledgeResponse {})

@@ -1,5 +1,6 @@
 //! Between the contract's messages and ours.
 
+use verso_kit::trace::TraceContext;
 use verso_proto::adapter::v1 as wire;
 use verso_proto::adapter::v1::{ChatKind as WireChat, InboundKind};
 
@@ -41,6 +42,7 @@ pub(crate) fn incoming(inbound: wire::Inbound) -> Option<Incoming> {
         media: inbound.media.into_iter().map(attached).collect(),
         album: inbound.album,
         may_go_on: inbound.may_go_on,
+        traceparent: inbound.traceparent.as_deref().and_then(TraceContext::parse).map(|trace| trace.to_string()),
     })
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn inbound(incoming: &Incoming, position: Option<i64>) -> wire::Inbou
         position,
         album: incoming.album.clone(),
         may_go_on: incoming.may_go_on,
+        traceparent: incoming.traceparent.clone(),
     }
 }
 

@@ -16,6 +16,7 @@ use verso_kit::CancellationToken;
 use verso_kit::config::{Env, File};
 use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
+use verso_kit::telemetry::Destination;
 use verso_proto::adapter::v1::HelloResponse;
 
 use super::settings::{self, Settings};
@@ -103,6 +104,7 @@ impl Launch {
             account: self.key.account.clone(),
             settings_json: started.settings_json,
             client: started.client,
+            pid: started.process.as_ref().map(Process::id),
             process: Mutex::new(started.process),
             abilities: local.as_ref().map_or_else(|| convert::abilities(&can), |local| local.abilities().to_vec()),
             silence_max: local.as_ref().map_or(started.silence_max, |local| local.silence_max() + SILENCE_GRACE),
@@ -217,7 +219,7 @@ impl Plan {
             let token = Profile::read(file, key)?.telegram_token(&context.env, &key.account);
             also.extend(token.map(|token| ("botToken".to_owned(), Value::from(token.expose().clone()))));
         }
-        Self::of_this_program(context, key, &settings::alone(file, key, also)?)
+        Self::of_this_program(context, key, file, &settings::alone(file, key, also)?)
     }
 
     /// `WhatsApp` keeps its keys where other credentials are, and is told of `web` how links are made.
@@ -228,15 +230,17 @@ impl Plan {
         let mut settings = settings::merged(file, key)?;
         settings.insert("authDir".to_owned(), Value::from(folder.display().to_string()));
         settings.insert("web".to_owned(), if web.is_object() { web } else { Value::Object(Map::new()) });
-        Self::of_this_program(context, key, &Value::from(settings))
+        Self::of_this_program(context, key, file, &Value::from(settings))
     }
 
-    fn of_this_program(context: &Context, key: &AccountKey, settings: &Value) -> Result<Self, Fault> {
+    fn of_this_program(context: &Context, key: &AccountKey, file: &File, settings: &Value) -> Result<Self, Fault> {
         let mut environment = inherited(&context.env, &INHERITED);
         environment.extend(inherited(&context.env, &OURS));
         environment.insert("VERSO_STATE_DIR".to_owned(), context.state_dir.display().to_string());
         let command = vec![executable()?.display().to_string(), "channel-account".to_owned()];
-        let program = program(context, key, command, environment)?;
+        // What cannot be read keeps no account from running: this process says what is wrong with it.
+        let telemetry = Destination::of(file, &context.env).ok();
+        let program = Program { telemetry, ..program(context, key, command, environment)? };
         Ok(Self { way: Way::Program(Box::new(program)), settings_json: settings.to_string(), silence_max: SILENCE_OURS })
     }
 }
@@ -253,6 +257,7 @@ fn program(context: &Context, key: &AccountKey, command: Vec<String>, environmen
         folder: own.join(one_name(&key.channel)).join(one_name(&key.account)),
         sockets: context.run_dir.join("accounts"),
         start_timeout: START_TIMEOUT,
+        telemetry: None,
     })
 }
 

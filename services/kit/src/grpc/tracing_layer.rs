@@ -13,8 +13,9 @@ use tracing::{Instrument as _, debug_span};
 use crate::metrics;
 use crate::trace::{self, TraceContext};
 
+/// Put it around a server: see the module.
 #[derive(Debug, Clone)]
-pub(super) struct TracingLayer;
+pub struct TracingLayer;
 
 impl<S> Layer<S> for TracingLayer {
     type Service = Traced<S>;
@@ -24,8 +25,9 @@ impl<S> Layer<S> for TracingLayer {
     }
 }
 
+/// A server with the layer around it.
 #[derive(Debug, Clone)]
-pub(super) struct Traced<S> {
+pub struct Traced<S> {
     inner: S,
 }
 

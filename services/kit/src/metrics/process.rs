@@ -64,15 +64,32 @@ pub(super) fn read() {
     PARKED.read([], workers.map(|worker| whole(runtime.worker_park_count(worker))).sum());
 }
 
+/// Returns how much memory another process uses, in bytes; none when it is gone.
+#[cfg(target_os = "linux")]
+pub fn resident(pid: i32) -> Option<f64> {
+    memory(&pid.to_string()).map(|(_, resident)| resident)
+}
+
+/// This system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub fn resident(_: i32) -> Option<f64> {
+    None
+}
+
+/// Returns what a process has mapped, and what it uses of that.
+#[cfg(target_os = "linux")]
+fn memory(process: &str) -> Option<(f64, f64)> {
+    let text = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+    let mut pages = text.split(' ').map_while(|pages| pages.trim().parse().ok()).map(|pages: i64| whole(pages) * PAGE_BYTES);
+    pages.next().zip(pages.next())
+}
+
 /// What cannot be read keeps its last value.
 #[cfg(target_os = "linux")]
 fn read_proc() {
-    let pages = |text: &str, index| {
-        text.split(' ').nth(index).and_then(|pages| pages.trim().parse().ok()).map(|pages: i64| whole(pages) * PAGE_BYTES)
-    };
-    if let Ok(text) = fs::read_to_string("/proc/self/statm") {
-        MAPPED.set([], pages(&text, 0).unwrap_or_default());
-        RESIDENT.set([], pages(&text, 1).unwrap_or_default());
+    if let Some((mapped, resident)) = memory("self") {
+        MAPPED.set([], mapped);
+        RESIDENT.set([], resident);
     }
     if let Ok(entries) = fs::read_dir("/proc/self/fd") {
         // One of them is this folder.

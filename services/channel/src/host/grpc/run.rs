@@ -40,7 +40,14 @@ impl Hosted {
         let away = Away { deliveries, position: request.position, polls: self.polls.clone() };
         let link = Link::away(self.key.clone(), self.context.clock.clone(), Arc::clone(&pulse), away);
         let interval = Duration::from_millis(u64::from(request.progress_interval_ms) / 2).clamp(LOOK_INTERVAL_FIRST, LOOK_INTERVAL_MAX);
-        let telling = Telling { said: said.clone(), running: Arc::clone(&self.running), pulse, interval, name: self.key.account.clone() };
+        let telling = Telling {
+            said: said.clone(),
+            running: Arc::clone(&self.running),
+            pulse,
+            interval,
+            channel: self.key.channel.clone(),
+            name: self.key.account.clone(),
+        };
         self.tasks.spawn("run", async move {
             let ended = tokio::select! {
                 ended = adapter.receive(&link, &stop) => ended,
@@ -62,6 +69,7 @@ struct Telling {
     running: Arc<Mutex<Running>>,
     pulse: Arc<Pulse>,
     interval: Duration,
+    channel: String,
     name: String,
 }
 
@@ -108,8 +116,10 @@ impl Telling {
             kept.send(()).ok();
             return told;
         };
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).waiting.insert(incoming.event.clone(), kept);
-        self.say(Kind::Inbound(convert::inbound(&incoming, position))).await
+        let mut inbound = convert::inbound(&incoming, position);
+        let span = verso_adapter::received(&self.channel, &mut inbound);
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).waiting.insert(incoming.event, (kept, span));
+        self.say(Kind::Inbound(inbound)).await
     }
 
     async fn say(&self, kind: Kind) -> bool {

@@ -33,7 +33,11 @@ pub(super) fn resource(service: &str, settings: &Settings, env: &Env) -> Resourc
         ("host.name", rustix::system::uname().nodename().to_string_lossy().into_owned()),
         ("process.pid", rustix::process::getpid().as_raw_pid().to_string()),
     ];
-    Resource { attributes: attributes.into_iter().map(|(key, value)| text(key, value)).collect(), ..Resource::default() }
+    // Of a process that is for one account alone.
+    let account = [("verso.channel", "VERSO_CHANNEL"), ("verso.account", "VERSO_ACCOUNT")];
+    let account = account.into_iter().filter_map(|(key, variable)| Some((key, env.get(variable)?.to_owned())));
+    let attributes = attributes.into_iter().chain(account).map(|(key, value)| text(key, value));
+    Resource { attributes: attributes.collect(), ..Resource::default() }
 }
 
 fn text(key: impl Into<String>, value: impl Into<String>) -> KeyValue {
