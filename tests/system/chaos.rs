@@ -268,11 +268,9 @@ async fn reconcile(client: &verso_client::Client, said: BTreeMap<String, Vec<Str
             let places: Vec<_> = (0..messages.len()).filter(|at| is_said(&messages[*at], &mark)).collect();
             let answered = |at: usize| messages.get(at + 1).is_some_and(|next| next["role"] == "assistant");
             if places.len() != 1 || !answered(places[0]) {
-                seen.borrow_mut().fail(format!(
-                    "{key} is {} times in its transcript, answered: {}",
-                    places.len(),
-                    places.iter().any(|at| answered(*at))
-                ));
+                let around = places.first().map_or(&[][..], |at| &messages[at.saturating_sub(2)..messages.len().min(at + 4)]);
+                let around: Vec<String> = around.iter().map(|message| message.to_string().chars().take(400).collect()).collect();
+                seen.borrow_mut().fail(format!("{key} is {} times in its transcript, first between {around:#?}", places.len()));
             }
         }
     }

@@ -29,7 +29,7 @@ const CARRIED_BYTES_MAX: usize = 64 << 10;
 const CALLS_MAX: usize = 4_096;
 
 /// How long a service that does not know streams of calls is taken at its word: a newer one may take its place.
-const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+const UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
 /// What became of a call.
 pub(super) enum Outcome {
