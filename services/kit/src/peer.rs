@@ -313,6 +313,11 @@ fn endpoint() -> Endpoint {
         .keep_alive_while_idle(true)
 }
 
+/// What a call says whose answer nobody takes.
+pub(crate) fn too_large() -> Status {
+    Status::out_of_range(format!("the answer is larger than {MESSAGE_BYTES_MAX} bytes"))
+}
+
 /// Whether the status says that time ran out.
 pub fn timed_out(status: &Status) -> bool {
     status.code() == Code::DeadlineExceeded && !crate::error::made_by_service(status)

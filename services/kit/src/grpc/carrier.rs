@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_stream::Stream;
@@ -24,7 +24,7 @@ use verso_proto::wire::v1::{CarriedCall, CarriedFailure, CarryRequest, CarryResp
 use super::gate::CALLER_KEY;
 use super::{CONCURRENT_STREAMS_MAX, Reply, reply};
 use crate::links::From;
-use crate::peer::MESSAGE_BYTES_MAX;
+use crate::peer::{MESSAGE_BYTES_MAX, too_large};
 use crate::{principal, trace};
 
 /// What precedes a message in the body of a request or an answer: whether it is packed (1 byte), and its length (4 bytes).
@@ -192,7 +192,10 @@ where
         Err(never) => match never {},
     };
     failed(&parts.headers)?;
-    let body = Limited::new(body, MESSAGE_BYTES_MAX + PREFIX_BYTES).collect().await.map_err(Status::from_error)?;
+    let body = Limited::new(body, MESSAGE_BYTES_MAX + PREFIX_BYTES)
+        .collect()
+        .await
+        .map_err(|error| if error.is::<LengthLimitError>() { too_large() } else { Status::from_error(error) })?;
     body.trailers().map_or(Ok(()), failed)?;
     let mut message = body.to_bytes();
     if message.len() < PREFIX_BYTES || message.get_u8() != 0 || message.get_u32() as usize != message.len() {

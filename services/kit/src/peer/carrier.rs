@@ -18,7 +18,7 @@ use verso_proto::GENERATION;
 use verso_proto::wire::v1::carrier_client::CarrierClient;
 use verso_proto::wire::v1::{CarriedCall, CarryRequest, CarryResponse, GiveUp, carry_request, carry_response};
 
-use super::MESSAGE_BYTES_MAX;
+use super::{MESSAGE_BYTES_MAX, too_large};
 use crate::grpc::gate::{CALLER_KEY, GENERATION_KEY};
 use crate::{principal, trace};
 
@@ -181,7 +181,7 @@ impl Line {
             && let Some(frames) = &calls.frames
         {
             // A stream that is gone has given up everything.
-            drop(frames.send((CarryRequest { id, what: Some(carry_request::What::GiveUp(GiveUp {})) }, Some(place))));
+            drop(frames.send((given_up(id), Some(place))));
         }
     }
 
@@ -199,7 +199,11 @@ impl Line {
                     waiting.parts.extend_from_slice(&part);
                     return;
                 }
-                Err(Status::out_of_range(format!("the answer is larger than {MESSAGE_BYTES_MAX} bytes")))
+                if let Some(frames) = &calls.frames {
+                    // A stream that is gone sends nothing more anyway.
+                    drop(frames.send((given_up(id), None)));
+                }
+                Err(too_large())
             }
             Some(carry_response::What::Last(part)) => Ok(part),
             Some(carry_response::What::Failure(failure)) => {
@@ -270,6 +274,10 @@ async fn run(line: Arc<Line>, channel: Channel, frames: UnboundedReceiver<Frame>
     };
     let Err(status) = ended.await else { return };
     line.close(|| if status.code() == Code::Unimplemented { Ending::Unknown } else { Ending::Answered(Err(status.clone())) });
+}
+
+fn given_up(id: u64) -> CarryRequest {
+    CarryRequest { id, what: Some(carry_request::What::GiveUp(GiveUp {})) }
 }
 
 fn carried(path: &str, request: &Request<Bytes>) -> CarriedCall {

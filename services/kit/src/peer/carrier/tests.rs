@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
@@ -11,14 +14,16 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::{Code, Request, Status, async_trait};
+use tonic::{Code, Request, Status, Streaming, async_trait};
 use verso_proto::presence::v1::presence_server::{Presence, PresenceServer};
 use verso_proto::presence::v1::{
     AdvertiseRequest, AdvertiseResponse, AnnounceRequest, AnnounceResponse, Event, RestoreRequest, RestoreResponse, SubscribeRequest,
     SystemEventRequest, SystemEventResponse, SystemPresenceRequest, SystemPresenceResponse,
 };
+use verso_proto::wire::v1::carrier_server::{Carrier, CarrierServer};
+use verso_proto::wire::v1::{CarryRequest, CarryResponse, carry_request, carry_response};
 
-use super::*;
+use super::{CALLS_MAX, MESSAGE_BYTES_MAX};
 use crate::error::made_by_service;
 use crate::grpc::{Reply, reply, serve, serve_over};
 use crate::peer::{Caller, Peer};
@@ -186,6 +191,54 @@ async fn a_service_without_streams_of_calls_is_called_as_ever() {
         assert_eq!(ask(&peer, ECHO, "plain").await.unwrap(), "plain");
     }
     assert!(!open(&peer) && peer.carrier.state().unknown_until.is_some());
+}
+
+/// Answers every call with parts that have no end, until it is given up.
+#[derive(Debug, Clone, Default)]
+struct Flood {
+    gave_up: Arc<Notify>,
+}
+
+#[async_trait]
+impl Carrier for Flood {
+    type CarryStream = BoxStream<'static, Result<CarryResponse, Status>>;
+
+    async fn carry(&self, request: Request<Streaming<CarryRequest>>) -> Reply<Self::CarryStream> {
+        let (gave_up, flood) = (Arc::clone(&self.gave_up), Bytes::from(vec![0; 1 << 20]));
+        let requests = request.into_inner().map_ok(move |request| {
+            let called = matches!(request.what, Some(carry_request::What::Call(_)));
+            if !called {
+                gave_up.notify_one();
+            }
+            called.then_some(request.id)
+        });
+        let parts = move |id| CarryResponse { id, what: Some(carry_response::What::Part(flood.clone())) };
+        let answers = stream::unfold((requests, None, parts), async |(mut requests, mut id, parts)| {
+            // Between two parts it looks for what it is told.
+            match id {
+                None => id = requests.try_next().await.ok()?.flatten(),
+                Some(_) => {
+                    if let Some(told) = requests.next().now_or_never() {
+                        id = told?.ok()?;
+                    }
+                }
+            }
+            Some((Ok(id.map_or_else(CarryResponse::default, &parts)), (requests, id, parts)))
+        });
+        reply(answers.boxed())
+    }
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+async fn sec_76_an_answer_without_end_is_refused_and_given_up() {
+    let (folder, flood) = (TempDir::new().unwrap(), Flood::default());
+    let path = folder.path().join("flood.sock");
+    let incoming = UnixListenerStream::new(UnixListener::bind(&path).unwrap());
+    tokio::spawn(Server::builder().add_service(CarrierServer::new(flood.clone())).serve_with_incoming(incoming));
+    let status = ask(&Peer::unix(path), ECHO, "").await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    flood.gave_up.notified().await;
 }
 
 #[tokio::test]
