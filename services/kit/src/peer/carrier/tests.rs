@@ -33,6 +33,10 @@ use crate::service::Context;
 const ECHO: i32 = 0;
 const WAIT: i32 = 1;
 const REFUSE: i32 = 2;
+const REPEAT: i32 = 3;
+
+/// How often [`REPEAT`] says what it was told: enough for an answer in several parts.
+const TIMES: usize = 100_000;
 
 /// Answers with what it was told, after what it was told to do.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +71,7 @@ impl Presence for Echo {
                 dropped.0 = None;
             }
             REFUSE => return Err(Status::with_details(Code::FailedPrecondition, "not today", vec![1, 2, 3].into())),
+            REPEAT => return reply(AdvertiseResponse { not_announced: tls_sha256.map(|words| words.repeat(TIMES)) }),
             _ => {}
         }
         reply(AdvertiseResponse { not_announced: tls_sha256 })
@@ -101,12 +106,17 @@ fn routes(echo: &Echo) -> Routes {
     Routes::new(PresenceServer::new(echo.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
 }
 
+/// A socket in the folder, and who calls there.
+fn socket(folder: &Path) -> (UnixListenerStream, Peer) {
+    let path = folder.join("echo.sock");
+    (UnixListenerStream::new(UnixListener::bind(&path).unwrap()), Peer::unix(path))
+}
+
 #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
 fn served(folder: &Path, echo: &Echo) -> Peer {
-    let path = folder.join("echo.sock");
-    let incoming = UnixListenerStream::new(UnixListener::bind(&path).unwrap());
+    let (incoming, peer) = socket(folder);
     tokio::spawn(serve_over(incoming, routes(echo)));
-    Peer::unix(path)
+    peer
 }
 
 async fn ask(peer: &Peer, port: i32, words: &str) -> Result<String, Status> {
@@ -126,9 +136,14 @@ async fn every_call_gets_its_own_answer() {
     let answers = join_all((0..500).map(|number| {
         let peer = &peer;
         async move {
+            let words = number.to_string();
             // Some of them are larger than what is carried, and some of the answers come in parts.
-            let words = number.to_string().repeat(if number % 50 == 0 { 40_000 } else { 1 });
-            (ask(peer, ECHO, &words).await.unwrap() == words).then_some(())
+            let (port, words, wanted) = match number % 50 {
+                0 => (ECHO, words.repeat(70_000), words.repeat(70_000)),
+                1 => (REPEAT, words.clone(), words.repeat(TIMES)),
+                _ => (ECHO, words.clone(), words),
+            };
+            (ask(peer, port, &words).await.unwrap() == wanted).then_some(())
         }
     }));
     assert!(answers.await.iter().all(Option::is_some));
@@ -183,10 +198,8 @@ async fn a_call_that_panics_takes_no_other_with_it() {
 #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
 async fn a_service_without_streams_of_calls_is_called_as_ever() {
     let (folder, echo) = (TempDir::new().unwrap(), Echo::default());
-    let path = folder.path().join("echo.sock");
-    let incoming = UnixListenerStream::new(UnixListener::bind(&path).unwrap());
+    let (incoming, peer) = socket(folder.path());
     tokio::spawn(Server::builder().add_routes(routes(&echo)).serve_with_incoming(incoming));
-    let peer = Peer::unix(path);
     for _ in 0..3 {
         assert_eq!(ask(&peer, ECHO, "plain").await.unwrap(), "plain");
     }
@@ -233,10 +246,9 @@ impl Carrier for Flood {
 #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
 async fn sec_76_an_answer_without_end_is_refused_and_given_up() {
     let (folder, flood) = (TempDir::new().unwrap(), Flood::default());
-    let path = folder.path().join("flood.sock");
-    let incoming = UnixListenerStream::new(UnixListener::bind(&path).unwrap());
+    let (incoming, peer) = socket(folder.path());
     tokio::spawn(Server::builder().add_service(CarrierServer::new(flood.clone())).serve_with_incoming(incoming));
-    let status = ask(&Peer::unix(path), ECHO, "").await.unwrap_err();
+    let status = ask(&peer, ECHO, "").await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
     flood.gave_up.notified().await;
 }
