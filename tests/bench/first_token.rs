@@ -22,27 +22,36 @@ const ROUNDS: usize = 5;
 /// What the provider is told: twenty pieces, 20 ms apart. The sessions keep the machine busy, not full.
 const ORDERS: &str = "go [[tokens=20 gap=20]]";
 
-/// Measures both ways.
+/// Measures both ways, for one conversation and for many.
 pub(crate) async fn added(gateway: &Gateway, provider: &str, report: &mut Report) {
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().tls_certs_only([]).tcp_nodelay(true).build().expect("a client");
+    let (direct_ms, through_ms) = both_ways(gateway, provider, &client, 1).await;
+    report.note("added to the first token, one session, p50", "ms", through_ms[0] - direct_ms[0]);
+    let (direct_ms, through_ms) = both_ways(gateway, provider, &client, SESSIONS).await;
+    report.note(&format!("first token from the provider, {SESSIONS} at once, p50"), "ms", direct_ms[0]);
+    report.note(&format!("first token from the provider, {SESSIONS} at once, p99"), "ms", direct_ms[1]);
+    report.note(&format!("first token through the gateway, {SESSIONS} sessions, p99"), "ms", through_ms[1]);
+    report.at_most(&format!("added to the first token, {SESSIONS} sessions, p50"), "ms", through_ms[0] - direct_ms[0], 2.0);
+}
+
+/// Returns how long the first piece took from the provider and through the gateway: half of all times are below the first, 99 of 100 below the
+/// second, in milliseconds.
+async fn both_ways(gateway: &Gateway, provider: &str, client: &reqwest::Client, sessions: usize) -> ([f64; 2], [f64; 2]) {
     let (mut direct_us, mut through_us) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        direct_us.extend(side_by_side(|_| direct(client.clone(), format!("http://{provider}/v1/chat/completions"))).await);
-        through_us.extend(side_by_side(|session| through(gateway.url(), format!("ttft-{round}-{session}"))).await);
+        let url = format!("http://{provider}/v1/chat/completions");
+        direct_us.extend(side_by_side(sessions, |_| direct(client.clone(), url.clone())).await);
+        through_us.extend(side_by_side(sessions, |session| through(gateway.url(), format!("ttft-{sessions}-{round}-{session}"))).await);
     }
     let quantiles = |times: &mut Vec<f64>| [0.5, 0.99].map(|share| quantile(times, share) / 1000.0);
-    let ([direct_p50, direct_p99], [through_p50, through_p99]) = (quantiles(&mut direct_us), quantiles(&mut through_us));
-    report.note(&format!("first token from the provider, {SESSIONS} at once, p50"), "ms", direct_p50);
-    report.note(&format!("first token from the provider, {SESSIONS} at once, p99"), "ms", direct_p99);
-    report.note(&format!("first token through the gateway, {SESSIONS} sessions, p99"), "ms", through_p99);
-    report.at_most(&format!("added to the first token, {SESSIONS} sessions, p50"), "ms", through_p50 - direct_p50, 2.0);
+    (quantiles(&mut direct_us), quantiles(&mut through_us))
 }
 
 #[allow(clippy::disallowed_methods, reason = "the benchmark's own tasks")]
-async fn side_by_side<F: Future<Output = Vec<f64>> + Send + 'static>(one: impl Fn(usize) -> F) -> Vec<f64> {
+async fn side_by_side<F: Future<Output = Vec<f64>> + Send + 'static>(sessions: usize, one: impl Fn(usize) -> F) -> Vec<f64> {
     let mut tasks = JoinSet::new();
-    for session in 0..SESSIONS {
+    for session in 0..sessions {
         let work = one(session);
         tasks.spawn(async move {
             // Nobody begins all conversations in the same instant.

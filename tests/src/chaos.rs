@@ -1,5 +1,8 @@
 //! How long and how hard whole gateways are tried.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use verso_chaos::Planned;
@@ -29,6 +32,27 @@ pub struct Scale {
     pub edges: usize,
     /// `VERSO_CHAOS_CONNECTS`: new connections in a second.
     pub connects_per_second: usize,
+}
+
+/// Copies what a gateway has written to where `VERSO_CHAOS_KEEP` says: whoever looks for the cause of a failure needs it.
+pub fn keep(state_dir: &Path) {
+    #[allow(clippy::disallowed_methods, reason = "where to keep it is asked of the environment")]
+    let Some(kept) = std::env::var_os("VERSO_CHAOS_KEEP").map(PathBuf::from) else { return };
+    copy(state_dir, &kept).expect("a copy of the state");
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 impl Scale {

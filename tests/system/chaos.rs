@@ -1,7 +1,7 @@
 //! Processes die at random under load, and nobody who is connected notices.
 //!
 //! Short by itself; `VERSO_CHAOS_SECONDS=600 VERSO_CHAOS_CLIENTS=200 VERSO_CHAOS_RUNS=20 VERSO_CHAOS_EVERY_MS=2000` is the long one.
-//! `VERSO_CHAOS_SEED` repeats what a failed one has printed.
+//! `VERSO_CHAOS_SEED` repeats what a failed one has printed, and `VERSO_CHAOS_KEEP` names a folder for what its gateway has written.
 
 mod others;
 
@@ -363,6 +363,9 @@ async fn services_die_at_random_and_nobody_who_is_connected_notices() {
     let (_, said, _) = join3(using, talking, others).await;
     reconcile(&watcher, said.into_iter().collect(), &seen).await;
     look(&clients, &seen);
+    if !seen.borrow().wrong.is_empty() {
+        verso_tests::chaos::keep(&gateway.state_dir());
+    }
     judge("services", &scale, &seen.into_inner(), &json!({}));
 }
 

@@ -119,6 +119,60 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_everything_else_goes_on() {
     assert!(gateway.service("agent").await.starts <= 2);
 }
 
+/// Asks for a turn whose end meets a full disk, and waits until it has.
+async fn end_on_a_full_disk(gateway: &Gateway, client: &Client, disk: &Mount) {
+    take_a_turn(client, "before").await.expect("a turn");
+    let asked = json!({"message": "late [[tokens=4 gap=100]]", "sessionKey": "agent:main:disk", "idempotencyKey": "late"});
+    client.call("agent", asked).await.expect("it is accepted");
+    disk.fill();
+    eventually("the end to be tried", async || logged(gateway, "the end of a run is saved again soon").then_some(())).await;
+}
+
+/// Who speaks in the transcript, in order.
+async fn speakers(client: &Client) -> Vec<String> {
+    let history = client.call("chat.history", json!({"sessionKey": "agent:main:disk"})).await.expect("the history");
+    let messages = history["messages"].as_array().expect("messages").iter();
+    messages.map(|message| message["role"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_a_disk_that_is_full_for_a_moment() {
+    let provider = Provider::start().await;
+    let mut gateway = Gateway::prepare(provider.config());
+    let Some(disk) = Mount::at(&gateway.state_dir().join("agent"), ROOM_KIB) else { return };
+    gateway.launch(&[]);
+    gateway.ready().await;
+    let client = gateway.client().await;
+    end_on_a_full_disk(&gateway, &client, &disk).await;
+    disk.empty();
+    let ended = client.call("agent.wait", json!({"runId": "late"})).await.expect("an end");
+    assert_eq!(ended["status"], "ok");
+    assert_eq!(speakers(&client).await, ["user", "assistant", "user", "assistant"]);
+}
+
+#[tokio::test]
+async fn what_was_said_to_have_failed_is_not_answered_after_a_restart() {
+    let provider = Provider::start().await;
+    let mut gateway = Gateway::prepare(provider.config());
+    let Some(disk) = Mount::at(&gateway.state_dir().join("agent"), ROOM_KIB) else { return };
+    gateway.launch(&[]);
+    gateway.ready().await;
+    let client = gateway.client().await;
+    end_on_a_full_disk(&gateway, &client, &disk).await;
+    let ended = client.call("agent.wait", json!({"runId": "late"})).await.expect("an end");
+    assert_eq!((&ended["status"], ended["error"].as_str().is_some_and(|error| error.contains("disk"))), (&json!("error"), true), "{ended}");
+    disk.empty();
+    // A run that has not ended in the journal would be waited for.
+    let closed = json!({"runId": "late", "timeoutMs": 50});
+    let closed = async || client.call("agent.wait", closed.clone()).await.ok().filter(|ended| ended["status"] == "error");
+    eventually("its end to be in the journal", closed).await;
+    let pid = gateway.service("agent").await.pid.expect("a process");
+    process::signal(pid, Signal::KILL);
+    gateway.recovered("agent", pid).await;
+    take_a_turn(&client, "after").await.expect("a turn");
+    assert_eq!(speakers(&client).await, ["user", "assistant", "user", "user", "assistant"]);
+}
+
 #[tokio::test]
 async fn a_full_disk_keeps_no_half_of_a_pairing() {
     for (folder, service) in [("node", "node"), ("devices", "edge")] {

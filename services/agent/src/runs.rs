@@ -10,6 +10,7 @@ mod preview;
 mod queue;
 mod recovery;
 mod run;
+mod save;
 mod spans;
 mod stuck;
 mod throttle;

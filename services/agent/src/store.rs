@@ -40,7 +40,7 @@ pub(crate) use import::{Import, Imported};
 pub(crate) use journal::{Accepted, Arrival, Dropped, Finish, Head, Opening, RunRecord, RunState};
 pub(crate) use listing::{Filter, LastRun, Listed};
 pub(crate) use sessions::{SessionHints, SessionRecord, Settings, TokenCounts};
-pub(crate) use summaries::{Context, Summary};
+pub(crate) use summaries::{Context, Past, Summary};
 pub(crate) use transcript::{PageRequest, Placed};
 pub(crate) use usage::Used;
 

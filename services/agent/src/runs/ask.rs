@@ -125,7 +125,7 @@ impl Asking<'_> {
             return Ok(false);
         }
         let model = Arc::clone(self.model());
-        self.conversation = turn::conversation(self.runs, self.run, self.request, self.head, &model).await?;
+        self.conversation = turn::conversation(self.runs, self.run, self.request, (self.head, None), &model).await?;
         self.prompt = None;
         Ok(true)
     }

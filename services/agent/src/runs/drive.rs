@@ -8,8 +8,9 @@ use verso_proto::agent::v1::{ChatMessage, RunResponse, Usage};
 use super::emitter::StopReason;
 use super::queue::{self, Gathered};
 use super::run::{Claim, Ended, Facts, Phase, Request, Run, failure_response, success_response};
+use super::turn::ahead::Reading;
 use super::turn::{self, Reply};
-use super::{QueueMode, Runs, footer, keepsake, spans};
+use super::{QueueMode, Runs, footer, keepsake, save, spans};
 use crate::delivery::{self, Delivery};
 use crate::error::Error;
 use crate::lanes::{Place, Turn};
@@ -30,8 +31,8 @@ const TIMEOUT: &str = "timeout";
 
 /// A run in the journal, on its way to its turn.
 pub(super) enum Accession {
-    /// It has its turn, and its beginning is written down.
-    Begun(Turn, Box<Head>),
+    /// It has its turn, its beginning is written down, and what it needs from the disk is on its way.
+    Begun(Turn, Box<Head>, Reading),
     Waiting(Place),
 }
 
@@ -56,6 +57,7 @@ enum Outcome {
 pub(super) async fn arrive(runs: Runs, run: Arc<Run>, arriving: Arriving) {
     let Arriving { hints, place, turn } = arriving;
     let request = Arc::clone(&run.request);
+    let reading = turn.is_some().then(|| Reading::begin(&runs, &run));
     let written = match serde_json::to_string(&*request) {
         Ok(text) => {
             let opening = turn.is_some().then(|| opening(&run, None));
@@ -72,8 +74,8 @@ pub(super) async fn arrive(runs: Runs, run: Arc<Run>, arriving: Arriving) {
             if head.is_none() {
                 sessions::events::changed(&runs, &run.key, &run.agent, What::reason("send")).await;
             }
-            let accession = match (turn, head) {
-                (Some(turn), Some(head)) => Accession::Begun(turn, head),
+            let accession = match (turn, head, reading) {
+                (Some(turn), Some(head), Some(reading)) => Accession::Begun(turn, head, reading),
                 _ => Accession::Waiting(place),
             };
             crowd(&runs, &run, &request).await;
@@ -112,13 +114,13 @@ pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, accession: Accession)
     };
     let (turn, head, outcome) = match begun {
         Ok(None) => (None, None, Outcome::Stopped),
-        Ok(Some((turn, head))) => {
+        Ok(Some((turn, head, reading))) => {
             let limit = request.timeout_ms.map_or(runs.parts.run_timeout, |ms| if ms == 0 { UNLIMITED } else { Duration::from_millis(ms) });
             let outcome = tokio::select! {
                 biased;
                 () = run.stopped() => Outcome::Stopped,
                 () = shutdown.cancelled() => return leave(runs, run),
-                result = turn::converse(runs, run, request, &head) => match result {
+                result = turn::converse(runs, run, request, &head, reading) => match result {
                     Ok(reply) => Outcome::Replied(Box::new(reply)),
                     Err(error) => Outcome::Failed(error),
                 },
@@ -197,9 +199,9 @@ fn over(state: RunState, response: RunResponse, at_ms: i64) -> Ended {
     Ended { state, response, started_at_ms: None, at_ms, cut_short: false, failure: None, answerer: None }
 }
 
-async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Accession) -> Result<(Turn, Box<Head>), Error> {
-    let (turn, head) = match accession {
-        Accession::Begun(turn, head) => (turn, head),
+async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Accession) -> Result<(Turn, Box<Head>, Option<Reading>), Error> {
+    let (turn, head, reading) = match accession {
+        Accession::Begun(turn, head, reading) => (turn, head, Some(reading)),
         Accession::Waiting(place) => {
             let mut turn = place.turn().await?;
             if !run.claim(Claim::Itself) {
@@ -211,7 +213,7 @@ async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Access
                 None => runs.parts.store.begin(&run.id, opening(run, None), runs.parts.clock.now_ms()).await?,
                 Some(gathered) => begin_together(runs, run, gathered).await?,
             };
-            (turn, Box::new(began))
+            (turn, Box::new(began), None)
         }
     };
     let started_at_ms = *run.started_at_ms.get_or_init(|| head.started_at_ms);
@@ -221,7 +223,7 @@ async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Access
     metrics::run_began(run, started_at_ms);
     let user = head.user.clone().filter(|_| !run.recovered);
     sessions::events::run_began(runs, run, &head, user);
-    Ok((turn, head))
+    Ok((turn, head, reading))
 }
 
 /// Begins a turn that answers several messages. A stop in between must not leave the others without an end, so it is a task of its own.
@@ -263,15 +265,13 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     };
     let now_ms = runs.parts.clock.now_ms();
     let model = answerer(runs, &outcome);
-    let finish = finish(run, &model, head, &outcome, now_ms);
+    let finish = Arc::new(finish(run, &model, head, &outcome, now_ms));
     let error = finish.response.summary.clone().filter(|_| finish.state == RunState::Error);
     let (mut state, mut response) = (finish.state, finish.response.clone());
-    let (within, delivery) = (finish.within.clone(), finish.delivery.clone());
-    let (session_id, added) = (finish.session_id.clone(), finish.messages.clone());
     keepsake::after(runs, run, &finish);
-    let saved = runs.parts.store.finish(finish).await;
-    if let (Ok(Some(_)), Some(delivery)) = (&saved, delivery) {
-        delivery::carry_out(runs, delivery);
+    let Some(saved) = save::end(runs, &finish).await else { return leave(runs, run) };
+    if let (Ok(Some(_)), Some(delivery)) = (&saved, &finish.delivery) {
+        delivery::carry_out(runs, delivery.clone());
     }
     let unsaved = match &saved {
         // Somebody else goes on with this run, and says how it ends.
@@ -280,10 +280,16 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
             tracing::error!(run = run.id, error = error as &dyn std::error::Error, "the end of a run could not be saved");
             Some(format!("the reply could not be saved: {error}"))
         }
-        Ok(_) => None,
+        Ok(first) => {
+            if first.is_none() {
+                tracing::error!(run = run.id, "a run had ended before");
+            }
+            None
+        }
     };
     if let Some(unsaved) = &unsaved {
         (state, response) = (RunState::Error, failure_response(&run.id, unsaved, None));
+        save::close_later(runs, &finish, response.clone());
     }
     match (&outcome, unsaved.or(error)) {
         (Outcome::Stopped | Outcome::TimedOut(_), _) => {}
@@ -301,11 +307,11 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     metrics::run_ended(run, &model, &ended);
     spans::run_ended(&model, &ended);
     run.set_phase(Phase::Ended(Arc::new(ended)));
-    for (other, (_, answer)) in run.within().iter().zip(within) {
-        end_within(runs, other, &session_id, over(state, answer, now_ms));
+    for (other, (_, answer)) in run.within().iter().zip(&finish.within) {
+        end_within(runs, other, &finish.session_id, over(state, answer.clone(), now_ms));
     }
-    let added = saved.ok().flatten().map_or_else(Vec::new, |first| (first..).zip(added).collect());
-    sessions::events::run_ended(runs, run, &session_id, added).await;
+    let added = saved.ok().flatten().map_or_else(Vec::new, |first| (first..).zip(finish.messages.iter().cloned()).collect());
+    sessions::events::run_ended(runs, run, &finish.session_id, added).await;
 }
 
 /// Returns the model that has answered or should have.

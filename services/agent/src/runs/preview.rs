@@ -37,7 +37,7 @@ pub(crate) async fn preview(runs: &Runs, request: AgentPreviewRequest) -> Result
     let thinking = request.thinking.as_deref().or(level).unwrap_or(&parts.thinking_default).to_owned();
     let (exec, account) = (ExecWishes::default(), session.as_ref().and_then(crate::store::SessionRecord::last_account));
     let scene = Turn { runs, key: &key, profile: &profile, models: &chain, skills: &[], origin: None, account, exec };
-    let Scenery { files, skills, equipment } = turn::scenery(scene).await.map_err(turn::Error::refused)?;
+    let Scenery { files, skills, equipment } = turn::scenery(scene, None).await.map_err(turn::Error::refused)?;
     let conversation = conversation(runs, &key, &model, &request.message).await?;
     let around = turn::surroundings(parts, &key, &equipment.specs, (&files, skills), &thinking);
     let prompt = prompt::build(&Ingredients {

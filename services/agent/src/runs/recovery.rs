@@ -88,7 +88,7 @@ impl Runs {
             at_ms: now_ms,
             unchanged_since_ms: None,
         };
-        self.parts.store.finish(finish).await?;
+        self.parts.store.finish(Arc::new(finish)).await?;
         let runs = self.clone();
         self.tasks.spawn("interrupted run", async move {
             runs.listener().await;

@@ -1,5 +1,6 @@
 //! One turn: the model is asked, its answer streamed, its tool calls answered, until it has nothing to add.
 
+pub(super) mod ahead;
 mod tool_calls;
 
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use crate::parts::Parts;
 use crate::prompt::workspace::ContextFile;
 use crate::prompt::{self, Ingredients, Mode, Surroundings};
 use crate::provider::{Finish, ToolFragment, ToolSpec};
-use crate::store::{self, Head};
+use crate::store::{self, Context, Head};
 use crate::tools::{Equipment, ExecWishes, Turn};
+use ahead::{Reading, Shelf};
 
 /// How often a model may ask for tools within one turn.
 const ROUNDS_MAX: usize = 16;
@@ -66,14 +68,24 @@ impl Error {
     }
 }
 
-/// Carries the turn out.
-pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, head: &Head) -> Result<Reply, Error> {
+/// Carries the turn out, with what was read for it already.
+pub(super) async fn converse(
+    runs: &Runs,
+    run: &Arc<Run>,
+    request: &Request,
+    head: &Head,
+    reading: Option<Reading>,
+) -> Result<Reply, Error> {
     let parts = &runs.parts;
     let profile = parts.roster.get(&run.agent);
     let asked = request.model.clone().or_else(|| head.session.model_override());
     let chain = parts.catalog.chain(&parts.clients, asked.as_deref(), &profile).await.map_err(Error::Refused)?;
-    if parts.compaction.due(&head.session, &chain[0]) {
-        summarise(runs, run, head, &chain).await?;
+    let mut ahead = match reading {
+        Some(reading) => reading.done().await,
+        None => None,
+    };
+    if parts.compaction.due(&head.session, &chain[0]) && summarise(runs, run, head, &chain).await? {
+        ahead = None;
     }
     let session_level = head.session.thinking_level.as_deref();
     let thinking = request.thinking.as_deref().or(session_level).unwrap_or(&parts.thinking_default).to_owned();
@@ -90,8 +102,10 @@ pub(super) async fn converse(runs: &Runs, run: &Arc<Run>, request: &Request, hea
     let account = request.route.as_ref().and_then(|route| route.account.as_deref()).or_else(|| head.session.last_account());
     let origin = request.origin.as_ref();
     let scene = Turn { runs, key: &run.key, profile: &profile, models: &chain, skills: &[], origin, account, exec };
+    let (shelf, context) = ahead.map(|ahead| ahead.into_parts(head, &chain[0])).unzip();
     // Neither needs the other, and each waits for the disk.
-    let (conversation, scenery) = tokio::join!(conversation(runs, run, request, head, &chain[0]), scenery(scene));
+    let conversation = conversation(runs, run, request, (head, context.flatten()), &chain[0]);
+    let (conversation, scenery) = tokio::join!(conversation, scenery(scene, shelf));
     let (conversation, Scenery { files, skills, equipment }) = (conversation?, scenery?);
     let own = |spec: &&ToolSpec| request.tools.iter().any(|tool| tool.name == spec.name);
     let offered: Vec<ToolSpec> = equipment.specs.iter().filter(|spec| !own(spec)).chain(&request.tools).cloned().collect();
@@ -175,10 +189,13 @@ pub(super) fn surroundings<'a>(
     }
 }
 
-pub(super) async fn scenery(turn: Turn<'_>) -> Result<Scenery, Error> {
+/// Puts together what is around a turn, from what was read for it already or what is read now.
+pub(super) async fn scenery(turn: Turn<'_>, shelf: Option<Shelf>) -> Result<Scenery, Error> {
     let parts = &turn.runs.parts;
-    let files = parts.workspaces.files(&turn.profile.workspace, turn.key.is_subagent());
-    let (files, skills) = tokio::join!(files, crate::skills::of_agent(parts, turn.profile));
+    let Shelf { files, skills } = match shelf {
+        Some(shelf) => shelf,
+        None => Shelf::read(parts, turn.profile, turn.key).await,
+    };
     let skills = skills.map_err(|error| Error::Refused(error.into()))?;
     let turn = Turn { skills: &skills, ..turn };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;
@@ -194,19 +211,20 @@ fn pending(request: &Request, round: &Round) -> Vec<PendingToolCall> {
     calls.map(|call| PendingToolCall { id: call_id(call), name: call.name.clone(), arguments: arguments(call).text }).collect()
 }
 
-/// Returns what was said before, and the message to answer.
+/// Returns what was said before, which may have been read already, and the message to answer.
 pub(super) async fn conversation(
     runs: &Runs,
     run: &Run,
     request: &Request,
-    head: &Head,
+    (head, context): (&Head, Option<Context>),
     model: &Model,
 ) -> Result<Vec<Arc<ChatMessage>>, Error> {
-    let mut conversation = Vec::new();
-    if head.position > 0 {
-        let context = runs.parts.store.context(&head.session.session_id, head.position, compaction::page(model)).await?;
-        conversation = compaction::shown(context);
-    }
+    let context = match context {
+        Some(context) => context,
+        None if head.position == 0 => Context::default(),
+        None => runs.parts.store.context(&head.session.session_id, head.position, compaction::page(model)).await?,
+    };
+    let mut conversation = compaction::shown(context);
     let said = || messages::user(&request.message, &request.images, run.accepted_at_ms).named(&run.id);
     conversation.push(Arc::new(head.user.clone().unwrap_or_else(said)));
     Ok(conversation)

@@ -62,6 +62,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same write may succeed a little later: the disk has no room, or says so in other words where it had to map some.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::DiskFull | Self::DiskFailed(_) | Self::RolledBack)
+    }
+
     /// Whether the operator, not the program, must act; the words are then for everybody.
     pub(crate) fn caused_outside(&self) -> bool {
         matches!(

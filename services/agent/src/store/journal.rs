@@ -200,7 +200,7 @@ impl Store {
 
     /// Ends a run: its messages, its session's counts and its answer, all at once.
     /// Returns where the first of its messages stands; none if the run had ended before.
-    pub(crate) async fn finish(&self, finish: Finish) -> Result<Option<i64>> {
+    pub(crate) async fn finish(&self, finish: Arc<Finish>) -> Result<Option<i64>> {
         self.write(move |connection| end(connection, &finish)).await
     }
 

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use verso_proto::agent::v1::ChatMessage;
 
-use super::transcript::{PageRequest, newest_before};
-use super::{Result, Store};
+use super::transcript::{PageRequest, newest_before, next_position};
+use super::{Result, Store, sessions};
 use crate::keys::SessionKey;
 
 /// What stands for the older part of a transcript.
@@ -28,19 +28,33 @@ pub(crate) struct Context {
     pub(crate) first: i64,
 }
 
+/// What has been said in a session so far.
+#[derive(Debug)]
+pub(crate) struct Past {
+    pub(crate) session_id: String,
+    /// Where the next message will stand.
+    pub(crate) position: i64,
+    pub(crate) context: Context,
+}
+
 impl Store {
+    /// Reads what has been said in a session so far; none if there is no such session.
+    pub(crate) async fn past(&self, key: &SessionKey, request: PageRequest) -> Result<Option<Past>> {
+        let key = key.clone();
+        self.read(move |connection| {
+            let Some(session) = sessions::load(connection, &key)? else { return Ok(None) };
+            let session_id = session.session_id;
+            let position = next_position(connection, &session_id)?;
+            let context = context(connection, &session_id, position, request)?;
+            Ok(Some(Past { session_id, position, context }))
+        })
+        .await
+    }
+
     /// Reads what a model may be shown: the newest messages before `position`, behind the summary of what was before them.
     pub(crate) async fn context(&self, session_id: &str, position: i64, request: PageRequest) -> Result<Context> {
         let session_id = session_id.to_owned();
-        self.read(move |connection| {
-            let summary = load(connection, &session_id)?.filter(|summary| summary.first_kept < position);
-            let from = summary.as_ref().map_or(i64::MIN, |summary| summary.first_kept);
-            let (placed, _) = newest_before(connection, &session_id, position, request)?;
-            let placed: Vec<_> = placed.into_iter().filter(|placed| placed.position >= from).collect();
-            let first = placed.first().map_or(position, |placed| placed.position);
-            Ok(Context { summary, messages: placed.into_iter().map(|placed| placed.message).collect(), first })
-        })
-        .await
+        self.read(move |connection| context(connection, &session_id, position, request)).await
     }
 
     /// Keeps a summary. How full the model's window is, is unknown from then on.
@@ -60,6 +74,15 @@ impl Store {
         })
         .await
     }
+}
+
+fn context(connection: &Connection, session_id: &str, position: i64, request: PageRequest) -> Result<Context> {
+    let summary = load(connection, session_id)?.filter(|summary| summary.first_kept < position);
+    let from = summary.as_ref().map_or(i64::MIN, |summary| summary.first_kept);
+    let (placed, _) = newest_before(connection, session_id, position, request)?;
+    let placed: Vec<_> = placed.into_iter().filter(|placed| placed.position >= from).collect();
+    let first = placed.first().map_or(position, |placed| placed.position);
+    Ok(Context { summary, messages: placed.into_iter().map(|placed| placed.message).collect(), first })
 }
 
 /// Reads the summary of a transcript, if it was shortened.

@@ -69,13 +69,13 @@ async fn a_turn_is_in_the_transcript_whole_or_not_at_all() {
     });
     full.await.unwrap();
     let long = finish("r", &key("a"), &head, &"word ".repeat(100_000));
-    let error = store.finish(long).await.unwrap_err();
+    let error = store.finish(Arc::new(long)).await.unwrap_err();
     assert!(matches!(error, Error::DiskFull), "{error:?}");
     assert_eq!(texts(&store, &key("a")).await, ["question"]);
     assert_eq!(store.run("r").await.unwrap().unwrap().state, RunState::Running);
     let room = store.write(|connection| Ok(connection.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(()))?));
     room.await.unwrap();
-    store.finish(finish("r", &key("a"), &head, "answer")).await.unwrap();
+    store.finish(Arc::new(finish("r", &key("a"), &head, "answer"))).await.unwrap();
     assert_eq!(texts(&store, &key("a")).await, ["question", "answer"]);
 }
 
@@ -84,8 +84,8 @@ async fn a_run_ends_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("a.sqlite"), fence(1)).await.unwrap();
     let head = begun(&store, "r", &key("a"), "question").await;
-    store.finish(finish("r", &key("a"), &head, "first")).await.unwrap();
-    store.finish(finish("r", &key("a"), &head, "second")).await.unwrap();
+    store.finish(Arc::new(finish("r", &key("a"), &head, "first"))).await.unwrap();
+    store.finish(Arc::new(finish("r", &key("a"), &head, "second"))).await.unwrap();
     assert_eq!(texts(&store, &key("a")).await, ["question", "first"]);
     let record = store.run("r").await.unwrap().unwrap();
     assert_eq!((record.request, record.ended_at_ms), (None, Some(2_000)));
@@ -196,7 +196,7 @@ async fn forgets_runs_that_ended_long_ago() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("a.sqlite"), fence(1)).await.unwrap();
     let head = begun(&store, "old", &key("a"), "hi").await;
-    store.finish(finish("old", &key("a"), &head, "answer")).await.unwrap();
+    store.finish(Arc::new(finish("old", &key("a"), &head, "answer"))).await.unwrap();
     begun(&store, "running", &key("b"), "hi").await;
     assert_eq!(store.prune(2_000).await.unwrap(), 0);
     assert_eq!(store.prune(2_000 + 25 * 60 * 60 * 1_000).await.unwrap(), 1);
@@ -211,7 +211,7 @@ async fn a_transcript_that_grew_is_not_deleted() {
     let head = begun(&store, "r", &key("a"), "question").await;
     let session_id = head.session.session_id.clone();
     assert_eq!(store.delete(&key("a"), &session_id, Some(1)).await.unwrap(), Deleted::Busy, "a run is under way");
-    store.finish(finish("r", &key("a"), &head, "answer")).await.unwrap();
+    store.finish(Arc::new(finish("r", &key("a"), &head, "answer"))).await.unwrap();
     let path = folder.path().join("archive/file");
     let archive = Archive { path: path.clone(), workspace: String::new(), at_ms: 0, unless_longer_than: 0 };
     let cut = store.archive(&session_id, archive).await.unwrap();

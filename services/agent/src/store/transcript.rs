@@ -12,7 +12,7 @@ use crate::messages;
 const RAW_BYTES_MAX: usize = 64 << 20;
 
 /// Which part of a transcript to read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PageRequest {
     /// Messages at most.
     pub(crate) messages_max: usize,
@@ -102,7 +102,7 @@ pub(super) fn at(connection: &Connection, session_id: &str, position: i64) -> Re
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-fn next_position(connection: &Connection, session_id: &str) -> Result<i64> {
+pub(super) fn next_position(connection: &Connection, session_id: &str) -> Result<i64> {
     let mut statement = connection.prepare_cached("SELECT coalesce(max(position), -1) + 1 FROM entries WHERE session_id = ?1")?;
     Ok(statement.query_row([session_id], |row| row.get(0))?)
 }

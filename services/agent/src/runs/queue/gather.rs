@@ -109,7 +109,8 @@ fn same_authority(one: &Request, other: &Request) -> bool {
     one.authority() == other.authority() && one.route == other.route
 }
 
-/// Whether a run is written down and waits: what is not written down cannot be answered by somebody else.
+/// Whether a run is written down and waits: what is not written down cannot be answered by somebody else. Nor can what an earlier incarnation
+/// has begun: its message stands in the transcript and has its answer there.
 pub(in crate::runs) fn waits(run: &Run) -> bool {
-    run.request.queue.is_some() && run.is_unclaimed() && matches!(run.phase(), Phase::Accepted)
+    run.request.queue.is_some() && !run.begun_before && run.is_unclaimed() && matches!(run.phase(), Phase::Accepted)
 }

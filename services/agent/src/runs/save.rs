@@ -1,0 +1,63 @@
+//! Writing the end of a run down where the disk has no room: it is tried again for a while, and what could not be kept is closed later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use verso_proto::agent::v1::RunResponse;
+
+use super::Runs;
+use crate::store::{Error, Finish, RunState, TokenCounts};
+
+/// How long the end of a run waits for a disk that is full. Its answer has cost money, and most disks are full for moments only.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries, while somebody waits …
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// … and afterwards.
+const LATER_PAUSE: Duration = Duration::from_secs(5);
+
+/// Writes the end down. Returns where the first of its messages stands; none if the run had ended before.
+///
+/// None at all: the service is ending, and the next incarnation goes on with the run.
+pub(super) async fn end(runs: &Runs, finish: &Arc<Finish>) -> Option<Result<Option<i64>, Error>> {
+    let (given_up, shutdown) = (Instant::now() + PATIENCE, runs.tasks.shutdown());
+    loop {
+        let saved = runs.parts.store.finish(Arc::clone(finish)).await;
+        match &saved {
+            Err(error) if error.may_pass() && Instant::now() < given_up => {
+                tracing::warn!(run = finish.run_id, error = error as &dyn std::error::Error, "the end of a run is saved again soon");
+                shutdown.run_until_cancelled(sleep(PAUSE)).await?;
+            }
+            _ => return Some(saved),
+        }
+    }
+}
+
+/// Closes a run in the journal as soon as that can be written to: whoever waited for it was told that it failed, so that no later incarnation
+/// may answer it.
+pub(super) fn close_later(runs: &Runs, finish: &Finish, response: RunResponse) {
+    let finish = Arc::new(Finish {
+        run_id: finish.run_id.clone(),
+        key: finish.key.clone(),
+        session_id: finish.session_id.clone(),
+        state: RunState::Error,
+        response,
+        messages: Vec::new(),
+        within: finish.within.clone(),
+        delivery: None,
+        tokens: TokenCounts::default(),
+        at_ms: finish.at_ms,
+        unchanged_since_ms: None,
+    });
+    let (store, shutdown) = (runs.parts.store.clone(), runs.tasks.shutdown().clone());
+    runs.tasks.spawn("end of a run", async move {
+        while shutdown.run_until_cancelled(sleep(LATER_PAUSE)).await.is_some() {
+            match store.finish(Arc::clone(&finish)).await {
+                Err(error) if error.may_pass() => {}
+                _ => return,
+            }
+        }
+    });
+}
