@@ -1,5 +1,6 @@
 //! What a model is shown: who it is, as much of the conversation as fits, and the time of each message.
 
+pub(crate) mod shelf;
 mod system;
 pub(crate) mod workspace;
 

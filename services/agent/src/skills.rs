@@ -94,19 +94,27 @@ pub(crate) async fn install(runs: &Runs, request: SkillsInstallRequest) -> Resul
     })
 }
 
-/// Loads the skills that an agent uses: those that are there, as far as it is limited to some.
+/// Loads the skills that an agent uses.
 pub(crate) async fn of_agent(parts: &Parts, profile: &Profile) -> Result<Vec<Skill>, Error> {
-    let mut found = load(parts, &profile.workspace).await?;
+    Ok(chosen(load(parts, &profile.workspace).await?, profile))
+}
+
+/// Returns those of the skills that are there which an agent uses: all, unless it is limited to some.
+pub(crate) fn chosen(mut found: Vec<Skill>, profile: &Profile) -> Vec<Skill> {
     if let Some(only) = &profile.skills {
         found.retain(|skill| only.iter().any(|name| *name == skill.manifest.name || *name == skill.manifest.key));
     }
-    Ok(found)
+    found
 }
 
-/// Loads the skills that are there for an agent at `workspace`.
-async fn load(parts: &Parts, workspace: &Path) -> Result<Vec<Skill>, Error> {
+/// Returns what loads the skills that are there for an agent at `workspace`, on a thread that may wait for the disk.
+pub(crate) fn loader(parts: &Parts, workspace: &Path) -> impl FnOnce() -> Vec<Skill> + Send + 'static {
     let (shelf, workspace) = (parts.skills.clone(), workspace.to_owned());
-    tokio::task::spawn_blocking(move || shelf.load(&workspace)).await.map_err(Error::Read)
+    move || shelf.load(&workspace)
+}
+
+async fn load(parts: &Parts, workspace: &Path) -> Result<Vec<Skill>, Error> {
+    tokio::task::spawn_blocking(loader(parts, workspace)).await.map_err(Error::Read)
 }
 
 fn workspaces(parts: &Parts) -> Vec<PathBuf> {

@@ -37,7 +37,7 @@ pub(crate) use error::Error;
 pub(crate) use events::SystemEvent;
 pub(crate) use export::Export;
 pub(crate) use import::{Import, Imported};
-pub(crate) use journal::{Accepted, Arrival, Dropped, Finish, Head, Opening, RunRecord, RunState};
+pub(crate) use journal::{Accepted, Arrival, Dropped, Finish, Finished, Head, Opening, RunRecord, RunState};
 pub(crate) use listing::{Filter, LastRun, Listed};
 pub(crate) use sessions::{SessionHints, SessionRecord, Settings, TokenCounts};
 pub(crate) use summaries::{Context, Past, Summary};

@@ -4,8 +4,8 @@ use super::Who;
 use super::hear::Place;
 use crate::error::Error;
 use crate::prompt;
+use crate::prompt::shelf::Shelf;
 use crate::runs::{QueueWishes, Runs};
-use crate::skills;
 use crate::store::PageRequest;
 use crate::tools::{ExecWishes, Turn};
 
@@ -40,8 +40,8 @@ pub(super) async fn context(runs: &Runs, place: &Place, arguments: &str) -> Resu
     let session = parts.store.session(&place.key).await?;
     let asked = session.as_ref().and_then(crate::store::SessionRecord::model_override);
     let models = parts.catalog.chain(&parts.clients, asked.as_deref(), &profile).await?;
-    let found = skills::of_agent(parts, &profile).await?;
-    let files = parts.workspaces.files(&profile.workspace, place.key.is_subagent()).await;
+    let Shelf { files, skills } = Shelf::read(parts, &profile, &place.key).await;
+    let found = skills?;
     let (exec, account) = (ExecWishes::default(), session.as_ref().and_then(crate::store::SessionRecord::last_account));
     let turn = Turn { runs, key: &place.key, profile: &profile, models: &models, skills: &found, origin: None, account, exec };
     let equipment = parts.toolbox.equip(&turn, &parts.skills).await;

@@ -71,25 +71,37 @@ pub(crate) struct ContextFile {
     pub(crate) text: Option<String>,
 }
 
+/// What is in an agent's folder.
+#[derive(Debug)]
+pub(crate) struct Found {
+    files: Vec<ContextFile>,
+    /// Whether it was made just now.
+    brand_new: bool,
+}
+
 impl Workspaces {
     /// Reads `agents.defaults`.
     pub(crate) fn open(file: &File, env: &Env) -> Result<Self, config::Error> {
         Ok(Self { settings: file.section("agents.defaults")?, env: env.clone(), prepared: Mutex::default() })
     }
 
-    /// Returns the files of an agent's folder. Makes the folder, and what belongs into a new one, when it is first asked for.
-    pub(crate) async fn files(&self, workspace: &Path, subagent: bool) -> Vec<ContextFile> {
+    /// Returns what reads the files of an agent's folder, on a thread that may wait for the disk. It makes the folder, and what belongs into a
+    /// new one, when it is first asked for.
+    pub(crate) fn reader(&self, workspace: &Path, subagent: bool) -> impl FnOnce() -> Found + Send + 'static {
         let new = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(workspace.to_owned());
         let (folder, settings) = (workspace.to_owned(), self.settings.clone());
-        let work = move || {
+        move || {
             let brand_new = new && prepare(&folder, !settings.skip_bootstrap);
-            (brand_new, read(&folder, settings.bootstrap_max_chars.unwrap_or(FILE_CHARS), subagent))
-        };
-        let (brand_new, files) = tokio::task::spawn_blocking(work).await.unwrap_or_default();
-        if brand_new {
+            Found { files: read(&folder, settings.bootstrap_max_chars.unwrap_or(FILE_CHARS), subagent), brand_new }
+        }
+    }
+
+    /// Returns the files that were found.
+    pub(crate) async fn files(&self, workspace: &Path, found: Found) -> Vec<ContextFile> {
+        if found.brand_new {
             self.keep_versions(workspace).await;
         }
-        files
+        found.files
     }
 
     /// Puts a new folder under version control, if there is one on this host.
@@ -180,6 +192,11 @@ mod tests {
         Workspaces::open(&File::from_value(json!({"agents": {"defaults": defaults}})), &Env::default()).unwrap()
     }
 
+    async fn files_of(workspaces: &Workspaces, folder: &Path, subagent: bool) -> Vec<ContextFile> {
+        let found = workspaces.reader(folder, subagent)();
+        workspaces.files(folder, found).await
+    }
+
     fn names(files: &[ContextFile]) -> Vec<&str> {
         files.iter().map(|file| file.name).collect()
     }
@@ -188,14 +205,14 @@ mod tests {
     async fn a_new_folder_gets_its_files_once_and_nothing_is_overwritten() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("workspace");
-        let files = workspaces(&json!({})).files(&folder, false).await;
+        let files = files_of(&workspaces(&json!({})), &folder, false).await;
         assert_eq!(names(&files), ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md"]);
         assert!(files.iter().all(|file| file.text.is_some()));
         std::fs::write(folder.join("SOUL.md"), "mine").unwrap();
         std::fs::remove_file(folder.join("BOOTSTRAP.md")).unwrap();
         std::fs::remove_file(folder.join("USER.md")).unwrap();
         std::fs::write(folder.join("MEMORY.md"), "remembered").unwrap();
-        let files = workspaces(&json!({})).files(&folder, false).await;
+        let files = files_of(&workspaces(&json!({})), &folder, false).await;
         assert_eq!(names(&files), ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "MEMORY.md"]);
         assert_eq!(files[1].text.as_deref(), Some("mine"));
     }
@@ -203,10 +220,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_there_is_shown_as_missing() {
         let home = tempfile::tempdir().unwrap();
-        let files = workspaces(&json!({"skipBootstrap": true})).files(home.path(), false).await;
+        let files = files_of(&workspaces(&json!({"skipBootstrap": true})), home.path(), false).await;
         assert!(files.len() == 6 && files.iter().all(|file| file.text.is_none()));
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
-        let files = workspaces(&json!({"skipBootstrap": true})).files(home.path(), true).await;
+        let files = files_of(&workspaces(&json!({"skipBootstrap": true})), home.path(), true).await;
         assert_eq!(names(&files), ["AGENTS.md", "TOOLS.md"]);
     }
 
@@ -217,7 +234,7 @@ mod tests {
         let folder = home.path().join("workspace");
         std::fs::create_dir(&folder).unwrap();
         std::os::unix::fs::symlink("../secret", folder.join("SOUL.md")).unwrap();
-        let files = workspaces(&json!({})).files(&folder, false).await;
+        let files = files_of(&workspaces(&json!({})), &folder, false).await;
         assert_eq!(files.iter().find(|file| file.name == "SOUL.md").unwrap().text, None);
     }
 

@@ -255,7 +255,7 @@ pub(super) fn leave(runs: &Runs, run: &Run) {
     run.set_phase(Phase::Left);
 }
 
-/// Writes the end down, and only then tells everybody.
+/// Writes the end down, and only then tells everybody. From then on nothing is waited for: whoever says more at once meets a session that is free.
 async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome) {
     // What was stopped stays stopped, even if the answer came at the same moment.
     let outcome = match outcome {
@@ -280,8 +280,8 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
             tracing::error!(run = run.id, error = error as &dyn std::error::Error, "the end of a run could not be saved");
             Some(format!("the reply could not be saved: {error}"))
         }
-        Ok(first) => {
-            if first.is_none() {
+        Ok(finished) => {
+            if finished.is_none() {
                 tracing::error!(run = run.id, "a run had ended before");
             }
             None
@@ -310,8 +310,7 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     for (other, (_, answer)) in run.within().iter().zip(&finish.within) {
         end_within(runs, other, &finish.session_id, over(state, answer.clone(), now_ms));
     }
-    let added = saved.ok().flatten().map_or_else(Vec::new, |first| (first..).zip(finish.messages.iter().cloned()).collect());
-    sessions::events::run_ended(runs, run, &finish.session_id, added).await;
+    sessions::events::run_ended(runs, run, &finish, saved.ok().flatten());
 }
 
 /// Returns the model that has answered or should have.

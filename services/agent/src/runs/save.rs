@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use verso_proto::agent::v1::RunResponse;
 
 use super::Runs;
-use crate::store::{Error, Finish, RunState, TokenCounts};
+use crate::store::{Error, Finish, Finished, RunState, TokenCounts};
 
 /// How long the end of a run waits for a disk that is full. Its answer has cost money, and most disks are full for moments only.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,10 +18,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// … and afterwards.
 const LATER_PAUSE: Duration = Duration::from_secs(5);
 
-/// Writes the end down. Returns where the first of its messages stands; none if the run had ended before.
-///
-/// None at all: the service is ending, and the next incarnation goes on with the run.
-pub(super) async fn end(runs: &Runs, finish: &Arc<Finish>) -> Option<Result<Option<i64>, Error>> {
+/// Writes the end down. None: the service is ending, and the next incarnation goes on with the run.
+pub(super) async fn end(runs: &Runs, finish: &Arc<Finish>) -> Option<Result<Option<Finished>, Error>> {
     let (given_up, shutdown) = (Instant::now() + PATIENCE, runs.tasks.shutdown());
     loop {
         let saved = runs.parts.store.finish(Arc::clone(finish)).await;

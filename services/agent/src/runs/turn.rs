@@ -16,12 +16,13 @@ use crate::keys::SessionKey;
 use crate::messages::{self, Author, Named as _};
 use crate::models::Model;
 use crate::parts::Parts;
+use crate::prompt::shelf::Shelf;
 use crate::prompt::workspace::ContextFile;
 use crate::prompt::{self, Ingredients, Mode, Surroundings};
 use crate::provider::{Finish, ToolFragment, ToolSpec};
 use crate::store::{self, Context, Head};
 use crate::tools::{Equipment, ExecWishes, Turn};
-use ahead::{Reading, Shelf};
+use ahead::Reading;
 
 /// How often a model may ask for tools within one turn.
 const ROUNDS_MAX: usize = 16;

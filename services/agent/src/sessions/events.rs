@@ -8,7 +8,7 @@ use super::topics;
 use crate::keys::{AgentId, SessionKey};
 use crate::messages;
 use crate::runs::{Run, Runs};
-use crate::store::{Head, LastRun, Listed, RunState};
+use crate::store::{Finish, Finished, Head, LastRun, Listed, RunState};
 
 /// What has happened to a session.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,11 +59,12 @@ pub(crate) fn run_began(runs: &Runs, run: &Run, head: &Head, user: Option<ChatMe
     emit_changed(runs, &run.key, &run.agent, what, row);
 }
 
-/// Says that a run has ended, and what it has added to the transcript.
-pub(crate) async fn run_ended(runs: &Runs, run: &Run, session_id: &str, added: Vec<(i64, ChatMessage)>) {
-    let row = current(runs, &run.key).await;
-    for (position, message) in added {
-        let added = Added { session_id, position, message, run_id: Some(&run.id) };
+/// Says that a run has ended, and what it has added to the transcript; nothing, if its end could not be written down.
+pub(crate) fn run_ended(runs: &Runs, run: &Run, finish: &Finish, finished: Option<Finished>) {
+    let (first, session) = finished.map(|finished| (finished.first, finished.session)).unzip();
+    let row = session.flatten().map(|listed| row(runs, listed));
+    for (position, message) in first.into_iter().flat_map(|first| (first..).zip(&finish.messages)) {
+        let added = Added { session_id: &finish.session_id, position, message: message.clone(), run_id: Some(&run.id) };
         emit_message(runs, &run.key, &run.agent, added, row.clone());
     }
     let what = What { reason: Some("agent.input.settled"), phase: Some("end"), run_id: Some(&run.id) };

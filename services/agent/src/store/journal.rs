@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use verso_proto::agent::v1::{ChatMessage, RunResponse};
 
+use super::listing::{self, Listed};
 use super::sessions::{self, SessionHints, SessionRecord, TokenCounts};
 use super::{Result, Store, changes, deliveries, events, overflow, transcript, usage};
 use crate::delivery::Delivery;
@@ -138,6 +139,15 @@ pub(crate) enum Accepted {
     Denied,
 }
 
+/// What has come of an end.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// Where the first of the run's messages stands.
+    pub(crate) first: i64,
+    /// The session as it is now.
+    pub(crate) session: Option<Listed>,
+}
+
 /// How a run ended. All of it becomes visible at once, or nothing.
 #[derive(Debug)]
 pub(crate) struct Finish {
@@ -198,9 +208,8 @@ impl Store {
         .await
     }
 
-    /// Ends a run: its messages, its session's counts and its answer, all at once.
-    /// Returns where the first of its messages stands; none if the run had ended before.
-    pub(crate) async fn finish(&self, finish: Arc<Finish>) -> Result<Option<i64>> {
+    /// Ends a run: its messages, its session's counts and its answer, all at once. Returns none if the run had ended before.
+    pub(crate) async fn finish(&self, finish: Arc<Finish>) -> Result<Option<Finished>> {
         self.write(move |connection| end(connection, &finish)).await
     }
 
@@ -338,10 +347,10 @@ fn begin(connection: &Connection, run_id: &str, opening: &Opening, at_ms: i64, e
     Ok(Head { session, position, started_at_ms: run.started_at_ms.unwrap_or(at_ms), user })
 }
 
-fn end(connection: &Connection, finish: &Finish) -> Result<Option<i64>> {
+fn end(connection: &Connection, finish: &Finish) -> Result<Option<Finished>> {
     let ended = conclude(connection, &finish.run_id, finish.state, &finish.response, finish.at_ms)?;
     // A run ends once: what came first counts.
-    let mut first = None;
+    let mut finished = None;
     if ended {
         for (run_id, response) in &finish.within {
             conclude(connection, run_id, finish.state, response, finish.at_ms)?;
@@ -349,14 +358,15 @@ fn end(connection: &Connection, finish: &Finish) -> Result<Option<i64>> {
         if let Some(delivery) = &finish.delivery {
             deliveries::put(connection, delivery)?;
         }
-        first = Some(transcript::append(connection, &finish.session_id, Some(&finish.run_id), &finish.messages, finish.at_ms)?);
+        let first = transcript::append(connection, &finish.session_id, Some(&finish.run_id), &finish.messages, finish.at_ms)?;
         usage::record(connection, finish)?;
         sessions::turn_ended(connection, &finish.key, finish.state == RunState::Aborted, &finish.tokens, finish.at_ms)?;
         if let Some(updated_at_ms) = finish.unchanged_since_ms {
             sessions::set_updated(connection, &finish.key, updated_at_ms)?;
         }
+        finished = Some(Finished { first, session: listing::listed(connection, finish.key.as_str())? });
     }
-    Ok(first)
+    Ok(finished)
 }
 
 /// Writes the end of a run. Returns false if it had ended before.

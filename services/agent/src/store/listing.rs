@@ -86,8 +86,13 @@ impl Store {
 
     /// Reads one session as a list would hold it.
     pub(crate) async fn listed(&self, key: &str) -> Result<Option<Listed>> {
-        Ok(self.sessions(Filter { key: Some(key.to_owned()), limit: 1, ..Filter::default() }).await?.pop())
+        let key = key.to_owned();
+        self.read(move |connection| listed(connection, &key)).await
     }
+}
+
+pub(super) fn listed(connection: &Connection, key: &str) -> Result<Option<Listed>> {
+    Ok(list(connection, &Filter { key: Some(key.to_owned()), limit: 1, ..Filter::default() })?.pop())
 }
 
 fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Listed>> {

@@ -3,16 +3,11 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use verso_tools::skills::Skill;
 
 use crate::compaction;
-use crate::keys::SessionKey;
 use crate::models::Model;
-use crate::parts::Parts;
-use crate::prompt::workspace::ContextFile;
-use crate::roster::Profile;
+use crate::prompt::shelf::Shelf;
 use crate::runs::{Run, Runs};
-use crate::skills;
 use crate::store::{Context, Head, PageRequest, Past};
 
 /// What is on its way.
@@ -25,22 +20,6 @@ pub(super) struct Ahead {
     shelf: Shelf,
     /// The conversation, and how much of it was read.
     past: Option<(Past, PageRequest)>,
-}
-
-/// What a prompt and its tools are made of.
-#[derive(Debug)]
-pub(in crate::runs) struct Shelf {
-    pub(super) files: Vec<ContextFile>,
-    pub(super) skills: Result<Vec<Skill>, skills::Error>,
-}
-
-impl Shelf {
-    /// Reads the files and the skills of an agent.
-    pub(in crate::runs) async fn read(parts: &Parts, profile: &Profile, key: &SessionKey) -> Self {
-        let files = parts.workspaces.files(&profile.workspace, key.is_subagent());
-        let (files, skills) = tokio::join!(files, skills::of_agent(parts, profile));
-        Self { files, skills }
-    }
 }
 
 impl Reading {
