@@ -62,6 +62,16 @@ pub(crate) struct Entry {
     pub(crate) failures_left: usize,
 }
 
+impl Entry {
+    /// The kernel has ended its process for want of memory: which is all that it left to say why.
+    pub(crate) fn ran_out(&mut self) {
+        self.recycled += 1;
+        if let Some(exit) = self.last_exit.as_mut().filter(|exit| *exit == "signal 9") {
+            exit.push_str(" (the kernel ended it for want of memory)");
+        }
+    }
+}
+
 /// The entries of all services.
 #[derive(Debug)]
 pub(crate) struct Board(watch::Sender<BTreeMap<ServiceName, Entry>>);
@@ -106,5 +116,21 @@ impl Board {
             |entries: &BTreeMap<ServiceName, Entry>| names.iter().all(|name| entries.get(name).is_some_and(|entry| entry.state == state));
         // The sender is ours, so the wait cannot fail.
         drop(entries.wait_for(all).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_by_the_kernel_says_so_and_another_one_is_left_as_it_is() {
+        let ended = |exit: &str| {
+            let mut entry = Entry { last_exit: Some(exit.to_owned()), ..Entry::default() };
+            entry.ran_out();
+            entry.last_exit.unwrap_or_default()
+        };
+        assert_eq!(ended("signal 9"), "signal 9 (the kernel ended it for want of memory)");
+        assert_eq!(ended("exit status 1"), "exit status 1");
     }
 }

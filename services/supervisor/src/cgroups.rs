@@ -1,11 +1,15 @@
 //! Control groups: how the kernel itself holds processes to their limits, where part of its tree is ours (`Delegate=yes`).
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::allowance::Allowance;
@@ -16,6 +20,9 @@ const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// The time over which a share of the processor is measured, in microseconds: the kernel's own default.
 const PERIOD_US: u64 = 100_000;
+
+/// How long what was killed may take to be gone.
+const KILLED_WITHIN: Duration = Duration::from_millis(500);
 
 /// The part of the tree that is ours: one group for the supervisor, and one a service.
 #[derive(Debug)]
@@ -28,11 +35,13 @@ pub(crate) struct Cgroups {
 
 impl Cgroups {
     /// Takes the group that this process was started in, if it was delegated: only then may we divide it.
+    ///
+    /// Before any process is started: one that stays behind in the group would keep it from being divided.
     pub(crate) fn delegated() -> Option<Self> {
-        let root = own_group()?;
-        if !is_delegated(&root) {
+        let Some(root) = own_group().filter(|root| is_delegated(root)) else {
+            info!("no control group was given to us; limits are kept without it");
             return None;
-        }
+        };
         match Self::divide(root, rustix::process::getpid().as_raw_pid().into()) {
             Ok(groups) => {
                 info!(controllers = groups.controllers.join(" "), "services are held to their limits by control groups");
@@ -53,8 +62,24 @@ impl Cgroups {
         let available = fs::read_to_string(root.join("cgroup.controllers"))?;
         let controllers: Vec<String> = available.split_whitespace().filter(|name| CONTROLLERS.contains(name)).map(str::to_owned).collect();
         let enable = controllers.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
-        fs::write(root.join("cgroup.subtree_control"), enable)?;
-        Ok(Self { root, controllers, killed: Mutex::default() })
+        let groups = Self { root, controllers, killed: Mutex::default() };
+        fs::write(groups.root.join("cgroup.subtree_control"), enable)?;
+        for name in ServiceName::ALL {
+            // What a supervisor before this one has seen is no news.
+            groups.ran_out(name);
+        }
+        Ok(groups)
+    }
+
+    /// Gives the group back as it was: it can be taken again, and nothing of ours is left in it.
+    fn give_back(&self) -> io::Result<()> {
+        for name in ServiceName::ALL {
+            empty(&self.folder(name))?;
+        }
+        let disable = self.controllers.iter().map(|name| format!("-{name}")).collect::<Vec<_>>().join(" ");
+        fs::write(self.root.join("cgroup.subtree_control"), disable)?;
+        fs::write(self.root.join("cgroup.procs"), rustix::process::getpid().as_raw_pid().to_string())?;
+        fs::remove_dir(self.root.join("supervisor"))
     }
 
     /// Holds the group of a service to what it may use.
@@ -99,6 +124,38 @@ impl Cgroups {
     fn folder(&self, name: ServiceName) -> PathBuf {
         self.root.join(name.as_str())
     }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        if let Err(error) = self.give_back() {
+            warn!(error = &error as &dyn std::error::Error, "the control group is left divided");
+        }
+    }
+}
+
+/// Removes the group of a service that has stopped, with what had left the service's process group and thereby outlived it.
+fn empty(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+        _ => return Ok(()),
+    }
+    // Kernels before 5.14 cannot; then what manages the tree has to.
+    drop(fs::write(folder.join("cgroup.kill"), "1"));
+    let (events, until) = (File::open(folder.join("cgroup.events"))?, Instant::now() + KILLED_WITHIN);
+    let mut text = [0; 64];
+    // Whoever has read it is woken when it changes.
+    while events.read_at(&mut text, 0)? > 0 && String::from_utf8_lossy(&text).contains("populated 1") {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Timespec::try_from(left).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    fs::remove_dir(folder)
 }
 
 /// The group of this process in the one tree of version 2.

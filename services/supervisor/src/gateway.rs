@@ -14,6 +14,7 @@ use verso_kit::service::Context;
 use verso_kit::tasks::Tasks;
 
 use crate::board::{Board, State};
+use crate::cgroups::Cgroups;
 use crate::config::{Config, Listening};
 use crate::epochs::Epochs;
 use crate::error::Error;
@@ -98,13 +99,14 @@ impl Gateway {
             shared.board.update(*name, |entry| entry.config_generation = 1);
         }
         metrics::start(Arc::downgrade(&shared));
+        let groups = Cgroups::delegated();
         let fleet = Fleet::start(&config.services, ports, shared).await?;
         let reloader = source.zip(first).map(|(source, first)| Arc::new(Reloader::new(source, &first, fleet.clone())));
         let rpc = serve_rpcs(config, &fleet, reloader.clone(), (env, shutdown));
         if let Some(reloader) = &reloader {
             rpc.0.spawn("reload", Arc::clone(reloader).follow(rpc.1.clone()));
         }
-        rpc.0.spawn("warden", Warden::new(fleet.clone(), reloader.clone()).run(rpc.1.clone()));
+        rpc.0.spawn("warden", Warden::new(fleet.clone(), reloader.clone(), groups).run(rpc.1.clone()));
         Ok(Self { fleet, reloader, listening, rpc, _sockets: socket_files, _lock: lock })
     }
 

@@ -48,8 +48,8 @@ enum Verdict {
 }
 
 impl Warden {
-    pub(crate) fn new(fleet: Fleet, reloader: Option<Arc<Reloader>>) -> Self {
-        Self { fleet, reloader, groups: Cgroups::delegated(), known: BTreeMap::new() }
+    pub(crate) fn new(fleet: Fleet, reloader: Option<Arc<Reloader>>, groups: Option<Cgroups>) -> Self {
+        Self { fleet, reloader, groups, known: BTreeMap::new() }
     }
 
     /// Goes on until the shutdown.
@@ -112,6 +112,7 @@ impl Warden {
         for (name, entry) in self.fleet.shared.board.list() {
             if self.groups.as_ref().is_some_and(|groups| groups.ran_out(name)) {
                 error!(service = %name, "the kernel ended it for want of memory");
+                self.fleet.shared.board.note(name, Entry::ran_out);
             }
             let usage = entry.pid.and_then(Usage::of);
             let allowed = allowances.get(name);
