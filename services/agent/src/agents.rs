@@ -275,7 +275,7 @@ fn client_tools(tools: Vec<ClientTool>, choice: Option<&str>) -> Result<(Vec<Too
     let spec = |tool: ClientTool| {
         let parameters = tool.parameters.map(|json| serde_json::from_str(&json.text)).transpose().unwrap_or_default();
         let parameters = parameters.filter(Value::is_object).unwrap_or_else(|| json!({"type": "object", "properties": {}}));
-        ToolSpec(Arc::new(Spec { name: tool.name, description: tool.description.unwrap_or_default(), parameters }))
+        ToolSpec(Arc::new(Spec { name: tool.name, description: tool.description.unwrap_or_default(), parameters: parameters.into() }))
     };
     let tools: Vec<ToolSpec> = tools.into_iter().map(spec).collect();
     let taken = crate::tools::RESERVED.into_iter().find(|name| tools.iter().any(|tool| tool.name == *name));

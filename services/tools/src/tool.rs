@@ -1,12 +1,14 @@
 //! What a tool is: a name, a schema, and a call that ends with its run.
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use verso_kit::CancellationToken;
 
@@ -17,8 +19,55 @@ pub struct Spec {
     pub name: String,
     /// What it does.
     pub description: String,
-    /// JSON Schema of its arguments.
-    pub parameters: Value,
+    /// What its arguments are.
+    pub parameters: Schema,
+}
+
+/// A JSON Schema, and its text once somebody has asked for that: a model is told of every tool in every turn.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    value: Value,
+    text: OnceLock<Box<RawValue>>,
+}
+
+impl Schema {
+    /// Returns it as JSON.
+    pub fn text(&self) -> &RawValue {
+        // A value always has a text.
+        self.text.get_or_init(|| serde_json::value::to_raw_value(&self.value).unwrap_or_default())
+    }
+}
+
+impl From<Value> for Schema {
+    fn from(value: Value) -> Self {
+        Self { value, text: OnceLock::new() }
+    }
+}
+
+impl Deref for Schema {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.value
+    }
+}
+
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Schema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
+    }
 }
 
 impl Spec {
@@ -26,7 +75,7 @@ impl Spec {
     #[allow(clippy::needless_pass_by_value, reason = "made for json!")]
     pub fn new(name: &str, description: &str, properties: Value, required: &[&str]) -> Self {
         let parameters = json!({"type": "object", "properties": properties, "required": required});
-        Self { name: name.to_owned(), description: description.to_owned(), parameters }
+        Self { name: name.to_owned(), description: description.to_owned(), parameters: parameters.into() }
     }
 }
 

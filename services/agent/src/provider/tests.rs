@@ -54,7 +54,7 @@ fn rendered(dialect: Dialect) -> Value {
     let tool = ToolSpec(Arc::new(Spec {
         name: "clock".to_owned(),
         description: "tells the time".to_owned(),
-        parameters: json!({"type": "object"}),
+        parameters: json!({"type": "object"}).into(),
     }));
     // The one dialect that has no word for it.
     let stop = if dialect == Dialect::Responses { Vec::new() } else { vec!["END".to_owned()] };

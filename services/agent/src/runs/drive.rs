@@ -9,6 +9,7 @@ use super::emitter::StopReason;
 use super::queue::{self, Gathered};
 use super::run::{Claim, Ended, Facts, Phase, Request, Run, failure_response, success_response};
 use super::turn::ahead::Reading;
+use super::turn::news::News;
 use super::turn::{self, Reply};
 use super::{QueueMode, Runs, footer, keepsake, save, spans};
 use crate::delivery::{self, Delivery};
@@ -116,11 +117,12 @@ pub(super) async fn carry_out(runs: &Runs, run: &Arc<Run>, accession: Accession)
         Ok(None) => (None, None, Outcome::Stopped),
         Ok(Some((turn, head, reading))) => {
             let limit = request.timeout_ms.map_or(runs.parts.run_timeout, |ms| if ms == 0 { UNLIMITED } else { Duration::from_millis(ms) });
+            let news = News::of(runs, run, &head);
             let outcome = tokio::select! {
                 biased;
                 () = run.stopped() => Outcome::Stopped,
                 () = shutdown.cancelled() => return leave(runs, run),
-                result = turn::converse(runs, run, request, &head, reading) => match result {
+                result = turn::converse(runs, run, request, &head, (reading, news)) => match result {
                     Ok(reply) => Outcome::Replied(Box::new(reply)),
                     Err(error) => Outcome::Failed(error),
                 },
@@ -221,8 +223,6 @@ async fn begin(runs: &Runs, run: &Arc<Run>, request: &Request, accession: Access
     let verbose = verbose.unwrap_or(&runs.parts.verbose_default) == VERBOSE;
     run.emitter.started(&head.session.session_id, verbose, started_at_ms);
     metrics::run_began(run, started_at_ms);
-    let user = head.user.clone().filter(|_| !run.recovered);
-    sessions::events::run_began(runs, run, &head, user);
     Ok((turn, head, reading))
 }
 

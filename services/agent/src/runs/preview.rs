@@ -106,7 +106,7 @@ fn rendered(model: &Model, prompt: &Prompt, tools: &[ToolSpec], thinking: &str) 
 }
 
 fn tool(spec: &ToolSpec) -> PreviewTool {
-    let parameters = spec.parameters.to_string();
+    let parameters = spec.parameters.text().get().to_owned();
     PreviewTool {
         name: spec.name.clone(),
         description: spec.description.clone(),
@@ -116,7 +116,7 @@ fn tool(spec: &ToolSpec) -> PreviewTool {
 }
 
 fn sizes(model: &Model, prompt: &Prompt, tools: &[ToolSpec], files: &[ContextFile], request: Option<&PreviewRequest>) -> PreviewSizes {
-    let described: Vec<String> = tools.iter().map(|spec| format!("{}{}{}", spec.name, spec.description, spec.parameters)).collect();
+    let described: Vec<String> = tools.iter().map(|spec| format!("{}{}{}", spec.name, spec.description, spec.parameters.text())).collect();
     let file = |file: &ContextFile| PreviewFile {
         name: file.name.to_owned(),
         present: file.text.is_some(),

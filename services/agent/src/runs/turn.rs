@@ -1,6 +1,7 @@
 //! One turn: the model is asked, its answer streamed, its tool calls answered, until it has nothing to add.
 
 pub(super) mod ahead;
+pub(super) mod news;
 mod tool_calls;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::provider::{Finish, ToolFragment, ToolSpec};
 use crate::store::{self, Context, Head};
 use crate::tools::{Equipment, ExecWishes, Turn};
 use ahead::Reading;
+use news::News;
 
 /// How often a model may ask for tools within one turn.
 const ROUNDS_MAX: usize = 16;
@@ -69,13 +71,13 @@ impl Error {
     }
 }
 
-/// Carries the turn out, with what was read for it already.
+/// Carries the turn out, with what was read for it already, and tells the news of it.
 pub(super) async fn converse(
     runs: &Runs,
     run: &Arc<Run>,
     request: &Request,
     head: &Head,
-    reading: Option<Reading>,
+    (reading, news): (Option<Reading>, News<'_>),
 ) -> Result<Reply, Error> {
     let parts = &runs.parts;
     let profile = parts.roster.get(&run.agent);
@@ -120,9 +122,12 @@ pub(super) async fn converse(
     let (added, status) = (Vec::new(), String::new());
     let mut asking = Asking { runs, run, request, head, chain, place: 0, show, conversation, added, thinking, tools, status, prompt };
 
-    let (mut usage, mut last_usage) = (None, None);
+    let (mut usage, mut last_usage, mut news) = (None, None, Some(news));
     for _ in 0..ROUNDS_MAX {
-        let round = asking.round().await?;
+        let round = match news.take() {
+            Some(news) => news.beside(asking.round()).await?,
+            None => asking.round().await?,
+        };
         let model = Arc::clone(asking.model());
         last_usage = round.usage.or(last_usage);
         usage = sum(usage, round.usage);

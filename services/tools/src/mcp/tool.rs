@@ -61,7 +61,7 @@ impl McpTool {
             spec: Arc::new(Spec {
                 name: name(server, &tool.name),
                 description: format!("{description} (by the MCP server {server})"),
-                parameters,
+                parameters: parameters.into(),
             }),
             server: server.to_owned(),
             remote: tool.name.to_string(),

@@ -1,6 +1,7 @@
 //! The JSON of a request.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use verso_proto::agent::v1::ChatMessage;
 
@@ -24,7 +25,7 @@ pub(super) struct Body<'a> {
     messages: Vec<Value>,
     stream: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Value>,
+    tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +38,15 @@ pub(super) struct Body<'a> {
     stop_sequences: &'a [String],
 }
 
+#[derive(Debug, Serialize)]
+struct Tool<'a> {
+    name: &'a str,
+    description: &'a str,
+    input_schema: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<Value>,
+}
+
 /// Renders a call.
 pub(super) fn body<'a>(call: &'a Call<'_>) -> Body<'a> {
     let max_tokens = call.max_tokens().unwrap_or(MAX_TOKENS_DEFAULT);
@@ -44,12 +54,12 @@ pub(super) fn body<'a>(call: &'a Call<'_>) -> Body<'a> {
     let system = &call.prompt.system;
     let mut messages = conversation(call);
     mark_for_cache(messages.last_mut());
-    let mut tools: Vec<Value> = call.tools.iter().map(tool).collect();
+    let mut tools: Vec<Tool<'_>> = call.tools.iter().map(tool).collect();
     // What stands before the conversation changes rarely. The provider keeps it in the order tools, system, messages.
     if system.is_empty()
         && let Some(last) = tools.last_mut()
     {
-        last["cache_control"] = cached();
+        last.cache_control = Some(cached());
     }
     Body {
         model: &call.model.id,
@@ -171,8 +181,8 @@ fn cached() -> Value {
     json!({"type": "ephemeral"})
 }
 
-fn tool(tool: &ToolSpec) -> Value {
-    json!({"name": tool.name, "description": tool.description, "input_schema": tool.parameters})
+fn tool(tool: &ToolSpec) -> Tool<'_> {
+    Tool { name: &tool.name, description: &tool.description, input_schema: tool.parameters.text(), cache_control: None }
 }
 
 fn choice(call: &Call<'_>) -> Option<Value> {

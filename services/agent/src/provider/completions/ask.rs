@@ -1,6 +1,7 @@
 //! The JSON of a request.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::messages;
@@ -94,7 +95,7 @@ struct Tool<'a> {
 struct Specification<'a> {
     name: &'a str,
     description: &'a str,
-    parameters: &'a Value,
+    parameters: &'a RawValue,
 }
 
 /// Renders a call.
@@ -175,7 +176,7 @@ fn answer(message: &ChatMessage) -> Message {
 }
 
 fn tool(tool: &ToolSpec) -> Tool<'_> {
-    let function = Specification { name: &tool.name, description: &tool.description, parameters: &tool.parameters };
+    let function = Specification { name: &tool.name, description: &tool.description, parameters: tool.parameters.text() };
     Tool { kind: "function", function }
 }
 

@@ -1,6 +1,7 @@
 //! The JSON of a request.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use verso_proto::agent::v1::ChatMessage;
 
@@ -18,7 +19,7 @@ pub(super) struct Body<'a> {
     stream: bool,
     store: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Value>,
+    tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,16 @@ pub(super) struct Body<'a> {
     include: &'static [&'static str],
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: &'a str,
+    description: &'a str,
+    parameters: &'a RawValue,
+    strict: bool,
 }
 
 /// Renders a call.
@@ -115,8 +126,8 @@ fn answer(message: &ChatMessage, call: &Call<'_>, items: &mut Vec<Value>) {
     }));
 }
 
-fn tool(tool: &ToolSpec) -> Value {
-    json!({"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": false})
+fn tool(tool: &ToolSpec) -> Tool<'_> {
+    Tool { kind: "function", name: &tool.name, description: &tool.description, parameters: tool.parameters.text(), strict: false }
 }
 
 fn choice(call: &Call<'_>) -> Option<Value> {
