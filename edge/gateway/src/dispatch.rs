@@ -114,7 +114,7 @@ impl Asking {
                 })
             }
             Err(error) => {
-                metrics::answered(&frame.method, Some(error.code));
+                metrics::turned_away(&frame.method, error.code);
                 self.refuse(&frame.id, error);
                 None
             }
@@ -134,7 +134,6 @@ impl Asking {
         let span = debug_span!("request", otel.name = format!("ws.request {name}"), otel.kind = "server", rpc.method = name);
         let trace = admitted.trace.enter(&span);
         async {
-            let begun = Instant::now();
             if is_local(admitted.method) || self.gateway.local.knows(admitted.method) {
                 self.answer_locally(&admitted).await;
             } else if admitted.method.streaming {
@@ -143,7 +142,7 @@ impl Asking {
                 let answer = self.ask(&admitted, trace).await;
                 self.finish(&admitted, answer);
             }
-            debug!(elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "answered");
+            debug!(elapsed_ms = u64::try_from(admitted.begun.elapsed().as_millis()).unwrap_or(u64::MAX), "answered");
         }
         .instrument(span)
         .await;
@@ -235,8 +234,8 @@ impl Asking {
 
     fn finish(&self, admitted: &Admitted, answer: Answer) {
         let adapter = self.adapter();
-        metrics::answered(admitted.method.name, answer.as_ref().err().map(|error| error.code));
-        metrics::handled(admitted.method.name, admitted.begun.elapsed());
+        metrics::answered(admitted.method, answer.as_ref().err().map(|error| error.code));
+        metrics::handled(admitted.method, admitted.begun.elapsed());
         match answer {
             Ok(payload) => {
                 let name = admitted.method.name;

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use verso_kit::metrics::{self, Exposition, NONE, OTHER, merge, whole};
 use verso_kit::peer::Caller;
-use verso_proto::methods::find;
+use verso_proto::methods::{Method, find};
 use verso_proto::supervisor::v1::{MeasureRequest, MetricFamily};
 
 use crate::gateway::Gateway;
@@ -120,14 +120,18 @@ const OK: &str = "ok";
 const UNKNOWN: &str = "unknown";
 
 /// Counts an answer; without a code it was the one that was asked for.
-pub(crate) fn answered(method: &str, code: Option<verso_protocol::Code>) {
-    let method = find(method).map_or(UNKNOWN, |method| method.name);
-    REQUESTS.one_more([code.map_or(OK, verso_protocol::Code::as_str), method]);
+pub(crate) fn answered(method: &Method, code: Option<verso_protocol::Code>) {
+    REQUESTS.one_more([code.map_or(OK, verso_protocol::Code::as_str), method.name]);
+}
+
+/// Counts a request that was not let through, whose method may not exist.
+pub(crate) fn turned_away(method: &str, code: verso_protocol::Code) {
+    REQUESTS.one_more([code.as_str(), find(method).map_or(UNKNOWN, |method| method.name)]);
 }
 
 /// Takes down how long a request of the protocol took.
-pub(crate) fn handled(method: &str, elapsed: Duration) {
-    HANDLED.observe([find(method).map_or(UNKNOWN, |method| method.name)], elapsed.as_secs_f64());
+pub(crate) fn handled(method: &Method, elapsed: Duration) {
+    HANDLED.observe([method.name], elapsed.as_secs_f64());
 }
 
 /// Counts a refused `connect` by the code in its details, or by its own.
