@@ -31,7 +31,7 @@ pub(crate) async fn added(gateway: &Gateway, provider: &str, report: &mut Report
     let preview = gateway.client().await.call("agent.preview", json!({"message": ORDERS})).await.expect("a preview");
     let same = preview["request"]["body"].to_string();
     let short = json!({"model": "model-1", "stream": true, "messages": [{"role": "user", "content": ORDERS}]}).to_string();
-    report.note("size of what the gateway asks the provider", "KiB", same.len() as f64 / 1024.0);
+    report.note("size of what the gateway asks the provider", "KiB", f64::from(u32::try_from(same.len()).unwrap_or(u32::MAX)) / 1024.0);
     let one = Times::take(gateway, &direct, [&same, &short], 1).await;
     report.note("added to the first token, one session, p50", "ms", one.through[0] - one.same[0]);
     let many = Times::take(gateway, &direct, [&same, &short], SESSIONS).await;

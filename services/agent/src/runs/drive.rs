@@ -287,9 +287,13 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
             None
         }
     };
+    let mut within = finish.within.clone();
     if let Some(unsaved) = &unsaved {
         (state, response) = (RunState::Error, failure_response(&run.id, unsaved, None));
-        save::close_later(runs, &finish, response.clone());
+        for (id, answer) in &mut within {
+            *answer = failure_response(id, unsaved, None);
+        }
+        save::close_later(runs, &finish, (response.clone(), within.clone()));
     }
     match (&outcome, unsaved.or(error)) {
         (Outcome::Stopped | Outcome::TimedOut(_), _) => {}
@@ -307,8 +311,8 @@ async fn conclude(runs: &Runs, run: &Run, head: Option<&Head>, outcome: Outcome)
     metrics::run_ended(run, &model, &ended);
     spans::run_ended(&model, &ended);
     run.set_phase(Phase::Ended(Arc::new(ended)));
-    for (other, (_, answer)) in run.within().iter().zip(&finish.within) {
-        end_within(runs, other, &finish.session_id, over(state, answer.clone(), now_ms));
+    for (other, (_, answer)) in run.within().iter().zip(within) {
+        end_within(runs, other, &finish.session_id, over(state, answer, now_ms));
     }
     sessions::events::run_ended(runs, run, &finish, saved.ok().flatten());
 }

@@ -33,9 +33,9 @@ pub(super) async fn end(runs: &Runs, finish: &Arc<Finish>) -> Option<Result<Opti
     }
 }
 
-/// Closes a run in the journal as soon as that can be written to: whoever waited for it was told that it failed, so that no later incarnation
-/// may answer it.
-pub(super) fn close_later(runs: &Runs, finish: &Finish, response: RunResponse) {
+/// Closes a run in the journal, and those that end with it, as soon as that can be written to: whoever waited for them was told that they failed,
+/// so that no later incarnation may answer them.
+pub(super) fn close_later(runs: &Runs, finish: &Finish, (response, within): (RunResponse, Vec<(String, RunResponse)>)) {
     let finish = Arc::new(Finish {
         run_id: finish.run_id.clone(),
         key: finish.key.clone(),
@@ -43,7 +43,7 @@ pub(super) fn close_later(runs: &Runs, finish: &Finish, response: RunResponse) {
         state: RunState::Error,
         response,
         messages: Vec::new(),
-        within: finish.within.clone(),
+        within,
         delivery: None,
         tokens: TokenCounts::default(),
         at_ms: finish.at_ms,
