@@ -34,27 +34,6 @@ pub struct Scale {
     pub connects_per_second: usize,
 }
 
-/// Copies what a gateway has written to where `VERSO_CHAOS_KEEP` says: whoever looks for the cause of a failure needs it.
-pub fn keep(state_dir: &Path) {
-    #[allow(clippy::disallowed_methods, reason = "where to keep it is asked of the environment")]
-    let Some(kept) = std::env::var_os("VERSO_CHAOS_KEEP").map(PathBuf::from) else { return };
-    copy(state_dir, &kept).expect("a copy of the state");
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
-        if kind.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
 impl Scale {
     /// Reads the variables; what is not set is short.
     pub fn from_environment() -> Self {
@@ -82,4 +61,25 @@ impl Scale {
     pub fn plan(&self) -> Vec<Planned<'static>> {
         verso_chaos::plan(self.seed, self.length, self.every, &SERVICES)
     }
+}
+
+/// Copies what a gateway has written to where `VERSO_CHAOS_KEEP` says: whoever looks for the cause of a failure needs it.
+pub fn keep(state_dir: &Path) {
+    #[allow(clippy::disallowed_methods, reason = "where to keep it is asked of the environment")]
+    let Some(kept) = std::env::var_os("VERSO_CHAOS_KEEP").map(PathBuf::from) else { return };
+    copy(state_dir, &kept).expect("a copy of the state");
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

@@ -7,7 +7,10 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use serde_json::json;
 use verso_tests::{Gateway, Provider, eventually};
 
-/// A program in a terminal of 100 columns and 30 rows.
+/// The columns of a screen.
+const COLUMNS: u16 = 100;
+
+/// A program in a terminal of 30 rows.
 struct Terminal {
     screen: Arc<Mutex<vt100::Parser>>,
     input: Box<dyn Write + Send>,
@@ -18,7 +21,12 @@ struct Terminal {
 
 impl Terminal {
     fn start(gateway: &Gateway, arguments: &[&str]) -> Self {
-        let size = PtySize { rows: 30, cols: 100, pixel_width: 0, pixel_height: 0 };
+        Self::start_on(gateway, COLUMNS, arguments)
+    }
+
+    /// Starts it where the terminal says that it has so many columns.
+    fn start_on(gateway: &Gateway, cols: u16, arguments: &[&str]) -> Self {
+        let size = PtySize { rows: 30, cols, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
         let plain = gateway.command();
         let mut command = CommandBuilder::new(plain.get_program());
@@ -31,7 +39,7 @@ impl Terminal {
         let child = pair.slave.spawn_command(command).expect("the verso binary starts");
         let input = pair.master.take_writer().expect("a writer");
         let mut output = pair.master.try_clone_reader().expect("a reader");
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(size.rows, size.cols, 200)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(size.rows, COLUMNS, 200)));
         let seen = Arc::clone(&screen);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -63,6 +71,16 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         // It may have ended by itself.
         drop(self.child.kill());
+    }
+}
+
+#[tokio::test]
+async fn a_table_is_readable_where_the_terminal_does_not_know_its_width() {
+    let gateway = Gateway::start_with(json!({})).await;
+    let mut terminal = Terminal::start_on(&gateway, 0, &["services", "list"]);
+    assert_eq!(terminal.ended().await, 0);
+    for word in ["presence", "serving"] {
+        terminal.shows(word).await;
     }
 }
 

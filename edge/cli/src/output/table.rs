@@ -13,7 +13,9 @@ impl Table {
     /// An empty table.
     pub(crate) fn new(headings: &[&str]) -> Self {
         let mut drawn = Drawn::new();
-        drawn.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(headings.to_vec());
+        // A serial console does not know how wide it is, and says 0.
+        let arrangement = if drawn.width() == Some(0) { ContentArrangement::Disabled } else { ContentArrangement::Dynamic };
+        drawn.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(arrangement).set_header(headings.to_vec());
         Self(drawn)
     }
 
