@@ -122,7 +122,7 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_everything_else_goes_on() {
 /// Asks for a turn whose end meets a full disk, and waits until it has.
 async fn end_on_a_full_disk(gateway: &Gateway, client: &Client, disk: &Mount) {
     take_a_turn(client, "before").await.expect("a turn");
-    let asked = json!({"message": "late [[tokens=4 gap=100]]", "sessionKey": "agent:main:disk", "idempotencyKey": "late"});
+    let asked = json!({"message": "late [[tokens=20 gap=100]]", "sessionKey": "agent:main:disk", "idempotencyKey": "late"});
     client.call("agent", asked).await.expect("it is accepted");
     disk.fill();
     eventually("the end to be tried", async || logged(gateway, "the end of a run is saved again soon").then_some(())).await;
