@@ -13,7 +13,7 @@ use super::{Emitter, Runs, spans};
 use crate::error::Error;
 use crate::keys::AgentId;
 use crate::lanes::WAITING_MAX;
-use crate::store::{Finish, RunRecord, RunState, TokenCounts};
+use crate::store::{Finish, RunRecord, RunState};
 
 /// A run that is older is not begun again, in milliseconds: nobody waits for it any more, and a late answer confuses.
 const RESUMED_AGE_MS_MAX: i64 = 10 * 60 * 1_000;
@@ -75,19 +75,8 @@ impl Runs {
     async fn close(&self, record: RunRecord, party: Option<Party>, now_ms: i64) -> Result<(), Error> {
         tracing::warn!(run = record.run_id, session = %record.key, attempt = record.attempt, "run was interrupted and is closed");
         let emitter = self.emitter(&record, party, TraceContext::generate());
-        let finish = Finish {
-            response: failure_response(&record.run_id, INTERRUPTED, None),
-            run_id: record.run_id,
-            key: record.key,
-            session_id: record.session_id,
-            state: RunState::Error,
-            messages: Vec::new(),
-            within: Vec::new(),
-            delivery: None,
-            tokens: TokenCounts::default(),
-            at_ms: now_ms,
-            unchanged_since_ms: None,
-        };
+        let response = failure_response(&record.run_id, INTERRUPTED, None);
+        let finish = Finish::bare(record.run_id, record.key, record.session_id, (RunState::Error, response), now_ms);
         self.parts.store.finish(Arc::new(finish)).await?;
         let runs = self.clone();
         self.tasks.spawn("interrupted run", async move {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use verso_proto::agent::v1::RunResponse;
 
 use super::Runs;
-use crate::store::{Error, Finish, Finished, RunState, TokenCounts};
+use crate::store::{Error, Finish, Finished, RunState};
 
 /// How long the end of a run waits for a disk that is full. Its answer has cost money, and most disks are full for moments only.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,19 +36,9 @@ pub(super) async fn end(runs: &Runs, finish: &Arc<Finish>) -> Option<Result<Opti
 /// Closes a run in the journal, and those that end with it, as soon as that can be written to: whoever waited for them was told that they failed,
 /// so that no later incarnation may answer them.
 pub(super) fn close_later(runs: &Runs, finish: &Finish, (response, within): (RunResponse, Vec<(String, RunResponse)>)) {
-    let finish = Arc::new(Finish {
-        run_id: finish.run_id.clone(),
-        key: finish.key.clone(),
-        session_id: finish.session_id.clone(),
-        state: RunState::Error,
-        response,
-        messages: Vec::new(),
-        within,
-        delivery: None,
-        tokens: TokenCounts::default(),
-        at_ms: finish.at_ms,
-        unchanged_since_ms: None,
-    });
+    let (run_id, key, session_id) = (finish.run_id.clone(), finish.key.clone(), finish.session_id.clone());
+    let bare = Finish::bare(run_id, key, session_id, (RunState::Error, response), finish.at_ms);
+    let finish = Arc::new(Finish { within, ..bare });
     let (store, shutdown) = (runs.parts.store.clone(), runs.tasks.shutdown().clone());
     runs.tasks.spawn("end of a run", async move {
         while shutdown.run_until_cancelled(sleep(LATER_PAUSE)).await.is_some() {

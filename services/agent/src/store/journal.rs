@@ -171,6 +171,31 @@ pub(crate) struct Finish {
 const COLUMNS: &str = "run_id, session_key, agent_id, session_id, state, request, response, attempt, tool_calls, user_position, \
                        accepted_at_ms, started_at_ms, ended_at_ms";
 
+impl Finish {
+    /// An end that adds nothing to what the run has left so far.
+    pub(crate) fn bare(
+        run_id: String,
+        key: SessionKey,
+        session_id: String,
+        (state, response): (RunState, RunResponse),
+        at_ms: i64,
+    ) -> Self {
+        Self {
+            run_id,
+            key,
+            session_id,
+            state,
+            response,
+            messages: Vec::new(),
+            within: Vec::new(),
+            delivery: None,
+            tokens: TokenCounts::default(),
+            at_ms,
+            unchanged_since_ms: None,
+        }
+    }
+}
+
 impl Store {
     /// Writes a run down before it is acknowledged.
     pub(crate) async fn accept(&self, arrival: Arrival) -> Result<Accepted> {
@@ -228,22 +253,8 @@ impl Store {
             let accepted = accept(connection, arrival, epoch)?;
             if let Accepted::New(Some(head)) = &accepted {
                 let session_id = head.session.session_id.clone();
-                let tokens = TokenCounts::default();
-                let (state, messages) = (RunState::Ok, vec![reply]);
-                let within = Vec::new();
-                let finish = Finish {
-                    run_id,
-                    key,
-                    session_id,
-                    state,
-                    response,
-                    messages,
-                    within,
-                    delivery: None,
-                    tokens,
-                    at_ms,
-                    unchanged_since_ms: None,
-                };
+                let bare = Finish::bare(run_id, key, session_id, (RunState::Ok, response), at_ms);
+                let finish = Finish { messages: vec![reply], ..bare };
                 end(connection, &finish)?;
             }
             Ok(accepted)
