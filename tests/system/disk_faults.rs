@@ -24,6 +24,17 @@ async fn take_a_turn(client: &Client, key: &str) -> Result<Value, CallError> {
     client.call("agent.wait", json!({"runId": key})).await
 }
 
+/// A gateway whose agents' files are on a small disk of their own; none where that cannot be made.
+async fn agents_on_a_small_disk() -> Option<(Gateway, Client, Mount)> {
+    let provider = Provider::start().await;
+    let mut gateway = Gateway::prepare(provider.config());
+    let disk = Mount::at(&gateway.state_dir().join("agent"), ROOM_KIB)?;
+    gateway.launch(&[]);
+    gateway.ready().await;
+    let client = gateway.client().await;
+    Some((gateway, client, disk))
+}
+
 /// A call that the service itself answers from what it keeps.
 fn question(service: &str) -> &'static str {
     match service {
@@ -92,12 +103,7 @@ fn logged(gateway: &Gateway, words: &str) -> bool {
 
 #[tokio::test]
 async fn a_full_disk_refuses_what_it_cannot_keep_and_everything_else_goes_on() {
-    let provider = Provider::start().await;
-    let mut gateway = Gateway::prepare(provider.config());
-    let Some(disk) = Mount::at(&gateway.state_dir().join("agent"), ROOM_KIB) else { return };
-    gateway.launch(&[]);
-    gateway.ready().await;
-    let client = gateway.client().await;
+    let Some((gateway, client, disk)) = agents_on_a_small_disk().await else { return };
     take_a_turn(&client, "before").await.expect("a turn");
     disk.fill();
     let refused = async {
@@ -137,12 +143,7 @@ async fn speakers(client: &Client) -> Vec<String> {
 
 #[tokio::test]
 async fn an_answer_waits_for_a_disk_that_is_full_for_a_moment() {
-    let provider = Provider::start().await;
-    let mut gateway = Gateway::prepare(provider.config());
-    let Some(disk) = Mount::at(&gateway.state_dir().join("agent"), ROOM_KIB) else { return };
-    gateway.launch(&[]);
-    gateway.ready().await;
-    let client = gateway.client().await;
+    let Some((gateway, client, disk)) = agents_on_a_small_disk().await else { return };
     end_on_a_full_disk(&gateway, &client, &disk).await;
     disk.empty();
     let ended = client.call("agent.wait", json!({"runId": "late"})).await.expect("an end");
@@ -152,12 +153,7 @@ async fn an_answer_waits_for_a_disk_that_is_full_for_a_moment() {
 
 #[tokio::test]
 async fn what_was_said_to_have_failed_is_not_answered_after_a_restart() {
-    let provider = Provider::start().await;
-    let mut gateway = Gateway::prepare(provider.config());
-    let Some(disk) = Mount::at(&gateway.state_dir().join("agent"), ROOM_KIB) else { return };
-    gateway.launch(&[]);
-    gateway.ready().await;
-    let client = gateway.client().await;
+    let Some((gateway, client, disk)) = agents_on_a_small_disk().await else { return };
     end_on_a_full_disk(&gateway, &client, &disk).await;
     let ended = client.call("agent.wait", json!({"runId": "late"})).await.expect("an end");
     assert_eq!((&ended["status"], ended["error"].as_str().is_some_and(|error| error.contains("disk"))), (&json!("error"), true), "{ended}");
